@@ -1,0 +1,22 @@
+"""Shared by all tests: no test may leak a task."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+async def no_leaked_tasks(request: pytest.FixtureRequest):
+    """A test that leaves a task running fails."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(20):
+        await asyncio.sleep(0)
+    left = {t for t in asyncio.all_tasks() - before - {asyncio.current_task()} if not t.done()}
+    names = sorted(t.get_name() for t in left)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert not names, f"tasks left running: {names}"
