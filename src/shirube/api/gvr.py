@@ -1,8 +1,9 @@
 """Group, version, resource: the name of a collection on the wire, and the URL path that it has.
 
-A constant for every built-in resource, so that no component spells a path by hand: the plural name in capitals.
-Where two group versions serve the same objects the bare name is the one that is stored (autoscaling/v2, core
-events) and the other carries its version: `HORIZONTALPODAUTOSCALERS_V1`, `EVENTS_V1` (events.k8s.io/v1).
+A constant for every built-in resource, so that no component spells a path by hand: the plural name in
+capitals. Where two group versions serve the same objects the bare name is the one that is stored
+(autoscaling/v2, core events) and the other carries its version: `HORIZONTALPODAUTOSCALERS_V1`,
+`EVENTS_V1` (events.k8s.io/v1).
 """
 
 from __future__ import annotations

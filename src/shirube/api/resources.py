@@ -1,10 +1,10 @@
-"""The resources that a server serves, as data: what discovery prints, routing looks up and storage keys derive from.
+"""The resources that a server serves, as data: for discovery, routing and storage keys.
 
-`BUILTIN` is made from the tables in `shirube.api.groups`. A server copies it and adds the resources of its custom
-resource definitions; whoever derives something from a table (discovery documents, OpenAPI, RESTMapper) keeps it
+`BUILTIN` is made from the tables in `shirube.api.groups`. A server copies it and adds the resources of its
+custom resource definitions. Whoever derives something from a table (discovery documents, OpenAPI) keeps it
 together with the table's `generation` and derives it again when that has changed.
 
-No schema is imported here: kubectl-facing commands and controllers need names and scopes only.
+No schema is imported here: routing, controllers and clients need names and scopes only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Resource:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: Mapping[str, Subresource] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    storage: GVR = GVR("", "", "")
+    storage: GVR = field(kw_only=True)
 
     @property
     def gvr(self) -> GVR:
@@ -72,7 +72,7 @@ class Resource:
 
     @property
     def virtual(self) -> bool:
-        """Nothing is stored: reviews, bindings and component statuses answer without a registry of their own."""
+        """Nothing is stored: reviews, bindings, component statuses."""
         return "watch" not in self.verbs
 
     def key(self, namespace: str | None, name: str) -> str:
@@ -91,9 +91,9 @@ class Resource:
 class ResourceTable:
     """Resources by path and by kind, in upstream's order of groups and versions.
 
-    Groups keep the order in which they were first added: built-in groups first (by upstream's priority), those of
-    custom resources after them by name. Versions of custom groups are ordered as upstream orders them: stable
-    before beta before alpha, higher before lower.
+    The groups that a table was made with keep their order (upstream's priority for the built-in ones); those
+    of custom resources, added later, follow by name. Versions of a group are ordered as upstream orders them:
+    stable before beta before alpha, higher before lower.
     """
 
     def __init__(self, resources: Iterable[Resource] = ()) -> None:
@@ -107,8 +107,10 @@ class ResourceTable:
         self._fixed_groups = tuple(self._groups)
 
     def copy(self) -> ResourceTable:
-        """A table of its own with the same resources: a server adds its custom resources to a copy of BUILTIN."""
-        return ResourceTable(self)
+        """A table of its own with the same resources; a server adds its custom resources to a copy of BUILTIN."""
+        table = ResourceTable(self)
+        table._fixed_groups = self._fixed_groups
+        return table
 
     def add(self, resource: Resource) -> None:
         """Add a resource, or replace the one with the same path."""
@@ -169,12 +171,12 @@ _VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
 def version_priority(version: str) -> tuple[int, int, int, str]:
     """A key that sorts versions of a group as upstream does, the preferred one highest.
 
-    See "Version priority" in the reference of CustomResourceDefinition versioning: v10, v2, v1, v11beta2, v3beta1,
-    v12alpha1, and then names that are no Kubernetes version, in alphabetical order.
+    See "Version priority" in the reference of CustomResourceDefinition versioning: v10, v2, v1, v11beta2,
+    v3beta1, v12alpha1, and then names that are no Kubernetes version, in alphabetical order.
     """
     match = _VERSION.fullmatch(version)
     if not match:
-        return (-1, 0, 0, "".join(chr(0x10FFFF - ord(c)) for c in version))
+        return (-1, 0, 0, "".join(chr(0x10FFFF - ord(c)) for c in version) + chr(0x10FFFF))
     stage = {None: 2, "beta": 1, "alpha": 0}[match[2]]
     return (stage, int(match[1]), int(match[3] or 0), "")
 
