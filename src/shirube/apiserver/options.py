@@ -1,0 +1,34 @@
+"""What an API server is started with. `main.run` takes it from a command line, tests make their own."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Options:
+    data_dir: Path = Path("/var/lib/shirube/apiserver")
+    sockets: list[socket.socket] = field(default_factory=list)  # already listening or bound; else host and port
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 6443
+    advertise_host: str = "127.0.0.1"  # where pods and other machines reach this server
+    advertise_port: int = 6443
+    service_cidr: str = "10.96.0.0/12"
+    node_port_range: tuple[int, int] = (30000, 32767)
+    tls_cert: Path | None = None  # PEM; without it the server speaks plain HTTP (tests only)
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    service_account_key: Path | None = None  # PEM of the P-256 key that signs tokens
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    api_audiences: tuple[str, ...] = ()  # empty: the issuer
+    kubelet_client_cert: Path | None = None
+    kubelet_client_key: Path | None = None
+    kubelet_ca: Path | None = None
+    datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
+    anonymous: bool = True
+    event_ttl: float = 3600.0  # seconds an Event is kept after its last change
+    history: float = 600.0  # seconds of past revisions that are kept at least
+    compaction_interval: float = 300.0
+    drain_seconds: float = 10.0  # how long requests in flight may take after SIGTERM

@@ -1,0 +1,76 @@
+"""Query parameters, parsed once, read by name and type. Bad values are 400 as upstream answers them."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_plus
+
+from shirube.api import errors
+
+_TRUE = frozenset(("1", "t", "true", "T", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "false", "F", "FALSE", "False"))
+
+
+class Params:
+    __slots__ = ("_values",)
+
+    def __init__(self, query: str) -> None:
+        values: dict[str, list[str]] = {}
+        if query:
+            for pair in query.split("&"):
+                if not pair:
+                    continue
+                name, _, value = pair.partition("=")
+                if "%" in pair or "+" in pair:
+                    name, value = unquote_plus(name), unquote_plus(value)
+                values.setdefault(name, []).append(value)
+        self._values = values
+
+    def get(self, name: str, default: str = "") -> str:
+        found = self._values.get(name)
+        return found[0] if found else default
+
+    def all(self, name: str) -> list[str]:
+        return self._values.get(name, [])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A boolean as conversion from query strings reads it: an empty value means true."""
+        found = self._values.get(name)
+        if not found:
+            return default
+        text = found[0]
+        if text in _FALSE:
+            return False
+        # Upstream's conversion of query strings takes anything that is not a false word for true.
+        return True
+
+    def integer(self, name: str, default: int | None = None) -> int | None:
+        text = self.get(name)
+        if not text:
+            return default
+        try:
+            return int(text)
+        except ValueError:
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+    def dry_run(self) -> bool:
+        values = self.all("dryRun")
+        if not values:
+            return False
+        if any(value != "All" for value in values):
+            shown = ", ".join(f'"{value}"' for value in values)
+            raise errors.invalid(
+                "meta.k8s.io",
+                "CreateOptions",
+                "",
+                [errors.not_supported("dryRun", shown.strip('"'), ["All"])],
+            )
+        return True
+
+    def pretty(self) -> bool:
+        return "pretty" in self._values and self.get("pretty") in _TRUE
