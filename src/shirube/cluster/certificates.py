@@ -287,9 +287,7 @@ def _issue(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(), critical=True)
         .add_extension(x509.ExtendedKeyUsage(list(wanted.usages)), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     alternative = [x509.DNSName(n) for n in wanted.names]
     alternative += [x509.IPAddress(ipaddress.ip_address(a)) for a in wanted.addresses]  # type: ignore[misc]

@@ -52,9 +52,7 @@ def render(
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": name, "cluster": {"server": server, "certificate-authority-data": _embedded(ca)}}
-        ],
+        "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": _embedded(ca)}}],
         "users": [
             {
                 "name": f"{user}@{name}",
@@ -68,9 +66,7 @@ def render(
         "current-context": name,
         "preferences": {},
     }
-    return yaml.dump(
-        config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, width=4096
-    )
+    return yaml.dump(config, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, width=4096)
 
 
 def _embedded(path: Path | str) -> str:

@@ -1,0 +1,232 @@
+"""The namespaces a cluster lives in, so that the host is left alone.
+
+One network namespace for the control plane with the bridge `shirube0` in it; for each node a network namespace joined
+to that bridge, and a mount and a UTS namespace of its own. Network namespaces are named (`ip netns exec NAME-1 …` looks
+inside), the others are pinned under the run directory, so that a restarted component joins the very same ones: the
+mounts of running containers live there.
+
+The host gets no interface, route, rule or sysctl. What it gets for the time being are the pins below `/run`; `remove`
+takes them away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from pathlib import Path
+
+from shirube.cluster import layout
+from shirube.cluster.command import CommandError, run, succeeds
+from shirube.cluster.layout import ClusterLayout, NodeLayout
+
+_NETNS_DIR = Path("/run/netns")
+_CNI_CACHE = Path("/var/lib/cni")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# Namespaces to join, in the order in which the kernel must see them: the mount namespace last, its paths differ.
+CLONE_NEWNET = 0x40000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWNS = 0x00020000
+
+
+def network_namespace_path(name: str) -> Path:
+    return _NETNS_DIR / name
+
+
+def join(*, network: Path | None = None, uts: Path | None = None, mount: Path | None = None) -> None:
+    """Move this (single-threaded) process into pinned namespaces."""
+    opened = [
+        (os.open(p, os.O_RDONLY | os.O_CLOEXEC), kind)
+        for p, kind in ((network, CLONE_NEWNET), (uts, CLONE_NEWUTS), (mount, CLONE_NEWNS))
+        if p is not None
+    ]
+    for fd, kind in opened:
+        if _libc.setns(fd, kind) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot join namespace: {os.strerror(number)}")
+        os.close(fd)
+    if mount is not None:
+        os.chdir("/")
+
+
+def create_control_plane(cluster: ClusterLayout) -> None:
+    """The control plane's network namespace with the bridge; nothing happens when it is there already."""
+    _make_pin_directory(cluster)
+    if network_namespace_path(cluster.netns).exists():
+        return
+    _add_network_namespace(cluster, cluster.netns)
+    prefix = layout.NODE_NETWORK.rsplit("/", 1)[1]
+    _ip_batch(
+        cluster.netns,
+        [
+            "link set lo up",
+            f"link add {layout.BRIDGE} type bridge",
+            f"addr add {layout.CONTROL_PLANE_ADDRESS}/{prefix} dev {layout.BRIDGE}",
+            f"link set {layout.BRIDGE} up",
+        ],
+    )
+    _sysctl(cluster.netns, "net/ipv4/ip_forward", "1")
+
+
+def create_node(node: NodeLayout) -> None:
+    """The node's three namespaces; nothing happens for what is there already."""
+    cluster = node.cluster
+    if not network_namespace_path(node.netns).exists():
+        _add_network_namespace(cluster, node.netns)
+        prefix = layout.NODE_NETWORK.rsplit("/", 1)[1]
+        port = f"node{node.index}"
+        _ip_batch(
+            cluster.netns,
+            [
+                f"link add {port} type veth peer name eth0 netns {node.netns}",
+                f"link set {port} master {layout.BRIDGE} up",
+            ],
+        )
+        _ip_batch(
+            node.netns,
+            [
+                "link set lo up",
+                f"addr add {node.address}/{prefix} dev eth0",
+                "link set eth0 up",
+                f"route add default via {layout.CONTROL_PLANE_ADDRESS}",
+            ],
+        )
+        _sysctl(node.netns, "net/ipv4/ip_forward", "1")
+    if not _is_pinned(node.mount_namespace):
+        _create_mount_namespace(node)
+
+
+def _create_mount_namespace(node: NodeLayout) -> None:
+    cni_cache = node.lib / "cni" / "cache"
+    cni_cache.mkdir(parents=True, exist_ok=True)
+    if not _CNI_CACHE.exists():
+        _CNI_CACHE.mkdir(parents=True)
+        (node.cluster.run / "made-var-lib-cni").touch()
+    for pin in (node.mount_namespace, node.uts_namespace):
+        pin.touch()
+    # Mounts made inside are shared among the containers of the node (mount propagation) and unknown to the host. The
+    # runtime names pod network namespaces under /run/netns and libcni caches results in /var/lib/cni: both private.
+    script = "\n".join(
+        [
+            "set -e",
+            'hostname "$1"',
+            "mount --make-rshared /",
+            "mount -t tmpfs -o mode=755 tmpfs /run/netns",
+            f'mount --bind "$2" {_CNI_CACHE}',
+        ]
+    )
+    run(
+        [
+            "unshare",
+            f"--mount={node.mount_namespace}",
+            f"--uts={node.uts_namespace}",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            node.name,
+            str(cni_cache),
+        ]
+    )
+
+
+def remove(cluster: ClusterLayout, nodes: list[NodeLayout]) -> None:
+    """Take every namespace and pin away. Their processes must have ended."""
+    pins = cluster.run / "ns"
+    for node in nodes:
+        for pin in (node.mount_namespace, node.uts_namespace):
+            if _is_pinned(pin):
+                run(["umount", str(pin)])
+            pin.unlink(missing_ok=True)
+        if network_namespace_path(node.netns).exists():
+            run(["ip", "netns", "del", node.netns])
+    if network_namespace_path(cluster.netns).exists():
+        run(["ip", "netns", "del", cluster.netns])
+    while _is_mount(pins):
+        run(["umount", str(pins)])
+    with contextlib.suppress(FileNotFoundError):
+        pins.rmdir()
+    _give_back_shared_directories(cluster)
+
+
+def _give_back_shared_directories(cluster: ClusterLayout) -> None:
+    # `ip netns add` makes /run/netns and mounts it on itself; undone when we were the first and are the last.
+    if (cluster.run / "made-run-netns").exists() and _NETNS_DIR.is_dir() and not any(_NETNS_DIR.iterdir()):
+        while _is_mount(_NETNS_DIR):
+            run(["umount", str(_NETNS_DIR)])
+        _NETNS_DIR.rmdir()
+    if (cluster.run / "made-var-lib-cni").exists() and _CNI_CACHE.is_dir() and not any(_CNI_CACHE.iterdir()):
+        with contextlib.suppress(OSError):  # another cluster's node still has something mounted on it
+            _CNI_CACHE.rmdir()
+
+
+def _make_pin_directory(cluster: ClusterLayout) -> None:
+    pins = cluster.run / "ns"
+    pins.mkdir(parents=True, exist_ok=True)
+    if not _is_mount(pins):
+        # A mount namespace can be pinned on a private mount only.
+        run(["mount", "--bind", str(pins), str(pins)])
+        run(["mount", "--make-private", str(pins)])
+
+
+def _add_network_namespace(cluster: ClusterLayout, name: str) -> None:
+    if not _is_mount(_NETNS_DIR):
+        (cluster.run / "made-run-netns").touch()
+    run(["ip", "netns", "add", name])
+
+
+def _ip_batch(namespace: str, lines: list[str]) -> None:
+    run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines) + "\n")
+
+
+def _sysctl(namespace: str, key: str, value: str) -> None:
+    run(
+        [
+            "nsenter",
+            f"--net={network_namespace_path(namespace)}",
+            "sh",
+            "-c",
+            f"echo {value} > /proc/sys/{key}",
+        ]
+    )
+
+
+def _mount_points() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def _is_mount(path: Path) -> bool:
+    return str(path) in _mount_points()
+
+
+def _is_pinned(path: Path) -> bool:
+    return _is_mount(path)
+
+
+def left_over(cluster: ClusterLayout) -> list[str]:
+    """What of the cluster's is still on the machine: for `status`, `down` and the tests."""
+    found = []
+    if _NETNS_DIR.is_dir():
+        names = sorted(p.name for p in _NETNS_DIR.iterdir())
+        found += [
+            f"network namespace {n}"
+            for n in names
+            if n == cluster.name or (n.startswith(cluster.name + "-") and n[len(cluster.name) + 1 :].isdigit())
+        ]
+    found += [f"mount {m}" for m in _mount_points() if m.startswith(str(cluster.run))]
+    return found
+
+
+__all__ = [
+    "CommandError",
+    "create_control_plane",
+    "create_node",
+    "join",
+    "left_over",
+    "network_namespace_path",
+    "remove",
+    "succeeds",
+]

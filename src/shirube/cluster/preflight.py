@@ -1,0 +1,76 @@
+"""What must hold before `up` changes anything. Each finding is one clear sentence; no finding, no output."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from shirube.cluster import cgroups, packages
+from shirube.cluster.layout import ClusterLayout
+from shirube.cluster.spec import ClusterSpec
+
+_FILESYSTEMS = {"overlay": "overlayfs (container images)", "tmpfs": "tmpfs (secrets)"}
+_LEAST_FREE_BYTES = 512 * 1024 * 1024
+
+
+def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
+    """Why a cluster cannot be started here, most basic first."""
+    if os.geteuid() != 0:
+        return ["cannot start a cluster: root is needed for namespaces, mounts and cgroups; run it with sudo"]
+    found = _kernel()
+    if lacking := packages.missing(packages.REQUIRED):
+        found.append(
+            f"cannot start a cluster: programs are missing; run `apt-get install {' '.join(lacking)}`, "
+            "or `shirube up --install`"
+        )
+    found += _disk(cluster.lib)
+    found += _port(spec.publish_address, spec.api_port)
+    return found
+
+
+def _kernel() -> list[str]:
+    found = []
+    known = Path("/proc/filesystems").read_text().split()
+    for name, what in _FILESYSTEMS.items():
+        if name not in known and not _loadable(name):
+            found.append(f"cannot start a cluster: the kernel has no {what}; load or build the module {name!r}")
+    for kind in ("net", "mnt", "uts", "ipc", "pid"):
+        if not Path(f"/proc/self/ns/{kind}").exists():
+            found.append(f"cannot start a cluster: the kernel has no {kind} namespaces; a kernel with them is needed")
+    if not cgroups.hierarchies():
+        found.append("cannot start a cluster: no cgroup hierarchy is mounted under /sys/fs/cgroup; mount cgroup2 there")
+    return found
+
+
+def _loadable(module: str) -> bool:
+    release = os.uname().release
+    index = Path(f"/lib/modules/{release}/modules.dep")
+    return index.exists() and f"/{module}.ko" in index.read_text()
+
+
+def _disk(lib: Path) -> list[str]:
+    there = lib
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < _LEAST_FREE_BYTES:
+        return [
+            f"cannot start a cluster: {there} has {free // 2**20} MiB free and {_LEAST_FREE_BYTES // 2**20} MiB are "
+            "needed; free some space or set SHIRUBE_HOME to another disk"
+        ]
+    return []
+
+
+def _port(address: str, port: int) -> list[str]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            return [
+                f"cannot start a cluster: {address}:{port} cannot be listened on ({error.strerror}); stop what uses it "
+                "or choose another with --port"
+            ]
+    return []
