@@ -136,9 +136,7 @@ def _from_document(document: dict[str, Any], path: Path, context_name: str) -> K
     user = _named(document, "users", "user", context["user"], path) if context.get("user") else {}
     for plugin in ("exec", "auth-provider"):
         if user.get(plugin):
-            raise ConfigError(
-                f"cannot use kubeconfig {path}: credential plugins ({plugin}) are not supported"
-            )
+            raise ConfigError(f"cannot use kubeconfig {path}: credential plugins ({plugin}) are not supported")
     server = str(cluster.get("server") or "").rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise ConfigError(f"cannot use kubeconfig {path}: cluster server {server!r} is not an http(s) URL")
@@ -176,9 +174,7 @@ def _material(section: dict[str, Any], name: str, path: Path) -> bytes | None:
     return None
 
 
-def _tls_context(
-    ca: bytes | None, certificate: bytes | None, key: bytes | None, *, insecure: bool
-) -> ssl.SSLContext:
+def _tls_context(ca: bytes | None, certificate: bytes | None, key: bytes | None, *, insecure: bool) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca.decode() if ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if insecure:
@@ -197,6 +193,4 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
         try:
             context.load_cert_chain(file.name)
         except ssl.SSLError as error:
-            raise ConfigError(
-                f"cannot use the client certificate: it does not fit its key: {error.reason}"
-            ) from error
+            raise ConfigError(f"cannot use the client certificate: it does not fit its key: {error.reason}") from error

@@ -74,9 +74,7 @@ class Answer(Protocol):
 class Transport(Protocol):
     """Moves one request and its response. Raises ApiError (`unreachable`) when no answer comes."""
 
-    async def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-    ) -> Answer: ...
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer: ...
 
     async def close(self) -> None: ...
 
@@ -127,9 +125,7 @@ class HttpTransport:
             )
         return self._session
 
-    async def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-    ) -> _HttpAnswer:
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> _HttpAnswer:
         url = URL(self._server + target, encoded=True)
         try:
             response = await self._open().request(
@@ -432,9 +428,7 @@ def _authorization(config: KubeConfig) -> Callable[[], str] | None:
     return None
 
 
-def _delete_options(
-    grace: int | None, policy: str | None, preconditions: Mapping[str, str] | None
-) -> bytes | None:
+def _delete_options(grace: int | None, policy: str | None, preconditions: Mapping[str, str] | None) -> bytes | None:
     options: Object = {}
     if grace is not None:
         options["gracePeriodSeconds"] = grace
