@@ -1,0 +1,124 @@
+"""Who asks: a client certificate, a bearer token, or nobody.
+
+`Authenticator.authenticate` tries, as upstream does, the certificate that TLS verified, then the bearer token
+(`Authorization`, or a WebSocket protocol for browsers), then falls back to `system:anonymous`. Credentials that
+are shown and wrong are 401, never anonymous. `impersonation.impersonate` is the step after it.
+
+Modules: `certificates`, `service_account_tokens` (with `jwt`), `bootstrap_tokens`, `impersonation`,
+`discovery` (the documents with which others verify our tokens).
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shirube.api import errors
+from shirube.apiserver.authentication import bootstrap_tokens
+from shirube.apiserver.authentication.certificates import Certificates
+from shirube.apiserver.authentication.jwt import InvalidToken, SigningKey, unb64url
+from shirube.apiserver.authentication.service_account_tokens import ServiceAccountTokens
+from shirube.apiserver.user import ALL_UNAUTHENTICATED, ANONYMOUS, User
+from shirube.foundation import log
+from shirube.foundation.clock import Clock
+from shirube.serving.messages import Headers, Peer
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import ServerContext
+    from shirube.apiserver.reader import Reader
+
+_logger = log.get("authentication")
+_NOBODY = User(ANONYMOUS, groups=(ALL_UNAUTHENTICATED,))
+_WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
+
+
+class Authenticator:
+    def __init__(
+        self,
+        reader: Reader,
+        clock: Clock,
+        *,
+        tokens: ServiceAccountTokens | None = None,
+        audiences: Sequence[str] = (),
+        anonymous: bool = True,
+    ) -> None:
+        """`audiences` are those that a token must carry to be used here; `tokens` None: none are believed."""
+        self._reader = reader
+        self._clock = clock
+        self.tokens = tokens
+        self.audiences = tuple(audiences)
+        self._anonymous = anonymous
+        self._certificates = Certificates(clock)
+
+    @classmethod
+    def of(cls, server: ServerContext) -> Authenticator:
+        """As the server's options ask. Raises ValueError when the key cannot be used."""
+        options = server.options
+        tokens = None
+        if options.service_account_key is not None:
+            key = SigningKey.load(options.service_account_key)
+            tokens = ServiceAccountTokens(key, options.issuer, server.reader, server.clock, server.chance)
+        return cls(
+            server.reader,
+            server.clock,
+            tokens=tokens,
+            audiences=options.api_audiences or (options.issuer,),
+            anonymous=options.anonymous,
+        )
+
+    async def authenticate(self, headers: Headers, peer: Peer) -> User:
+        """The user of a request. Raises ApiError 401."""
+        if peer.certificate is not None:
+            user = self._certificates.user(peer.certificate)
+            if user is not None:
+                return user
+        token = bearer_token(headers)
+        if token:
+            user = self.token_user(token, self.audiences)
+            if user is not None:
+                return user
+            raise errors.unauthorized()
+        if peer.certificate is not None or not self._anonymous:
+            raise errors.unauthorized()
+        return _NOBODY
+
+    def token_user(self, token: str, audiences: Sequence[str]) -> User | None:
+        """Whose bearer token this is, if it is good for one of `audiences`."""
+        found = self.review(token, audiences)
+        return found[0] if found else None
+
+    def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]] | None:
+        """(user, those of `audiences` that the token is good for), as TokenReview answers; None if for none."""
+        if bootstrap_tokens.looks_like(token):
+            user = bootstrap_tokens.user(token, self._reader, self._clock)
+            mine = tuple(a for a in audiences if a in self.audiences)
+            return (user, mine) if user is not None and mine else None
+        if self.tokens is None or not self.tokens.claims_to_be_ours(token):
+            return None
+        try:
+            user, carried = self.tokens.verify(token)
+        except InvalidToken as error:
+            _logger.debug("refused a token", reason=str(error))
+            return None
+        # A token without audiences is an old one: it is for the API server and nobody else.
+        good = tuple(a for a in audiences if a in (carried or self.audiences))
+        return (user, good) if good else None
+
+
+def bearer_token(headers: Headers) -> str:
+    """The token that a request shows; "" when it shows none."""
+    authorization = headers.get("authorization")
+    if authorization:
+        scheme, _, token = authorization.strip().partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+    protocols = headers.get("sec-websocket-protocol")
+    if protocols and _WEBSOCKET_TOKEN in protocols:
+        for protocol in protocols.split(","):
+            protocol = protocol.strip()
+            if protocol.startswith(_WEBSOCKET_TOKEN):
+                try:
+                    return unb64url(protocol.removeprefix(_WEBSOCKET_TOKEN)).decode()
+                except (InvalidToken, UnicodeDecodeError, binascii.Error):
+                    return ""
+    return ""
