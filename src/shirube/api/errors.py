@@ -3,8 +3,9 @@
 Every way a request can fail has a constructor here whose code, reason and message are upstream's
 (`k8s.io/apimachinery/pkg/api/errors` and `pkg/util/validation/field`), because clients match on them:
 `client-go`'s `IsNotFound` reads the reason, people read the message. Validation collects `Cause`s
-(`Cause.required("spec.a")`) and hands them to `invalid`; everything else raises one `ApiError`. The server renders `status()` as the body
-of the answer and adds `headers` (Retry-After); the client makes the same exception with `from_status`.
+(`Cause.required("spec.a")`) and hands them to `invalid`; everything else raises one `ApiError`. The server
+renders `status()` as the body of the answer and adds `headers` (Retry-After); the client makes the same
+exception with `from_status`.
 
 A `resource` argument is anything that names a resource: a `GVR`, a `Resource`, or text such as `"pods"`
 and `"deployments.apps"`.
@@ -221,8 +222,8 @@ def group_resource(resource: Any) -> tuple[str, str]:
     if isinstance(resource, str):
         plural, _, group = resource.partition(".")
         return group, plural
-    plural = getattr(resource, "resource", None)
-    return resource.group, plural if plural is not None else resource.name
+    named = getattr(resource, "resource", None)
+    return resource.group, named if named is not None else resource.name
 
 
 def _display(group: str, plural: str) -> str:

@@ -22,7 +22,7 @@ _HEADER_NAME = "[-A-Za-z0-9]+"
 _PERCENT = "[0-9]+%"
 _HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 
-_WITHOUT_NEWLINE = {
+_COMPILED = {
     pattern: re.compile(pattern)
     for pattern in (
         _LABEL_1123,
@@ -61,7 +61,7 @@ def between(low: int, high: int) -> str:
 
 
 def _matches(pattern: str, value: str) -> bool:
-    return _WITHOUT_NEWLINE[pattern].fullmatch(value) is not None
+    return _COMPILED[pattern].fullmatch(value) is not None
 
 
 def _longer(value: str, limit: int) -> bool:
@@ -144,9 +144,8 @@ def _qualified_name(value: str) -> tuple[str, ...]:
     errors: list[str] = []
     if len(parts) > 2:
         wrong = must_match(wording, _KEY, "MyName", "my.name", "123-abc")
-        return (
-            f"a valid label key {wrong} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
-        )
+        prefixed = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return (f"a valid label key {wrong} {prefixed}",)
     if len(parts) == 2:
         if not parts[0]:
             errors.append("prefix part " + EMPTY)
@@ -236,9 +235,7 @@ def is_relaxed_env_var_name(value: str) -> list[str]:
     if not value:
         return ["environment variable name " + EMPTY]
     if not (value.isascii() and value.isprintable()) or "=" in value:
-        return [
-            "a valid environment variable name must consist only of printable ASCII characters other than '='"
-        ]
+        return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
     return []
 
 
