@@ -11,7 +11,7 @@ class CommandError(Exception):
 
 
 def run(argv: Sequence[str], *, input: str | None = None, timeout: float = 60) -> str:
-    """Standard output of a program that must succeed. Blocking: for the command line and the supervisor, never a loop."""
+    """Standard output of a program that must succeed. Blocking: for the command line, never on an event loop."""
     try:
         done = subprocess.run(list(argv), input=input, capture_output=True, text=True, timeout=timeout, check=False)
     except FileNotFoundError as error:

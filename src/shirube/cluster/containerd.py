@@ -16,6 +16,10 @@ from shirube.cluster.layout import NodeLayout
 CNI_PLUGINS = "/usr/lib/cni"
 _CAP_SYS_RESOURCE = 24
 
+_UNUSED_PLUGINS = ["io.containerd.internal.v1.opt"] + [
+    f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")
+]
+
 # Runtime handlers by name: the program, and options where it is not runc's own shim.
 RUNTIMES = {"runc": "runc", "crun": "crun"}
 
@@ -36,8 +40,7 @@ def configuration(node: NodeLayout, *, restrict_oom: bool, runtimes: dict[str, s
         f'state = "{node.run}/containerd"',
         "oom_score = 0",
         # None of these is used; `opt` would write to /opt.
-        'disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs",'
-        ' "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]',
+        f"disabled_plugins = {_UNUSED_PLUGINS}".replace("'", '"'),
         "[grpc]",
         f'  address = "{node.containerd_socket}"',
         '[plugins."io.containerd.grpc.v1.cri"]',

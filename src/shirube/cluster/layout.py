@@ -3,8 +3,8 @@
     lib  /var/lib/shirube/NAME/            what survives a reboot: PKI, kubeconfigs, the store, images, logs
     run  /run/shirube/NAME/                sockets, pid and lock files, pinned namespaces
 
-With `$SHIRUBE_HOME=H` these are `H/lib/NAME` and `H/run/NAME`. Every cluster lives in network namespaces of its own, so all
-clusters can use the same addresses inside.
+With `$SHIRUBE_HOME=H` these are `H/lib/NAME` and `H/run/NAME`. Every cluster lives in network namespaces of its own,
+so all clusters can use the same addresses inside.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ class ChildSpec:
     mount: Path | None = None
     uts: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    keep: tuple[socket.socket, ...] = ()  # inherited sockets; everything else is closed in the child
 
 
 @dataclass(slots=True)
@@ -75,9 +76,8 @@ class _Child:
 
 
 class Supervisor:
-    def __init__(self, control: Path, children: list[ChildSpec], sockets: list[socket.socket]) -> None:
+    def __init__(self, control: Path, children: list[ChildSpec]) -> None:
         self._children = [_Child(spec) for spec in children]
-        self._sockets = sockets  # opened before the first fork; inherited by whoever uses them
         self._published: dict[tuple[str, int, str], socket.socket] = {}
         self._control_path = control
         self._selector = selectors.DefaultSelector()
@@ -221,7 +221,10 @@ class Supervisor:
                 return {"ok": True, "pid": os.getpid()}, None
             if operation in ("listen", "close"):
                 key = (str(request["address"]), int(request["port"]), str(request["protocol"]).upper())
-                return {"ok": True}, (self._listen(*key) if operation == "listen" else self._close(*key))
+                if operation == "listen":
+                    return {"ok": True}, self._listen(*key)
+                self._close(*key)
+                return {"ok": True}, None
             return {"ok": False, "error": f"unknown operation {operation!r}"}, None
         except OSError as error:
             return {"ok": False, "error": f"cannot listen: {error.strerror}"}, None
@@ -284,10 +287,11 @@ def _become(spec: ChildSpec, parent: int) -> None:
         os.dup2(null, 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        _close_all_but({0, 1, 2, *(s.fileno() for s in spec.keep)})
         cgroups.join(spec.cgroup, os.getpid())
         namespaces.join(network=spec.network, uts=spec.uts, mount=spec.mount)
         if spec.argv is not None:
-            os.execvpe(spec.argv[0], spec.argv, {**os.environ, **spec.environment})
+            os.execvpe(spec.argv[0], spec.argv, {**os.environ, **spec.environment})  # noqa: S606
         if spec.main is not None:
             code = spec.main()
     except BaseException:  # the child must not return into the supervisor's loop, whatever happened
@@ -296,3 +300,11 @@ def _become(spec: ChildSpec, parent: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _close_all_but(keep: set[int]) -> None:
+    # The objects behind these descriptors stay referenced by the frames below us, so nothing closes them twice.
+    for entry in os.listdir("/proc/self/fd"):
+        if (number := int(entry)) not in keep:
+            with contextlib.suppress(OSError):  # the one that listed the directory
+                os.close(number)

@@ -1,0 +1,74 @@
+"""`shirube server`: the API alone, for testing operators and clients."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from shirube.cluster import certificates, kubeconfig
+from shirube.cluster.up import UpError
+from shirube.foundation import process
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("shirube-data"), show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=6443, show_default=True, help="0 takes a free one.")
+@click.option("--datastore", default="", help="URL of the store.  [default: SQLite in the data directory]")
+def command(data_dir: Path, host: str, port: int, datastore: str) -> None:
+    """Run the API in the foreground: RBAC on, an administrator's kubeconfig in DATA_DIR/admin.kubeconfig."""
+    from shirube.apiserver import main as apiserver
+
+    address = _address(host)
+    data_dir = data_dir.absolute()
+    listener = _listen(host, port)
+    port = listener.getsockname()[1]
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pki = certificates.ensure_pki(
+        data_dir / "pki",
+        cluster_name="shirube",
+        api_names=["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"],
+        api_addresses=sorted({"127.0.0.1", address, "10.96.0.1"}),
+    )
+    config = data_dir / "admin.kubeconfig"
+    kubeconfig.write(config, f"https://{address}:{port}", pki.ca.cert, pki.admin.cert, pki.admin.key, "shirube")
+    options = apiserver.Options(
+        data_dir=data_dir,
+        datastore=datastore,
+        sockets=[listener],
+        advertise_host=address,
+        advertise_port=port,
+        tls_cert=pki.apiserver.cert,
+        tls_key=pki.apiserver.key,
+        client_ca=pki.ca.cert,
+        service_account_key=pki.service_account_key,
+        kubelet_client_cert=pki.apiserver_kubelet_client.cert,
+        kubelet_client_key=pki.apiserver_kubelet_client.key,
+        kubelet_ca=pki.ca.cert,
+    )
+
+    def ready() -> None:
+        print(f"ready: https://{address}:{port}  kubectl --kubeconfig {config} get all -A", file=sys.stderr, flush=True)
+
+    sys.exit(process.run(lambda stop: apiserver.run(options, stop, ready), "shirube-apiserver"))
+
+
+def _address(host: str) -> str:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise UpError(f"cannot listen on {host!r}: --host takes an IP address") from error
+    return "127.0.0.1" if found.is_unspecified else str(found)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise UpError(
+            f"cannot listen on {host}:{port}: {error.strerror}; stop what uses it or choose another with --port"
+        ) from error

@@ -1,0 +1,35 @@
+"""`shirube up`."""
+
+from __future__ import annotations
+
+import click
+
+from shirube.cluster import layout
+from shirube.cluster.layout import ClusterLayout
+from shirube.cluster.progress import Progress
+from shirube.cluster.spec import ClusterSpec
+from shirube.cluster.up import up
+
+
+@click.command()
+@click.option("--name", default="shirube", show_default=True, help="The cluster's name.")
+@click.option(
+    "--nodes",
+    type=click.IntRange(0, 100),
+    help="How many nodes; 0 is the control plane alone.  [default: as before, else 1]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help=f"Port of the API on 127.0.0.1.  [default: as before, else {layout.API_PORT}]",
+)
+@click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
+def command(name: str, nodes: int | None, port: int | None, install: bool) -> None:
+    """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
+    cluster = ClusterLayout.of(name)
+    before = ClusterSpec.load(cluster.spec) or ClusterSpec()
+    spec = ClusterSpec(
+        nodes=before.nodes if nodes is None else nodes,
+        api_port=before.api_port if port is None else port,
+    )
+    up(cluster, spec, Progress(), install=install)

@@ -1,0 +1,24 @@
+"""The errors that commands expect: shown as one message, without a traceback."""
+
+from __future__ import annotations
+
+from shirube.cluster.api import ApiUnavailable
+from shirube.cluster.certificates import CertificateError
+from shirube.cluster.command import CommandError
+from shirube.cluster.control import ControlError, NotRunning
+from shirube.cluster.images import ImageError
+from shirube.cluster.layout import LayoutError
+from shirube.cluster.packages import PackageError
+from shirube.cluster.up import UpError
+
+EXPECTED = (
+    ApiUnavailable,
+    CertificateError,
+    CommandError,
+    ControlError,
+    ImageError,
+    LayoutError,
+    NotRunning,
+    PackageError,
+    UpError,
+)

@@ -1,0 +1,223 @@
+"""A cluster's processes: which there are, in which namespaces, with which options.
+
+One table-like list in the order of starting. Each component's own module is imported in its own process, after the
+fork; what all of them share is imported before it (`SHARED`), once.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import shutil
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from shirube.cluster import certificates, containerd, identities, layout
+from shirube.cluster.layout import ClusterLayout, NodeLayout
+from shirube.cluster.namespaces import network_namespace_path
+from shirube.cluster.spec import ClusterSpec
+from shirube.cluster.supervisor import ChildSpec
+from shirube.foundation import process
+
+SHARED = (
+    "asyncio",
+    "ssl",
+    "aiohttp",
+    "orjson",
+    "uvloop",
+    "shirube.foundation.process",
+    "shirube.api.resources",
+    "shirube.client.rest",
+    "shirube.client.informer",
+    "shirube.client.controller",
+    "shirube.client.events",
+    "shirube.client.leader_election",
+)
+
+
+def import_shared() -> None:
+    for name in SHARED:
+        importlib.import_module(name)
+    process.settle_memory()
+
+
+def children(cluster: ClusterLayout, spec: ClusterSpec, api_socket: socket.socket) -> list[ChildSpec]:
+    """Every process of the cluster, in the order in which they are started."""
+    pki = identities.pki(cluster)
+    nodes = [cluster.node(i + 1) for i in range(spec.nodes)]
+    found = [_api_server(cluster, pki, api_socket)]
+    found += [_containerd(node) for node in nodes]
+    found += [_kubelet(node, pki) for node in nodes]
+    found += [_controllers(cluster, pki), _scheduler(cluster)]
+    found += [_network(node) for node in nodes]
+    found.append(_gateway(cluster, spec))
+    if (pasta := shutil.which("pasta")) is not None:
+        found.append(_outbound(cluster, pasta))
+    return found
+
+
+def _component(
+    name: str,
+    module: str,
+    options: Callable[[Any], Any],
+    cluster: ClusterLayout,
+    node: NodeLayout | None = None,
+    **kw: Any,
+) -> ChildSpec:
+    """A component of ours: `module.run(options, stop)` in a fork. `options` is made there, from the module's class."""
+    title = f"shirube-{name.removesuffix('@' + node.name) if node else name}"
+    return ChildSpec(
+        name=name,
+        log=cluster.logs / f"{name}.log",
+        cgroup=f"{node.cgroup}/system" if node else f"{cluster.cgroup}/control-plane",
+        main=functools.partial(_run, module, options, title),
+        network=network_namespace_path(node.netns if node else cluster.netns),
+        mount=node.mount_namespace if node else None,
+        uts=node.uts_namespace if node else None,
+        **kw,
+    )
+
+
+def _run(module_name: str, options: Callable[[Any], Any], title: str) -> int:
+    module = importlib.import_module(module_name)
+    run: Callable[..., Awaitable[None]] = module.run
+    return process.run(lambda stop: run(options(module.Options), stop), title)
+
+
+def _api_server(cluster: ClusterLayout, pki: certificates.Pki, api_socket: socket.socket) -> ChildSpec:
+    def options(kind: Any) -> Any:
+        inside = socket.create_server((layout.CONTROL_PLANE_ADDRESS, layout.API_PORT), backlog=1024)
+        return kind(
+            data_dir=cluster.store,
+            sockets=[api_socket, inside],
+            advertise_host=layout.CONTROL_PLANE_ADDRESS,
+            advertise_port=layout.API_PORT,
+            service_cidr=layout.SERVICE_CIDR,
+            tls_cert=pki.apiserver.cert,
+            tls_key=pki.apiserver.key,
+            client_ca=pki.ca.cert,
+            service_account_key=pki.service_account_key,
+            issuer=f"https://kubernetes.default.svc.{layout.CLUSTER_DOMAIN}",
+            kubelet_client_cert=pki.apiserver_kubelet_client.cert,
+            kubelet_client_key=pki.apiserver_kubelet_client.key,
+            kubelet_ca=pki.ca.cert,
+        )
+
+    return _component("apiserver", "shirube.apiserver.main", options, cluster, keep=(api_socket,))
+
+
+def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
+    def options(kind: Any) -> Any:
+        return kind(
+            kubeconfig=cluster.component_kubeconfig("controllers"),
+            cluster_cidr=layout.POD_CIDR,
+            root_ca=pki.ca.cert,
+        )
+
+    return _component("controllers", "shirube.controllers.main", options, cluster)
+
+
+def _scheduler(cluster: ClusterLayout) -> ChildSpec:
+    return _component(
+        "scheduler",
+        "shirube.scheduler.main",
+        lambda kind: kind(kubeconfig=cluster.component_kubeconfig("scheduler")),
+        cluster,
+    )
+
+
+def _kubelet(node: NodeLayout, pki: certificates.Pki) -> ChildSpec:
+    node_pki = certificates.ensure_node(pki, node.name, [node.address])
+
+    def options(kind: Any) -> Any:
+        return kind(
+            kubeconfig=node.kubeconfig,
+            node_name=node.name,
+            node_ip=node.address,
+            root_dir=node.lib / "kubelet",
+            runtime_endpoint=node.containerd_socket,
+            cgroup_root=f"{node.cgroup}/kubepods",
+            tls_cert=node_pki.serving.cert,
+            tls_key=node_pki.serving.key,
+            client_ca=pki.ca.cert,
+            cluster_dns=layout.CLUSTER_DNS,
+            cluster_domain=layout.CLUSTER_DOMAIN,
+        )
+
+    return _component(f"kubelet@{node.name}", "shirube.kubelet.main", options, node.cluster, node)
+
+
+def _network(node: NodeLayout) -> ChildSpec:
+    def options(kind: Any) -> Any:
+        return kind(
+            kubeconfig=node.lib / "network.kubeconfig",
+            node_name=node.name,
+            node_ip=node.address,
+            cluster_cidr=layout.POD_CIDR,
+            service_cidr=layout.SERVICE_CIDR,
+            cluster_dns=layout.CLUSTER_DNS,
+            cluster_domain=layout.CLUSTER_DOMAIN,
+            cni_conf_dir=node.cni_conf,
+            cni_bin_dir=containerd.CNI_PLUGINS,
+        )
+
+    return _component(f"network@{node.name}", "shirube.cluster.node_network", options, node.cluster, node)
+
+
+def _gateway(cluster: ClusterLayout, spec: ClusterSpec) -> ChildSpec:
+    def options(kind: Any) -> Any:
+        return kind(
+            kubeconfig=cluster.component_kubeconfig("gateway"),
+            publish_address=spec.publish_address,
+            control_socket=cluster.control_socket,
+        )
+
+    return _component("gateway", "shirube.network.gateway", options, cluster)
+
+
+def _containerd(node: NodeLayout) -> ChildSpec:
+    return ChildSpec(
+        name=f"containerd@{node.name}",
+        log=node.cluster.logs / f"containerd@{node.name}.log",
+        cgroup=f"{node.cgroup}/system",
+        argv=containerd.prepare(node),
+        network=network_namespace_path(node.netns),
+        mount=node.mount_namespace,
+        uts=node.uts_namespace,
+        environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": str(node.run)},
+    )
+
+
+def _outbound(cluster: ClusterLayout, pasta: str) -> ChildSpec:
+    """The way out for pods: user-space forwarding, so that the host needs no interface, route or rule."""
+    path = network_namespace_path(cluster.netns)
+    return ChildSpec(
+        name="outbound",
+        log=cluster.logs / "outbound.log",
+        cgroup=f"{cluster.cgroup}/control-plane",
+        argv=[
+            pasta,
+            "--foreground",
+            "--quiet",
+            "--config-net",
+            "--runas",
+            "0:0",
+            "--no-map-gw",
+            "--tcp-ports",
+            "none",
+            "--udp-ports",
+            "none",
+            "--tcp-ns",
+            "none",
+            "--udp-ns",
+            "none",
+            "--netns",
+            str(path),
+        ],
+    )
+
+
+def required_directories(cluster: ClusterLayout, nodes: list[NodeLayout]) -> list[Path]:
+    return [cluster.logs, cluster.store, cluster.run, *(n.lib for n in nodes), *(n.run for n in nodes)]

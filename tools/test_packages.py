@@ -1,0 +1,28 @@
+"""Install the Debian packages that the tests need and this machine lacks. Needs root when one is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from shirube.cluster import packages  # noqa: E402
+
+TESTS = {"ip": "iproute2", "make": "make"}
+
+
+def main() -> int:
+    lacking = packages.missing(packages.REQUIRED | packages.OPTIONAL | TESTS)
+    if lacking:
+        print(f"installing {' '.join(lacking)}", file=sys.stderr)
+        try:
+            packages.install(lacking)
+        except packages.PackageError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
