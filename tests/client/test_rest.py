@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from tests.client.memory_api import MemoryApi
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS
+from shirube.client.config import KubeConfig
+from shirube.client.rest import Client, Unreachable, query
+
+
+def test_query_spells_options_as_the_api_does():
+    text = query({"label_selector": "a=b", "watch": True, "continue_": "x", "limit": None, "dryRun": ["All"]})
+    assert text == "labelSelector=a%3Db&watch=true&continue=x&dryRun=All"
+
+
+async def test_errors_are_what_the_server_said(client: Client):
+    with pytest.raises(ApiError) as caught:
+        await client.get(PODS, "none", "default")
+    assert (caught.value.code, caught.value.reason) == (404, "NotFound")
+
+
+async def test_conflicts_and_status(api: MemoryApi, client: Client):
+    made = await client.create(DEPLOYMENTS, {"metadata": {"name": "d", "namespace": "x"}, "spec": {}})
+    await client.update_status(DEPLOYMENTS, {**made, "status": {"replicas": 1}, "spec": {"ignored": True}})
+    now = await client.get(DEPLOYMENTS, "d", "x")
+    assert now["status"] == {"replicas": 1}
+    assert now["spec"] == {}
+    with pytest.raises(ApiError) as caught:
+        await client.update(DEPLOYMENTS, made)
+    assert caught.value.reason == "Conflict"
+
+
+async def test_watch_yields_events(client: Client):
+    await client.create(CONFIGMAPS, {"metadata": {"name": "a", "namespace": "x"}})
+    async for event in client.watch(CONFIGMAPS, "x", resource_version="0"):
+        assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", "a")
+        break
+
+
+@pytest.fixture
+async def http_server():
+    """A real socket, answering as told."""
+    seen: list[web.Request] = []
+    answers: list[web.Response] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.append(request)
+        await request.read()
+        if "watch" in request.query:
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            for piece in (b'{"type":"ADDED","obj', b'ect":{"n":1}}\n{"type":"A"', b',"object":{}}\n'):
+                await stream.write(piece)
+                await asyncio.sleep(0.01)
+            return stream
+        return answers.pop(0)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+    client = Client.from_config(KubeConfig(server=f"http://127.0.0.1:{port}", token="secret"), "tester")
+    yield client, answers, seen
+    await client.close()
+    await runner.cleanup()
+
+
+async def test_429_with_retry_after_is_tried_again(http_server):
+    client, answers, seen = http_server
+    answers += [web.Response(status=429, headers={"Retry-After": "0"}), web.json_response({"kind": "Pod"})]
+    assert await client.get(PODS, "p", "n") == {"kind": "Pod"}
+    assert len(seen) == 2
+    assert seen[0].headers["Authorization"] == "Bearer secret"
+    assert seen[0].headers["User-Agent"].startswith("tester/v1.")
+
+
+async def test_an_answer_that_is_no_status_is_still_an_error(http_server):
+    client, answers, _ = http_server
+    answers.append(web.Response(status=502, text="bad gateway"))
+    with pytest.raises(ApiError) as caught:
+        await client.get(PODS, "p", "n")
+    assert (caught.value.code, caught.value.message) == (502, "bad gateway")
+
+
+async def test_watch_lines_are_put_together_from_pieces(http_server):
+    client, _, _ = http_server
+    assert [e async for e in client.watch(PODS)] == [
+        {"type": "ADDED", "object": {"n": 1}},
+        {"type": "A", "object": {}},
+    ]
+
+
+async def test_nobody_there_is_unreachable():
+    client = Client.from_config(KubeConfig(server="http://127.0.0.1:1"), "tester")
+    with pytest.raises(Unreachable, match="cannot reach the API server"):
+        await client.get(PODS, "p", "n")
+    await client.close()
