@@ -24,9 +24,7 @@ class Missing:
 
 MISSING: Final = Missing()
 
-Kind = Literal[
-    "object", "map", "list", "string", "integer", "number", "boolean", "int-or-string", "quantity", "any"
-]
+Kind = Literal["object", "map", "list", "string", "integer", "number", "boolean", "int-or-string", "quantity", "any"]
 _NO_TYPES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -36,7 +34,7 @@ class Type:
 
     kind: Kind
     name: str | None = None  # of the definition: "io.k8s.api.core.v1.PodSpec"
-    properties: Mapping[str, Type] = field(default=_NO_TYPES)  # of an object
+    properties: Mapping[str, Type] = field(default_factory=lambda: _NO_TYPES)  # of an object
     items: Type | None = None  # of a list, or the values of a map
     required: frozenset[str] = frozenset()
     list_type: str | None = None  # "atomic", "set", "map"; None is atomic
