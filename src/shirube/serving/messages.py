@@ -128,13 +128,16 @@ class Body:
         return True
 
 
+NOBODY = Peer()
+
+
 @dataclass(slots=True)
 class Request:
     method: str
     path: str  # raw, percent-encoded
     query: str = ""  # raw, without "?"
     headers: Headers = field(default_factory=Headers)
-    peer: Peer = Peer()
+    peer: Peer = NOBODY
     body: Body = field(default_factory=Body)
 
     @classmethod
@@ -148,7 +151,7 @@ class Request:
     ) -> Request:
         """A request that did not come over a socket."""
         path, _, query = target.partition("?")
-        request = cls(method, path, query, Headers(headers), peer or Peer())
+        request = cls(method, path, query, Headers(headers), peer or NOBODY)
         if body:
             request.body.feed(body)
         request.body.finish()
