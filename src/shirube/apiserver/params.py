@@ -43,11 +43,8 @@ class Params:
         found = self._values.get(name)
         if not found:
             return default
-        text = found[0]
-        if text in _FALSE:
-            return False
-        # Upstream's conversion of query strings takes anything that is not a false word for true.
-        return True
+        # As upstream's conversion of query strings: anything but a false word is true.
+        return found[0] not in _FALSE
 
     def integer(self, name: str, default: int | None = None) -> int | None:
         text = self.get(name)
@@ -68,7 +65,7 @@ class Params:
                 "meta.k8s.io",
                 "CreateOptions",
                 "",
-                [errors.not_supported("dryRun", shown.strip('"'), ["All"])],
+                [errors.Cause.not_supported("dryRun", shown.strip('"'), ["All"])],
             )
         return True
 

@@ -6,18 +6,14 @@ field ownership, mutating admission, prepare, validation, validating admission, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shirube.api import errors
 from shirube.apiserver.user import SERVER, User
-from shirube.foundation.clock import rfc3339
 
 if TYPE_CHECKING:
     from shirube.api.resources import Resource
-    from shirube.api.strategy import Strategy
-    from shirube.apiserver.admission import AdmissionRequest
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
