@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _logger = log.get("authentication")
 _NOBODY = User(ANONYMOUS, groups=(ALL_UNAUTHENTICATED,))
-_WEBSOCKET_TOKEN = "base64url.bearer.authorization.k8s.io."
+_WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 class Authenticator:
@@ -113,12 +113,12 @@ def bearer_token(headers: Headers) -> str:
         scheme, _, token = authorization.strip().partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
     protocols = headers.get("sec-websocket-protocol")
-    if protocols and _WEBSOCKET_TOKEN in protocols:
+    if protocols and _WEBSOCKET_BEARER in protocols:
         for protocol in protocols.split(","):
             protocol = protocol.strip()
-            if protocol.startswith(_WEBSOCKET_TOKEN):
+            if protocol.startswith(_WEBSOCKET_BEARER):
                 try:
-                    return unb64url(protocol.removeprefix(_WEBSOCKET_TOKEN)).decode()
+                    return unb64url(protocol.removeprefix(_WEBSOCKET_BEARER)).decode()
                 except (InvalidToken, UnicodeDecodeError, binascii.Error):
                     return ""
     return ""

@@ -158,12 +158,13 @@ class ServiceAccountTokens:
 
     def _check_time(self, claims: dict[str, Any]) -> None:
         now = self._clock.now()
-        for claim, wrong in (("exp", lambda at: now > at), ("nbf", lambda at: now < at)):
-            at = claims.get(claim)
-            if at is None:
-                continue
-            if not isinstance(at, int | float) or wrong(at):
-                raise InvalidToken("token has expired" if claim == "exp" else "token is not valid yet")
+        ends, begins = claims.get("exp", now), claims.get("nbf", now)
+        if not isinstance(ends, int | float) or not isinstance(begins, int | float):
+            raise InvalidToken("token has times that are no numbers")
+        if now > ends:
+            raise InvalidToken("token has expired")
+        if now < begins:
+            raise InvalidToken("token is not valid yet")
 
     def _bound(self, claims: dict[str, Any]) -> Verified:
         if claims.get("iss") != self.issuer:

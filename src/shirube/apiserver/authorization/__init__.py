@@ -1,0 +1,104 @@
+"""What somebody may do: the masters everything, nodes what is theirs, everybody what RBAC grants.
+
+`Authorizer.authorize` asks upstream's usual chain (`Node,RBAC`) after the group `system:masters`; nothing is
+allowed by default, not even health checks: those are granted by bootstrap roles. `refusal` words a 403 as
+upstream does. Modules: `rbac` (index and decisions), `rules` (one rule), `node` with `pod_graph`, `escalation`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shirube.api import errors
+from shirube.apiserver.attributes import Attributes
+from shirube.apiserver.authorization.decision import Decision
+from shirube.apiserver.authorization.node import NodeAuthorizer
+from shirube.apiserver.authorization.rbac import Rbac
+from shirube.apiserver.authorization.rules import Rule
+from shirube.apiserver.user import MASTERS, User
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import ServerContext
+    from shirube.apiserver.reader import Reader
+
+__all__ = ["Authorizer", "Decision"]
+
+_MASTER = Decision(True)
+
+
+class Authorizer:
+    def __init__(self, reader: Reader) -> None:
+        self._rbac = Rbac(reader)
+        self._node = NodeAuthorizer(reader)
+
+    @classmethod
+    def of(cls, server: ServerContext) -> Authorizer:
+        return cls(server.reader)
+
+    async def authorize(self, a: Attributes) -> Decision:
+        if MASTERS in a.user.groups:
+            return _MASTER
+        node = self._node.authorize(a)
+        if node is not None and node.allowed:
+            return node
+        decision = self._rbac.authorize(a)
+        if decision.allowed or node is None or not node.reason:
+            return decision
+        # Upstream's union joins what each authoriser says.
+        return Decision(False, "\n".join(r for r in (node.reason, decision.reason) if r))
+
+    def refusal(self, a: Attributes, decision: Decision) -> errors.ApiError:
+        """The 403 for a request that was not allowed."""
+        why = _escape(forbidden_message(a))
+        if decision.reason:
+            why += ": " + decision.reason
+        resource = f"{a.resource}.{a.group}" if a.group else a.resource
+        return errors.forbidden(resource if a.is_resource else "", a.name, why)
+
+    def held_rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
+        """(every RBAC rule that the user holds in the namespace ("" = cluster-wide), missing roles)."""
+        rules, missing = self._rbac.rules(user, namespace)
+        if MASTERS in user.groups:
+            rules = [
+                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+                {"nonResourceURLs": ["*"], "verbs": ["*"]},
+                *rules,
+            ]
+        return rules, missing
+
+    def role_rules(self, kind: str, namespace: str, name: str) -> list[Rule] | None:
+        """The rules of a Role or ClusterRole; None when there is no such role."""
+        return self._rbac.role_rules(kind, namespace, name)
+
+    def rules_for(self, user: User, namespace: str) -> dict[str, Any]:
+        """The `status` of a SelfSubjectRulesReview."""
+        rules, missing = self.held_rules(user, namespace)
+        status: dict[str, Any] = {"resourceRules": [], "nonResourceRules": [], "incomplete": False}
+        for rule in rules:
+            if rule.get("resources"):
+                keys = ("verbs", "apiGroups", "resources", "resourceNames")
+                status["resourceRules"].append({k: list(rule[k]) for k in keys if rule.get(k)})
+            if rule.get("nonResourceURLs"):
+                keys = ("verbs", "nonResourceURLs")
+                status["nonResourceRules"].append({k: list(rule[k]) for k in keys if rule.get(k)})
+        problems = list(missing)
+        if self._node.is_node(user):
+            problems.append("node authorizer does not support user rule resolution")
+        if problems:
+            status["incomplete"] = True
+            status["evaluationError"] = ", ".join(problems)
+        return status
+
+
+def forbidden_message(a: Attributes) -> str:
+    who = f'User "{a.user.name}"'
+    if not a.is_resource:
+        return f'{who} cannot {a.verb} path "{a.path}"'
+    resource = f"{a.resource}/{a.subresource}" if a.subresource else a.resource
+    where = f'in the namespace "{a.namespace}"' if a.namespace else "at the cluster scope"
+    return f'{who} cannot {a.verb} resource "{resource}" in API group "{a.group}" {where}'
+
+
+def _escape(text: str) -> str:
+    # As upstream: a browser may show this.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,10 @@
+"""What an authoriser answers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Decision(NamedTuple):
+    allowed: bool
+    reason: str = ""
