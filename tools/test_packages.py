@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from shirube.cluster import packages  # noqa: E402
+from shirube.cluster import packages
 
 TESTS = {"ip": "iproute2", "make": "make"}
 

@@ -111,9 +111,9 @@ def _create_mount_namespace(node: NodeLayout) -> None:
         [
             "set -e",
             'hostname "$1"',
-            "mount --make-rshared /",
-            "mount -t tmpfs -o mode=755 tmpfs /run/netns",
-            f'mount --bind "$2" {_CNI_CACHE}',
+            "mount -n --make-rshared /",
+            "mount -n -t tmpfs -o mode=755 tmpfs /run/netns",
+            f'mount -n --bind "$2" {_CNI_CACHE}',
         ]
     )
     run(
@@ -139,14 +139,14 @@ def remove(cluster: ClusterLayout, nodes: list[NodeLayout]) -> None:
     for node in nodes:
         for pin in (node.mount_namespace, node.uts_namespace):
             if _is_pinned(pin):
-                run(["umount", str(pin)])
+                run(["umount", "-n", str(pin)])
             pin.unlink(missing_ok=True)
         if network_namespace_path(node.netns).exists():
             run(["ip", "netns", "del", node.netns])
     if network_namespace_path(cluster.netns).exists():
         run(["ip", "netns", "del", cluster.netns])
     while _is_mount(pins):
-        run(["umount", str(pins)])
+        run(["umount", "-n", str(pins)])
     with contextlib.suppress(FileNotFoundError):
         pins.rmdir()
     _give_back_shared_directories(cluster)
@@ -156,7 +156,7 @@ def _give_back_shared_directories(cluster: ClusterLayout) -> None:
     # `ip netns add` makes /run/netns and mounts it on itself; undone when we were the first and are the last.
     if (cluster.run / "made-run-netns").exists() and _NETNS_DIR.is_dir() and not any(_NETNS_DIR.iterdir()):
         while _is_mount(_NETNS_DIR):
-            run(["umount", str(_NETNS_DIR)])
+            run(["umount", "-n", str(_NETNS_DIR)])
         _NETNS_DIR.rmdir()
     if (cluster.run / "made-var-lib-cni").exists() and _CNI_CACHE.is_dir() and not any(_CNI_CACHE.iterdir()):
         with contextlib.suppress(OSError):  # another cluster's node still has something mounted on it
@@ -168,8 +168,8 @@ def _make_pin_directory(cluster: ClusterLayout) -> None:
     pins.mkdir(parents=True, exist_ok=True)
     if not _is_mount(pins):
         # A mount namespace can be pinned on a private mount only.
-        run(["mount", "--bind", str(pins), str(pins)])
-        run(["mount", "--make-private", str(pins)])
+        run(["mount", "-n", "--bind", str(pins), str(pins)])
+        run(["mount", "-n", "--make-private", str(pins)])
 
 
 def _add_network_namespace(cluster: ClusterLayout, name: str) -> None:

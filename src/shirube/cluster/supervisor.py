@@ -291,6 +291,9 @@ def _become(spec: ChildSpec, parent: int) -> None:
         cgroups.join(spec.cgroup, os.getpid())
         namespaces.join(network=spec.network, uts=spec.uts, mount=spec.mount)
         if spec.argv is not None:
+            # Python ignores these two; programs expect the default.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             os.execvpe(spec.argv[0], spec.argv, {**os.environ, **spec.environment})  # noqa: S606
         if spec.main is not None:
             code = spec.main()
