@@ -82,7 +82,7 @@ class Range(NamedTuple):
     items: list[KeyValue]
     revision: int
     more: bool
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
 
 
 class Compacted(Exception):

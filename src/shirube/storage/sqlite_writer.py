@@ -1,0 +1,188 @@
+"""The commit thread: the only writer of the SQLite file.
+
+It takes everything that waits, writes it with one transaction (usually one INSERT statement of many rows, which
+also keeps hand-overs of the interpreter lock per commit few) and reports the group to the event loop after the
+fsync. While it is in the fsync, the next group gathers behind it.
+
+Commits carry the epoch in which their compares were checked. When a group fails, so does everything behind it of
+the same epoch, because it was checked against writes that never happened; the loop then begins a new epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from shirube.foundation import log
+from shirube.foundation.clock import Clock
+from shirube.storage.sqlite_file import STATEMENT_ROWS, explain, roll_back
+from shirube.storage.types import Event, StorageError
+
+_logger = log.get("storage")
+
+_GROUP_ROWS = 512
+_GROUP_BYTES = 8 << 20
+_SLOW_SECONDS = 1.0
+_INSERT = "INSERT INTO history (id, key, create_revision, deleted, value) VALUES "
+_STATEMENTS = [""] + [_INSERT + ",".join(["(?,?,?,?,?)"] * n) for n in range(1, STATEMENT_ROWS + 1)]
+_COLUMNS = 5
+
+
+class Commit:
+    """One commit on its way to the disk. `row` is flat: five columns for each operation.
+
+    A commit without rows is a reader of the outcome of those before it.
+    """
+
+    __slots__ = ("done", "epoch", "events", "revision", "row", "size")
+
+    def __init__(
+        self, epoch: int, revision: int, row: list[Any], events: list[Event], size: int, done: asyncio.Future[int]
+    ) -> None:
+        self.epoch = epoch
+        self.revision = revision
+        self.row = row
+        self.events = events
+        self.size = size
+        self.done = done
+
+
+class Publish(Protocol):
+    """Called on the event loop, in order, with every group and its failure if it failed."""
+
+    def __call__(self, group: list[Commit], error: StorageError | None, /) -> None: ...
+
+
+class Job:
+    """Other work that needs the writing connection: a slice of compaction."""
+
+    __slots__ = ("done", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], None], done: asyncio.Future[None]) -> None:
+        self.work = work
+        self.done = done
+
+
+class Writer:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        publish: Publish,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._clock = clock
+        self._loop = loop
+        self._publish = publish
+        self._queue: queue.SimpleQueue[Commit | Job | None] = queue.SimpleQueue()
+        self._failed_epoch = -1
+        self._failure: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="shirube-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, commit: Commit) -> None:
+        self._queue.put(commit)
+
+    async def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `work` between two groups. Raises StorageError."""
+        done = self._loop.create_future()
+        self._queue.put(Job(work, done))
+        await done
+
+    def stop(self) -> None:
+        """Write what waits, then end. Blocks: not for the event loop."""
+        self._queue.put(None)
+        self._thread.join()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _run(self) -> None:
+        get, empty = self._queue.get, self._queue.empty
+        while True:
+            item = get()
+            group: list[Commit] = []
+            rows = size = 0
+            while isinstance(item, Commit):
+                group.append(item)
+                rows += len(item.row) // _COLUMNS
+                size += item.size
+                if rows >= _GROUP_ROWS or size >= _GROUP_BYTES or empty():
+                    break
+                item = get()
+            if group:
+                self._write(group)
+            if item is None:
+                return
+            if isinstance(item, Job):
+                self._do(item)
+
+    def _write(self, group: list[Commit]) -> None:
+        if group[0].epoch == self._failed_epoch:
+            stale = [c for c in group if c.epoch == self._failed_epoch]
+            self._call(self._publish, stale, self._failure)
+            group = group[len(stale) :]  # epochs only grow
+            if not group:
+                return
+        row: list[Any] = []
+        for commit in group:
+            row += commit.row
+        began = self._clock.monotonic()
+        try:
+            if row:
+                self._insert(row)
+        except sqlite3.Error as error:
+            roll_back(self._connection)
+            self._failed_epoch = group[0].epoch
+            self._failure = explain(error, self._path, "write")
+            _logger.error("commit failed", writes=len(group), error=str(self._failure))
+            self._call(self._publish, group, self._failure)
+            return
+        took = self._clock.monotonic() - began
+        if took > _SLOW_SECONDS:
+            _logger.warning("slow commit: the disk is busy or slow", seconds=f"{took:.2f}", writes=len(group))
+        self._call(self._publish, group, None)
+
+    def _insert(self, row: list[Any]) -> None:
+        execute = self._connection.execute
+        count = len(row) // _COLUMNS
+        if count <= STATEMENT_ROWS:
+            execute(_STATEMENTS[count], row)  # a transaction of its own
+            return
+        execute("BEGIN IMMEDIATE")
+        step = STATEMENT_ROWS * _COLUMNS
+        for start in range(0, len(row), step):
+            part = row[start : start + step]
+            execute(_STATEMENTS[len(part) // _COLUMNS], part)
+        execute("COMMIT")
+
+    def _do(self, job: Job) -> None:
+        try:
+            job.work(self._connection)
+        except sqlite3.Error as error:
+            roll_back(self._connection)
+            self._call(_fail, job.done, explain(error, self._path, "compact"))
+        else:
+            self._call(_succeed, job.done)
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def _succeed(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _fail(done: asyncio.Future[None], error: StorageError) -> None:
+    if not done.done():
+        done.set_exception(error)
