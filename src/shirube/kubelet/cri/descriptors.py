@@ -73,9 +73,7 @@ def _file(
     return file
 
 
-def _add_field(
-    message: descriptor_pb2.DescriptorProto, package: str, enums: dict[str, Any], text: str
-) -> None:
+def _add_field(message: descriptor_pb2.DescriptorProto, package: str, enums: dict[str, Any], text: str) -> None:
     name, _, rest = text.partition("=")
     number, _, kind = rest.partition(":")
     field = message.field.add(name=name, number=int(number), label=_Field.LABEL_OPTIONAL)

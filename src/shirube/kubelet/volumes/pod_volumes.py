@@ -1,0 +1,77 @@
+"""All volumes of a pod: set up before its containers, kept up to date, removed after them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from shirube.api.errors import ApiError
+from shirube.foundation import log
+from shirube.kubelet import pod as pods
+from shirube.kubelet.volumes import kernel_mounts
+from shirube.kubelet.volumes.atomic_writer import UnsafePath
+from shirube.kubelet.volumes.table import LIVE_TYPES, VOLUME_TYPES, Host, Request, VolumeError, volume_type
+
+_logger = log.get("kubelet.volumes")
+
+
+class PodVolumes:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def set_up(
+        self, pod: pods.Pod, pod_ips: tuple[str, ...], max_age: float = 0.0, live_only: bool = False
+    ) -> dict[str, Path]:
+        """Where each volume is on the node. Raises VolumeError naming the first that cannot be made."""
+        wanted = [
+            volume for volume in pod["spec"].get("volumes") or () if not live_only or volume_type(volume) in LIVE_TYPES
+        ]
+        made = await asyncio.gather(*(self._one(pod, volume, pod_ips, max_age) for volume in wanted))
+        return {volume["name"]: path for volume, path in zip(wanted, made, strict=True)}
+
+    async def _one(self, pod: pods.Pod, volume: Mapping[str, Any], pod_ips: tuple[str, ...], max_age: float) -> Path:
+        name, kind = volume["name"], volume_type(volume)
+        plugin = VOLUME_TYPES.get(kind)
+        if plugin is None:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {kind} is not supported yet')
+        try:
+            return await plugin(self._host, Request(pod, volume, pod_ips, max_age))
+        except (VolumeError, UnsafePath, ApiError, OSError) as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+
+    def has_live(self, pod: pods.Pod) -> bool:
+        return any(volume_type(v) in LIVE_TYPES for v in pod["spec"].get("volumes") or ())
+
+    async def remove(self, pod_uid: str) -> None:
+        """Unmount and delete everything of the pod below its directory. Safe to repeat."""
+        top = self._host.paths.pod(pod_uid)
+        for point in kernel_mounts.mounts_below(top):
+            try:
+                kernel_mounts.unmount(point)
+            except OSError as error:
+                _logger.warning("cannot unmount a volume", path=point, error=str(error))
+                return
+        for part in ("volumes", "volume-subpaths"):
+            await _remove_tree(top / part)
+        self._host.tokens.forget(pod_uid)
+
+    async def remove_directory(self, pod_uid: str) -> None:
+        """Everything that is left of a pod that is gone."""
+        await self.remove(pod_uid)
+        await _remove_tree(self._host.paths.pod(pod_uid))
+
+
+async def _remove_tree(top: Path) -> None:
+    if not top.exists():
+        return
+    # Small trees (tokens, ConfigMaps) go in line; what containers filled may be large.
+    with suppress(OSError):
+        if sum(len(files) for _, _, files in os.walk(top)) < 50:
+            shutil.rmtree(top, ignore_errors=True)
+            return
+    await asyncio.to_thread(shutil.rmtree, top, True)

@@ -1,0 +1,163 @@
+"""The volume types and how each is made: one row a type.
+
+A plugin's `set_up(host, pod, volume)` makes the volume (or makes sure of it: it runs again after a restart and
+at each refresh) and says where it is on the node. What is not in the table is a clear FailedMount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shirube.api import quantity
+from shirube.foundation.clock import Clock
+from shirube.kubelet import downward, qos
+from shirube.kubelet import pod as pods
+from shirube.kubelet.api_objects import ApiObjects
+from shirube.kubelet.paths import Paths
+from shirube.kubelet.service_account_tokens import ServiceAccountTokens
+from shirube.kubelet.volumes import atomic_writer, kernel_mounts, payload
+
+# A volume that is read-only by nature may be mounted read-write; the kernel just shows the link swap.
+Volume = Mapping[str, Any]
+
+
+class VolumeError(Exception):
+    """A volume cannot be made (yet). The message goes into the FailedMount event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What plugins work with."""
+
+    paths: Paths
+    objects: ApiObjects
+    tokens: ServiceAccountTokens
+    clock: Clock
+    node: Callable[[], downward.NodeFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    pod: pods.Pod
+    volume: Volume
+    pod_ips: tuple[str, ...]
+    max_age: float  # how old ConfigMaps and Secrets may be
+
+    @property
+    def fs_group(self) -> int | None:
+        return (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+
+
+async def _files(host: Host, request: Request) -> Path:
+    """configMap, secret, downwardAPI, projected."""
+    pod, volume = request.pod, request.volume
+    kind = next(k for k in payload.KINDS if volume.get(k) is not None)
+    objects = host.objects.get_all(pods.namespace(pod), payload.references(volume), request.max_age)
+    tokens = asyncio.gather(*(host.tokens.token(pod, source) for source in payload.token_sources(volume)))
+    fetched = payload.Fetched(await objects, await tokens, host.node(), request.pod_ips)
+    try:
+        files = payload.files(pod, volume, fetched)
+    except payload.PayloadError as error:
+        raise VolumeError(str(error)) from error
+    plugin = {"downwardAPI": "downward-api"}.get(kind, kind.lower())
+    directory = host.paths.volume(pods.uid(pod), f"kubernetes.io/{plugin}", volume["name"])
+    _make_directory(directory, request.fs_group)
+    now = host.clock.now()
+    if sum(len(file.data) for file in files.values()) > 65536:
+        await asyncio.to_thread(atomic_writer.write, directory, files, now, request.fs_group)
+    else:
+        atomic_writer.write(directory, files, now, request.fs_group)
+    return directory
+
+
+def _make_directory(directory: Path, group: int | None, mode: int = 0o777) -> None:
+    if directory.is_dir():
+        return
+    directory.mkdir(parents=True)
+    os.chmod(directory, mode)
+    if group is not None:
+        os.chown(directory, -1, group)
+        os.chmod(directory, mode | stat.S_ISGID)
+
+
+async def _empty_dir(host: Host, request: Request) -> Path:
+    source, uid = request.volume["emptyDir"], pods.uid(request.pod)
+    directory = host.paths.volume(uid, "kubernetes.io/empty-dir", request.volume["name"])
+    medium = source.get("medium") or ""
+    if medium not in ("", "Memory"):
+        raise VolumeError(f"emptyDir medium {medium!r} is not supported yet")
+    if medium == "Memory" and not (directory.is_dir() and kernel_mounts.is_mounted(directory)):
+        directory.mkdir(parents=True, exist_ok=True)
+        size = _memory_size(request.pod, source)
+        kernel_mounts.mount("tmpfs", str(directory), "tmpfs", data=f"size={size}" if size else "")
+        os.chmod(directory, 0o777)
+        if request.fs_group is not None:
+            os.chown(directory, -1, request.fs_group)
+            os.chmod(directory, 0o777 | stat.S_ISGID)
+    _make_directory(directory, request.fs_group)
+    return directory
+
+
+def _memory_size(pod: pods.Pod, source: Mapping[str, Any]) -> int:
+    """The smaller of the volume's size limit and the pod's memory limit; 0 for the kernel's default."""
+    limits = [qos.pod_total(pod, "limits", "memory") or 0]
+    if source.get("sizeLimit"):
+        limits.append(quantity.value(source["sizeLimit"]))
+    return min((limit for limit in limits if limit), default=0)
+
+
+_HOST_PATH_KINDS = {
+    "Directory": (stat.S_ISDIR, "a directory"),
+    "File": (stat.S_ISREG, "a file"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
+    "CharDevice": (stat.S_ISCHR, "a character device"),
+    "BlockDevice": (stat.S_ISBLK, "a block device"),
+}
+
+
+async def _host_path(host: Host, request: Request) -> Path:
+    source = request.volume["hostPath"]
+    path, kind = Path(source["path"]), source.get("type") or ""
+    try:
+        if kind == "DirectoryOrCreate":
+            path.mkdir(parents=True, exist_ok=True)
+            kind = "Directory"
+        elif kind == "FileOrCreate":
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            kind = "File"
+        if kind:
+            check, what = _HOST_PATH_KINDS[kind]
+            if not path.exists() or not check(path.stat().st_mode):
+                raise VolumeError(f"hostPath type check failed: {path} is not {what}")
+        elif not path.exists():
+            # The runtime would make it; made here its mode does not depend on the runtime.
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VolumeError(f"cannot prepare host path {path}: {error.strerror}") from error
+    return path
+
+
+VOLUME_TYPES: dict[str, Callable[[Host, Request], Awaitable[Path]]] = {
+    "emptyDir": _empty_dir,
+    "hostPath": _host_path,
+    "configMap": _files,
+    "secret": _files,
+    "downwardAPI": _files,
+    "projected": _files,
+}
+
+# Whose content follows the API while the pod runs.
+LIVE_TYPES = frozenset(payload.KINDS)
+
+
+def volume_type(volume: Volume) -> str:
+    """The type of a volume: the one field beside its name."""
+    return next((key for key in volume if key != "name" and volume[key] is not None), "emptyDir")
