@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Authorizer", "Decision"]
 
 _MASTER = Decision(True)
+_RESOURCE_KEYS = ("verbs", "apiGroups", "resources", "resourceNames")
+_URL_KEYS = ("verbs", "nonResourceURLs")
 
 
 class Authorizer:
@@ -57,14 +59,7 @@ class Authorizer:
 
     def held_rules(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
         """(every RBAC rule that the user holds in the namespace ("" = cluster-wide), missing roles)."""
-        rules, missing = self._rbac.rules(user, namespace)
-        if MASTERS in user.groups:
-            rules = [
-                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
-                {"nonResourceURLs": ["*"], "verbs": ["*"]},
-                *rules,
-            ]
-        return rules, missing
+        return self._rbac.rules(user, namespace)
 
     def role_rules(self, kind: str, namespace: str, name: str) -> list[Rule] | None:
         """The rules of a Role or ClusterRole; None when there is no such role."""
@@ -76,11 +71,9 @@ class Authorizer:
         status: dict[str, Any] = {"resourceRules": [], "nonResourceRules": [], "incomplete": False}
         for rule in rules:
             if rule.get("resources"):
-                keys = ("verbs", "apiGroups", "resources", "resourceNames")
-                status["resourceRules"].append({k: list(rule[k]) for k in keys if rule.get(k)})
+                status["resourceRules"].append({k: list(rule[k]) for k in _RESOURCE_KEYS if rule.get(k)})
             if rule.get("nonResourceURLs"):
-                keys = ("verbs", "nonResourceURLs")
-                status["nonResourceRules"].append({k: list(rule[k]) for k in keys if rule.get(k)})
+                status["nonResourceRules"].append({k: list(rule[k]) for k in _URL_KEYS if rule.get(k)})
         problems = list(missing)
         if self._node.is_node(user):
             problems.append("node authorizer does not support user rule resolution")

@@ -83,16 +83,16 @@ def _of_volume(volume: dict[str, Any], pod_name: str) -> Iterator[Reference]:
         ref = (volume.get(source) or {}).get(key)
         if ref:
             yield "secrets", ref.get("name", "") if isinstance(ref, dict) else ref
-    if source := volume.get("configMap"):
-        yield "configmaps", source.get("name", "")
-    if source := volume.get("persistentVolumeClaim"):
-        yield "persistentvolumeclaims", source.get("claimName", "")
+    if config := volume.get("configMap"):
+        yield "configmaps", config.get("name", "")
+    if claim := volume.get("persistentVolumeClaim"):
+        yield "persistentvolumeclaims", claim.get("claimName", "")
     if volume.get("ephemeral"):
         yield "persistentvolumeclaims", f"{pod_name}-{volume['name']}"
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        if ref := source.get("secret"):
+    for projected in (volume.get("projected") or {}).get("sources") or ():
+        if ref := projected.get("secret"):
             yield "secrets", ref.get("name", "")
-        if ref := source.get("configMap"):
+        if ref := projected.get("configMap"):
             yield "configmaps", ref.get("name", "")
 
 
