@@ -16,7 +16,6 @@ interpreter's version because marshal's format belongs to it.
 from __future__ import annotations
 
 import marshal
-import os
 import shutil
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shirube.api.openapi import build as openapi
 from shirube.api.schema import cache, definitions, supplement
 
 
@@ -36,14 +36,14 @@ def main() -> None:
 
 def build(folder: Path) -> None:
     """Write the cache into `folder`; when another process was faster its result stays."""
-    from shirube.api.openapi import build as openapi  # it reads the cache's name, so not at the top
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".schema-", dir=folder.parent))
     try:
         defs = definitions.load()
-        _write_types(work, defs)
-        openapi.write(work / "openapi", defs)
+        kinds = _kinds(defs)
+        index = {"definitions": _write_types(work, defs), "kinds": kinds}
+        openapi.write(work / "openapi", defs, kinds)
+        (work / "index").write_bytes(marshal.dumps(index))
         work.chmod(0o755)
         try:
             work.rename(folder)
@@ -62,17 +62,22 @@ def _forget_old(folder: Path, keep: int = 3) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_types(folder: Path, defs: definitions.Definitions) -> None:
+def _kinds(defs: definitions.Definitions) -> dict[tuple[str, str, str], str]:
+    kinds = dict(definitions.kinds(defs))
+    for name in supplement.MESSAGES:
+        kinds.setdefault(("meta.k8s.io", "v1", name.rpartition(".")[2]), name)
+    return kinds
+
+
+def _write_types(folder: Path, defs: definitions.Definitions) -> dict[str, tuple[int, int]]:
+    """Write the rows; answers where each is."""
     offsets: dict[str, tuple[int, int]] = {}
     with (folder / "types").open("wb") as out:
         for name, schema in defs.items():
             row = marshal.dumps(definition_row(name, schema))
             offsets[name] = (out.tell(), len(row))
             out.write(row)
-        out.flush()
-        os.fsync(out.fileno())
-    index = {"definitions": offsets, "kinds": dict(definitions.kinds(defs))}
-    (folder / "index").write_bytes(marshal.dumps(index))
+    return offsets
 
 
 def definition_row(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
