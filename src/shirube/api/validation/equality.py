@@ -14,10 +14,7 @@ def semantic_equal(a: Any, b: Any) -> bool:
     if a == b:
         return True
     if isinstance(a, dict) and isinstance(b, dict):
-        for key in a.keys() | b.keys():
-            if not semantic_equal(a.get(key), b.get(key)):
-                return False
-        return True
+        return all(semantic_equal(a.get(key), b.get(key)) for key in a.keys() | b.keys())
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(semantic_equal(x, y) for x, y in zip(a, b, strict=True))
     return _empty(a) and _empty(b)

@@ -11,10 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from shirube.api import names
-from shirube.api.errors import Cause, required, too_long
-from shirube.api.errors import forbidden_value as forbidden
-from shirube.api.errors import invalid_value as invalid
 from shirube.api.validation.equality import semantic_equal
+from shirube.api.validation.field import Cause, forbidden, invalid, required, too_long
 
 TOTAL_ANNOTATION_SIZE_LIMIT = 256 * 1024
 FIELD_MANAGER_MAX_LENGTH = 128
@@ -46,10 +44,9 @@ def name_is_dns1035_label(name: str, prefix: bool) -> list[str]:
 
 def name_is_path_segment(name: str, prefix: bool) -> list[str]:
     """RBAC kinds: anything that can stand in a URL path."""
-    if not prefix:
-        if name == "." or name == "..":
-            return [f"may not be '{name}'"]
-    return [f"may not contain '{bad}'" for bad in "/%" if bad in name]
+    if prefix:
+        return [f"may not contain '{bad}'" for bad in "/%" if bad in name]
+    return names.is_path_segment_name(name)
 
 
 @lru_cache(maxsize=4096)
@@ -107,9 +104,7 @@ def validate_owner_references(references: list[dict[str, Any]], path: str) -> li
         if not reference.get("uid"):
             causes.append(invalid(f"{path}.uid", reference.get("uid", ""), "must not be empty"))
         if (api_version, kind) in _BANNED_OWNERS:
-            causes.append(
-                invalid(path, reference, f"/{api_version}, Kind={kind} is disallowed from being an owner")
-            )
+            causes.append(invalid(path, reference, f"/{api_version}, Kind={kind} is disallowed from being an owner"))
         if reference.get("controller"):
             current = f"{kind}/{reference.get('name', '')}"
             if controller:
@@ -153,9 +148,7 @@ def _validate_parts(metadata: dict[str, Any], path: str) -> list[Cause]:
     return causes
 
 
-def validate(
-    metadata: dict[str, Any], *, namespaced: bool, name_rule: NameRule, path: str = "metadata"
-) -> list[Cause]:
+def validate(metadata: dict[str, Any], *, namespaced: bool, name_rule: NameRule, path: str = "metadata") -> list[Cause]:
     """Check the metadata of an object to be created."""
     causes: list[Cause] = []
     if generate_name := metadata.get("generateName"):
@@ -176,9 +169,7 @@ def validate(
     elif namespace:
         causes.append(forbidden(f"{path}.namespace", "not allowed on this type"))
     if metadata.get("generation", 0) < 0:
-        causes.append(
-            invalid(f"{path}.generation", metadata["generation"], "must be greater than or equal to 0")
-        )
+        causes.append(invalid(f"{path}.generation", metadata["generation"], "must be greater than or equal to 0"))
     return causes + _validate_parts(metadata, path)
 
 
@@ -199,7 +190,8 @@ def validate_update(new: dict[str, Any], old: dict[str, Any], path: str = "metad
             causes.append(
                 forbidden(
                     f"{path}.finalizers",
-                    f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{shown}}}",
+                    "no new finalizers can be added if the object is being deleted, "
+                    f"found new finalizers []string{{{shown}}}",
                 )
             )
     causes += immutable(new.get("name", ""), old.get("name", ""), f"{path}.name")
