@@ -57,29 +57,17 @@ def v3_definition(name: str, schema: Mapping[str, Any]) -> Schema:
         }
     out: Schema = {k: v for k, v in schema.items() if k != "properties"}
     if "properties" in schema:
-        required = frozenset(schema.get("required", ()))
-        out["properties"] = {
-            field: _v3_field(name, field, prop, field in required) for field, prop in schema["properties"].items()
-        }
+        out["properties"] = {field: _v3_field(name, field, prop) for field, prop in schema["properties"].items()}
     return out
 
 
-def _v3_field(definition: str, field: str, schema: Mapping[str, Any], required: bool) -> Schema:
+def _v3_field(definition: str, field: str, schema: Mapping[str, Any]) -> Schema:
     out = _v3_value(schema)
     if (definition, field) in DEFAULTS:
         out["default"] = DEFAULTS[definition, field]
-    elif required and "default" not in out and (zero := _zero(schema)) is not None:
-        out["default"] = zero
     if enum := ENUMS.get((definition, field)):
         out["enum"] = list(enum)
     return out
-
-
-def _zero(schema: Mapping[str, Any]) -> Any:
-    """The default that upstream declares for a required field: Go's zero value, where it is not nil."""
-    if "$ref" in schema:
-        return {}
-    return {"string": "", "integer": 0, "boolean": False, "number": 0}.get(schema.get("type", ""))
 
 
 def _v3_value(schema: Mapping[str, Any]) -> Schema:

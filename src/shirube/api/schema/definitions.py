@@ -24,13 +24,23 @@ def load() -> Definitions:
     """Definitions in OpenAPI v2 form, names to schemas with references by bare name in `$ref`."""
     raw = json.loads(source_file().read_bytes())["$defs"]
     restored = {name: _restore(schema) for name, schema in raw.items()}
-    for name, form in ((QUANTITY, {"type": "string"}), (INT_OR_STRING, _INT_OR_STRING)):
-        restored[name].pop("oneOf", None)
-        restored[name].update(form)
+    restored.update(_OWN_JSON)
     return _reachable(restored)
 
 
-_INT_OR_STRING = {"type": "string", "format": "int-or-string"}
+_OWN_JSON: Definitions = {
+    QUANTITY: {
+        "description": "An exact amount: a decimal number, as a JSON string or number, with a suffix of powers of "
+        "1024 (Ki, Mi, Gi, Ti, Pi, Ei), of powers of 1000 (n, u, m, k, M, G, T, P, E) or an exponent (e3, E3). "
+        "Answers have no fraction and the largest suffix that loses nothing: 1.5Gi is 1536Mi, 0.5 is 500m.",
+        "type": "string",
+    },
+    INT_OR_STRING: {
+        "description": "A number of 32 bits or a string: a port by number or name, an amount or a percentage.",
+        "type": "string",
+        "format": "int-or-string",
+    },
+}
 
 
 def kinds(definitions: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str, str], str]]:
