@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -146,6 +146,16 @@ class HttpTransport:
             self._session = None
 
 
+class Bearer(Protocol):
+    """Where a token comes from that has to be asked for."""
+
+    async def token(self) -> str: ...
+
+    def reject(self, token: str) -> None:
+        """The server did not take it: the next `token` must be another one."""
+        ...
+
+
 def _parameter(name: str) -> str:
     """`label_selector` and `labelSelector` both mean `labelSelector`; `continue_` is `continue`."""
     head, *rest = name.rstrip("_").split("_")
@@ -173,11 +183,11 @@ class Client:
         transport: Transport,
         user_agent: str,
         *,
-        bearer: Callable[[], Awaitable[str]] | None = None,
+        bearer: Bearer | None = None,
         authorization: Callable[[], str] | None = None,
         config: KubeConfig | None = None,
     ) -> None:
-        """`bearer` mints a token when one is needed; `authorization` gives a whole header value at once."""
+        """`bearer` gives a token when one is needed; `authorization` the whole header at once."""
         self._transport = transport
         self.user_agent = user_agent if "/" in user_agent else f"{user_agent}/{KUBERNETES_VERSION}"
         self._bearer = bearer
@@ -193,9 +203,7 @@ class Client:
         transport = HttpTransport(config.server, config.tls, config.tls_server_name)
         return cls(transport, user_agent, authorization=_authorization(config), config=config)
 
-    def acting_as(
-        self, bearer: Callable[[], Awaitable[str]], user_agent: str, transport: Transport | None = None
-    ) -> Client:
+    def acting_as(self, bearer: Bearer, user_agent: str, transport: Transport | None = None) -> Client:
         """Another identity on this (or the given) transport, by token."""
         return Client(transport or self._transport, user_agent, bearer=bearer, config=self.config)
 
@@ -375,8 +383,10 @@ class Client:
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         for attempt in range(_RETRIES + 1):
+            token = ""
             if self._bearer is not None:
-                sent["Authorization"] = "Bearer " + await self._bearer()
+                token = await self._bearer.token()
+                sent["Authorization"] = "Bearer " + token
             elif self._authorization is not None:
                 sent["Authorization"] = self._authorization()
             try:
@@ -387,6 +397,9 @@ class Client:
             if answer.status < 400:
                 return answer
             pause = _retry_after(answer)
+            if answer.status == 401 and self._bearer is not None and attempt == 0:
+                self._bearer.reject(token)
+                pause = 0.0
             if pause is None or attempt == _RETRIES:
                 raise _error(answer, await answer.read())
             await answer.read()

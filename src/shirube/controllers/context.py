@@ -1,0 +1,57 @@
+"""What every controller is given: shared caches, its own identity, a voice, time and chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shirube.api.gvr import GVR
+from shirube.client.events import EventRecorder
+from shirube.client.informer import Informer, InformerFactory
+from shirube.client.rest import Client
+from shirube.controllers.projections import PROJECTIONS
+from shirube.foundation.chance import Chance
+from shirube.foundation.clock import SYSTEM, Clock
+
+
+class Context:
+    """`reader` follows collections for all; `client_of(account)` is the identity that a controller writes
+    with."""
+
+    def __init__(
+        self,
+        reader: Client,
+        client_of: Callable[[str], Client],
+        *,
+        clock: Clock = SYSTEM,
+        chance: Chance | None = None,
+        cluster_cidr: str = "10.244.0.0/16",
+        node_mask: int = 24,
+        root_ca: Path | None = None,
+        signing_cert: Path | None = None,
+        signing_key: Path | None = None,
+    ) -> None:
+        self.reader = reader
+        self.client_of = client_of
+        self.clock = clock
+        self.chance = chance or Chance()
+        self.cluster_cidr = cluster_cidr
+        self.node_mask = node_mask
+        self.root_ca = root_ca
+        self.signing_cert = signing_cert
+        self.signing_key = signing_key
+        self.factory = InformerFactory(reader, chance=self.chance)
+        self._recorders: dict[str, EventRecorder] = {}
+
+    def informer(self, gvr: GVR) -> Informer:
+        """The process's one informer of this collection, with what the projections table leaves of it."""
+        return self.factory.informer(gvr, projection=PROJECTIONS.get(gvr))
+
+    def recorder(self, component: str, account: str) -> EventRecorder:
+        if component not in self._recorders:
+            self._recorders[component] = EventRecorder(self.client_of(account), component, clock=self.clock)
+        return self._recorders[component]
+
+    async def close(self) -> None:
+        for recorder in self._recorders.values():
+            await recorder.close()

@@ -1,0 +1,314 @@
+"""What a Deployment should change next: pure plans over a deployment and its ReplicaSets.
+
+Upstream: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/. A rolling update never has
+more than replicas + maxSurge pods, nor fewer than replicas - maxUnavailable available ones;
+`tests/controllers/ test_deployment_rollout.py` holds that against random histories.
+
+"Olds" are the ReplicaSets whose template is not the deployment's; "new" is the one whose template is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from shirube.client.rest import Object
+from shirube.controllers.pods import created
+from shirube.foundation.chance import SUFFIX_ALPHABET
+
+HASH_LABEL = "pod-template-hash"
+REVISION = "deployment.kubernetes.io/revision"
+REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+DESIRED = "deployment.kubernetes.io/desired-replicas"
+MAXIMUM = "deployment.kubernetes.io/max-replicas"
+_NOT_COPIED = frozenset(
+    (
+        "kubectl.kubernetes.io/last-applied-configuration",
+        REVISION,
+        REVISION_HISTORY,
+        DESIRED,
+        MAXIMUM,
+        "deprecated.deployment.rollback.to",
+    )
+)
+
+
+class Scale(NamedTuple):
+    """Set this ReplicaSet to so many replicas."""
+
+    replica_set: Object
+    replicas: int
+
+
+# -- reading ------------------------------------------------------------------------------------------------
+
+
+def replicas_of(obj: Object) -> int:
+    replicas = obj["spec"].get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def available_of(replica_set: Object) -> int:
+    return int((replica_set.get("status") or {}).get("availableReplicas") or 0)
+
+
+def total(replica_sets: Iterable[Object]) -> int:
+    return sum(replicas_of(rs) for rs in replica_sets)
+
+
+def is_rolling(deployment: Object) -> bool:
+    strategy = deployment["spec"].get("strategy") or {}
+    return bool(strategy.get("type", "RollingUpdate") == "RollingUpdate")
+
+
+def int_or_percent(value: Any, of: int, *, round_up: bool) -> int:
+    if isinstance(value, str) and value.endswith("%"):
+        share = int(value[:-1]) * of
+        return -(-share // 100) if round_up else share // 100
+    return int(value)
+
+
+def bounds(deployment: Object) -> tuple[int, int]:
+    """(maxSurge, maxUnavailable) as numbers; never both zero, or nothing could ever move."""
+    if not is_rolling(deployment):
+        return 0, 0
+    rolling = (deployment["spec"].get("strategy") or {}).get("rollingUpdate") or {}
+    wanted = replicas_of(deployment)
+    surge = int_or_percent(rolling.get("maxSurge", "25%"), wanted, round_up=True)
+    unavailable = int_or_percent(rolling.get("maxUnavailable", "25%"), wanted, round_up=False)
+    if surge == 0 and unavailable == 0:
+        unavailable = 1
+    return surge, min(unavailable, wanted)
+
+
+def revision_of(obj: Object) -> int:
+    try:
+        return int((obj["metadata"].get("annotations") or {}).get(REVISION) or 0)
+    except ValueError:
+        return 0
+
+
+def active_sets(replica_sets: Iterable[Object]) -> list[Object]:
+    return [rs for rs in replica_sets if replicas_of(rs) > 0]
+
+
+def by_age(replica_sets: Iterable[Object]) -> list[Object]:
+    return sorted(replica_sets, key=lambda rs: (created(rs), rs["metadata"]["name"]))
+
+
+# -- templates ----------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """Without what is empty: absent, null and empty are one in a template."""
+    if isinstance(value, dict):
+        return {k: p for k, v in value.items() if (p := _plain(v)) not in (None, {}, [])}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def plain_template(template: Object) -> Any:
+    """A template to compare: without the hash label."""
+    metadata = dict(template.get("metadata") or {})
+    metadata["labels"] = {k: v for k, v in (metadata.get("labels") or {}).items() if k != HASH_LABEL}
+    return _plain({"metadata": metadata, "spec": template.get("spec")})
+
+
+def find_new(deployment: Object, replica_sets: Iterable[Object]) -> Object | None:
+    """The ReplicaSet with the deployment's template; the oldest, should there be several."""
+    wanted = plain_template(deployment["spec"]["template"])
+    for rs in by_age(replica_sets):
+        if plain_template(rs["spec"]["template"]) == wanted:
+            return rs
+    return None
+
+
+def template_hash(template: Object, collision_count: int | None) -> str:
+    """A short name for a template, safe in names and labels."""
+    data = orjson.dumps(plain_template(template), option=orjson.OPT_SORT_KEYS)
+    salt = b"" if collision_count is None else str(collision_count).encode()
+    number = int.from_bytes(hashlib.blake2b(data + salt, digest_size=4).digest(), "big")
+    return "".join(SUFFIX_ALPHABET[ord(c) % len(SUFFIX_ALPHABET)] for c in str(number))
+
+
+# -- annotations --------------------------------------------------------------------------------------------
+
+
+def new_set_annotations(deployment: Object, replica_set: Object | None, revision: int) -> dict[str, str]:
+    """Annotations that the new ReplicaSet should have: the deployment's, its revision and its past
+    revisions."""
+    current = dict((replica_set["metadata"].get("annotations") or {}) if replica_set else {})
+    out = dict(current)
+    for key, value in (deployment["metadata"].get("annotations") or {}).items():
+        if key not in _NOT_COPIED:
+            out[key] = value
+    old_revision = current.get(REVISION, "")
+    if not old_revision or (old_revision.isdigit() and int(old_revision) < revision):
+        out[REVISION] = str(revision)
+        if old_revision and replica_set is not None:
+            past = [p for p in current.get(REVISION_HISTORY, "").split(",") if p]
+            if old_revision not in past:
+                out[REVISION_HISTORY] = ",".join([*past, old_revision])
+    return out
+
+
+def replica_annotations(deployment: Object) -> dict[str, str]:
+    surge, _ = bounds(deployment)
+    wanted = replicas_of(deployment)
+    return {DESIRED: str(wanted), MAXIMUM: str(wanted + surge)}
+
+
+# -- rolling update -----------------------------------------------------------------------------------------
+
+
+def new_set_replicas(deployment: Object, replica_sets: Iterable[Object], new: Object | None) -> int:
+    """How many replicas the new ReplicaSet may have now."""
+    wanted = replicas_of(deployment)
+    if not is_rolling(deployment):
+        return wanted
+    have = replicas_of(new) if new is not None else 0
+    surge, _ = bounds(deployment)
+    room = wanted + surge - total(replica_sets)
+    if room <= 0:
+        return have
+    return have + min(room, max(wanted - have, 0))
+
+
+def scale_new(deployment: Object, new: Object, olds: Sequence[Object]) -> list[Scale]:
+    have, wanted = replicas_of(new), replicas_of(deployment)
+    if have == wanted:
+        return []
+    target = wanted if have > wanted else new_set_replicas(deployment, [*olds, new], new)
+    return [Scale(new, target)] if target != have else []
+
+
+def scale_olds(deployment: Object, new: Object, olds: Sequence[Object]) -> list[Scale]:
+    """Old pods that may go now: first those that are not healthy, then as many as stay above the minimum."""
+    if total(olds) == 0:
+        return []
+    _, unavailable = bounds(deployment)
+    minimum = replicas_of(deployment) - unavailable
+    new_unavailable = replicas_of(new) - available_of(new)
+    room = total([*olds, new]) - minimum - new_unavailable
+    if room <= 0:
+        return []
+    sizes = {rs["metadata"]["uid"]: replicas_of(rs) for rs in olds}
+    left = room
+    for rs in by_age(olds):
+        uid = rs["metadata"]["uid"]
+        sick = min(left, max(sizes[uid] - available_of(rs), 0))
+        sizes[uid] -= sick
+        left -= sick
+    healthy = available_of(new) + sum(min(available_of(rs), sizes[rs["metadata"]["uid"]]) for rs in olds)
+    spare = healthy - minimum
+    for rs in by_age(olds):
+        uid = rs["metadata"]["uid"]
+        gone = min(max(spare, 0), sizes[uid])
+        sizes[uid] -= gone
+        spare -= gone
+    return [
+        Scale(rs, sizes[rs["metadata"]["uid"]])
+        for rs in by_age(olds)
+        if sizes[rs["metadata"]["uid"]] != replicas_of(rs)
+    ]
+
+
+# -- scaling while a rollout is under way or paused ----------------------------------------------------------
+
+
+def is_scaling(deployment: Object, replica_sets: Iterable[Object]) -> bool:
+    """The deployment's size was changed since its ReplicaSets were last sized."""
+    wanted = str(replicas_of(deployment))
+    for rs in active_sets(replica_sets):
+        desired = (rs["metadata"].get("annotations") or {}).get(DESIRED)
+        if desired is not None and desired != wanted:
+            return True
+    return False
+
+
+def _saturated(deployment: Object, new: Object | None) -> bool:
+    if new is None:
+        return False
+    desired = (new["metadata"].get("annotations") or {}).get(DESIRED, "")
+    wanted = replicas_of(deployment)
+    return replicas_of(new) == wanted and desired == str(wanted) and available_of(new) == wanted
+
+
+def rescale(deployment: Object, new: Object | None, olds: Sequence[Object]) -> list[Scale]:
+    """Sizes after the deployment's own size changed: all ReplicaSets in proportion, to keep the risk spread."""
+    every = [*olds, new] if new is not None else list(olds)
+    active = active_sets(every)
+    if len(active) <= 1:
+        only = active[0] if active else new or max(olds, key=created, default=None)
+        if only is None or replicas_of(only) == replicas_of(deployment):
+            return []
+        return [Scale(only, replicas_of(deployment))]
+    if _saturated(deployment, new):
+        return [Scale(rs, 0) for rs in active_sets(olds)]
+    if not is_rolling(deployment):
+        return []
+    return _in_proportion(deployment, active)
+
+
+def _in_proportion(deployment: Object, active: list[Object]) -> list[Scale]:
+    wanted = replicas_of(deployment)
+    surge, _ = bounds(deployment)
+    allowed = wanted + surge if wanted > 0 else 0
+    to_add = allowed - total(active)
+    direction = -1 if to_add > 0 else 1
+    # Largest first; among equals the newest when growing, the oldest when shrinking.
+    ordered = sorted(active, key=lambda rs: (-replicas_of(rs), direction * created(rs)))
+    sizes: list[int] = []
+    added = 0
+    for rs in ordered:
+        share = _share(deployment, rs, to_add, added, surge) if to_add else 0
+        sizes.append(replicas_of(rs) + share)
+        added += share
+    if to_add:
+        sizes[0] = max(sizes[0] + to_add - added, 0)
+    return [Scale(rs, size) for rs, size in zip(ordered, sizes, strict=True)]
+
+
+def _share(deployment: Object, rs: Object, to_add: int, added: int, surge: int) -> int:
+    have = replicas_of(rs)
+    if have == 0 or to_add == added:
+        return 0
+    wanted = replicas_of(deployment)
+    left = to_add - added
+    if wanted == 0:
+        share = -have
+    else:
+        text = (rs["metadata"].get("annotations") or {}).get(MAXIMUM, "")
+        before = int(text) if text.isdigit() else 0
+        before = before or int((deployment.get("status") or {}).get("replicas") or 0)
+        if before == 0:
+            return 0
+        share = math.floor(have * (wanted + surge) / before + 0.5) - have
+    return min(share, left) if to_add > 0 else max(share, left)
+
+
+# -- history ------------------------------------------------------------------------------------------------
+
+
+def to_clean_up(deployment: Object, olds: Iterable[Object]) -> list[Object]:
+    """Old ReplicaSets beyond revisionHistoryLimit, the oldest revisions first."""
+    limit = deployment["spec"].get("revisionHistoryLimit")
+    if limit is None or limit == 2**31 - 1:
+        return []
+    idle = [
+        rs
+        for rs in olds
+        if replicas_of(rs) == 0
+        and not (rs.get("status") or {}).get("replicas")
+        and (rs.get("status") or {}).get("observedGeneration", 0) >= rs["metadata"].get("generation", 0)
+        and not rs["metadata"].get("deletionTimestamp")
+    ]
+    excess = len([rs for rs in olds if not rs["metadata"].get("deletionTimestamp")]) - limit
+    if excess <= 0:
+        return []
+    return sorted(idle, key=lambda rs: (revision_of(rs), created(rs)))[:excess]

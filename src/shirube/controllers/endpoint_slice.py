@@ -1,0 +1,152 @@
+"""EndpointSlices: the addresses behind each Service, in slices that few writes keep right.
+
+`endpoint_slice_plan` says what to write. Slices that this controller wrote and the cache does not show yet
+hold the next plan back: planning on a stale picture would make the same slice twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import ENDPOINTSLICES, NODES, PODS, SERVICES
+from shirube.client.controller import Controller
+from shirube.client.events import WARNING
+from shirube.client.informer import split_key
+from shirube.client.rest import Object
+from shirube.controllers import service_backends as behind
+from shirube.controllers.context import Context
+from shirube.controllers.endpoint_slice_plan import CONTROLLER, MANAGED_BY, SERVICE_NAME, plan
+from shirube.controllers.pod_control import namespace_terminating
+
+_ACCOUNT = "endpointslice-controller"
+_BY_SERVICE = "service"
+_ZONE = "topology.kubernetes.io/zone"
+_STALE_SECONDS = 30.0
+
+
+def _service_of(endpoint_slice: Object) -> list[str]:
+    labels = endpoint_slice["metadata"].get("labels") or {}
+    if labels.get(MANAGED_BY) != CONTROLLER or SERVICE_NAME not in labels:
+        return []
+    return [f"{endpoint_slice['metadata']['namespace']}/{labels[SERVICE_NAME]}"]
+
+
+class EndpointSliceController(Controller[str]):
+    name = "endpoint-slice-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._services = context.informer(SERVICES)
+        self._pods = context.informer(PODS)
+        self._nodes = context.informer(NODES)
+        self._slices = context.informer(ENDPOINTSLICES)
+        super().__init__(self._services, self._pods, self._nodes, self._slices)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
+        self._clock = context.clock
+        # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
+        self._written: dict[str, dict[str, tuple[int, float]]] = {}
+        self._slices.add_index(_BY_SERVICE, _service_of)
+        behind.watch_backends(self._services, self._pods, self.queue.add)
+        self._slices.add_handler(self._slice_changed, lambda _, new: self._slice_changed(new), self._slice_changed)
+        self._nodes.add_handler(on_update=self._node_updated)
+
+    def _slice_changed(self, endpoint_slice: Object) -> None:
+        for key in _service_of(endpoint_slice):
+            name = endpoint_slice["metadata"]["name"]
+            written = self._written.get(key, {}).get(name)
+            version = int(endpoint_slice["metadata"]["resourceVersion"])
+            if written is None or version != written[0]:
+                self.queue.add(key)  # somebody else's hand, or the picture we waited for is complete
+            elif len(self._written[key]) > 1:
+                self.queue.add(key)
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        """A node that moves to another zone takes its endpoints along."""
+
+        def zone(node: Object) -> str | None:
+            found: str | None = (node["metadata"].get("labels") or {}).get(_ZONE)
+            return found
+
+        if zone(old) != zone(new):
+            for service in self._services.store.list():
+                self.queue.add(f"{service['metadata']['namespace']}/{service['metadata']['name']}")
+
+    def _stale(self, key: str) -> bool:
+        """Some write of ours is not in the cache yet."""
+        written = self._written.get(key)
+        if not written:
+            return False
+        namespace, _ = split_key(key)
+        now = self._clock.monotonic()
+        for name, (version, at) in list(written.items()):
+            seen = self._slices.store.get(namespace, name)
+            if version == 0:
+                arrived = seen is None
+            else:
+                arrived = seen is not None and int(seen["metadata"]["resourceVersion"]) >= version
+            if arrived or now - at > _STALE_SECONDS:
+                del written[name]
+        return bool(written)
+
+    async def reconcile(self, key: str) -> float | None:
+        namespace, name = split_key(key)
+        service = self._services.store.get(namespace, name)
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            self._written.pop(key, None)  # the garbage collector deletes the slices with their owner
+            return None
+        if not behind.selects(service):
+            return None
+        if self._stale(key):
+            return 0.2
+        pods = behind.backends(service, self._pods)
+        nodes = {node["metadata"]["name"]: node for node in self._nodes.store}
+        todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key))
+        if todo.empty:
+            return None
+        stamp = {behind.TRIGGER_TIME: behind.trigger_time(service, pods)}
+        work = [self._write(key, _stamped(s, stamp), create=True) for s in todo.create]
+        work += [self._write(key, _stamped(s, stamp), create=False) for s in todo.update]
+        work += [self._delete(key, s) for s in todo.delete]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, ApiError) and namespace_terminating(result):
+                continue
+            if isinstance(result, BaseException):
+                if isinstance(result, ApiError) and result.code not in (404, 409):
+                    self._recorder.event(
+                        service,
+                        WARNING,
+                        "FailedToUpdateEndpointSlices",
+                        f"Error updating Endpoint Slices for Service {key}: {result.message}",
+                    )
+                raise result
+        return None
+
+    def _remember(self, key: str, name: str, version: int) -> None:
+        self._written.setdefault(key, {})[name] = (version, self._clock.monotonic())
+
+    async def _write(self, key: str, endpoint_slice: Object, *, create: bool) -> None:
+        verb = self._client.create if create else self._client.update
+        made = await verb(ENDPOINTSLICES, endpoint_slice)
+        self._remember(key, made["metadata"]["name"], int(made["metadata"]["resourceVersion"]))
+
+    async def _delete(self, key: str, endpoint_slice: Object) -> None:
+        metadata = endpoint_slice["metadata"]
+        try:
+            await self._client.delete(
+                ENDPOINTSLICES,
+                metadata["name"],
+                metadata["namespace"],
+                preconditions={"uid": metadata["uid"]},
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        self._remember(key, metadata["name"], 0)
+
+
+def _stamped(endpoint_slice: Object, stamp: dict[str, str]) -> Object:
+    metadata = endpoint_slice["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), **stamp}
+    return {**endpoint_slice, "metadata": {**metadata, "annotations": annotations}}

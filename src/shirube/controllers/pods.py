@@ -1,0 +1,131 @@
+"""What controllers ask of pods: active, ready, available; and which ones to delete first.
+
+The order of deletion is upstream's `ActivePodsWithRanks`
+(https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#scaling-a-replicaset).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from shirube.client.rest import Object
+from shirube.foundation.clock import parse_rfc3339
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+def phase(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("phase") or "Pending")
+
+
+def finished(pod: Object) -> bool:
+    return phase(pod) in ("Succeeded", "Failed")
+
+
+def active(pod: Object) -> bool:
+    return not finished(pod) and not pod["metadata"].get("deletionTimestamp")
+
+
+def terminating(pod: Object) -> bool:
+    return not finished(pod) and bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def condition(obj: Object, kind: str) -> Object | None:
+    for one in (obj.get("status") or {}).get("conditions") or ():
+        if one.get("type") == kind:
+            found: Object = one
+            return found
+    return None
+
+
+def ready(pod: Object) -> bool:
+    found = condition(pod, "Ready")
+    return found is not None and found.get("status") == "True"
+
+
+def ready_since(pod: Object) -> float | None:
+    found = condition(pod, "Ready")
+    if found is None or found.get("status") != "True" or not found.get("lastTransitionTime"):
+        return None
+    return parse_rfc3339(found["lastTransitionTime"])
+
+
+def available(pod: Object, min_ready_seconds: int, now: float) -> bool:
+    """Ready for `min_ready_seconds` at least."""
+    if not ready(pod):
+        return False
+    if not min_ready_seconds:
+        return True
+    since = ready_since(pod)
+    return since is not None and since + min_ready_seconds <= now
+
+
+def next_available(pods: Iterable[Object], min_ready_seconds: int, now: float) -> float | None:
+    """Seconds until the next ready pod becomes available."""
+    if not min_ready_seconds:
+        return None
+    waits = [
+        since + min_ready_seconds - now
+        for pod in pods
+        if (since := ready_since(pod)) is not None and since + min_ready_seconds > now
+    ]
+    return min(waits) + 0.05 if waits else None
+
+
+def created(obj: Object) -> float:
+    stamp = obj["metadata"].get("creationTimestamp")
+    return parse_rfc3339(stamp) if stamp else math.inf
+
+
+def restarts(pod: Object) -> int:
+    status = pod.get("status") or {}
+    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return max((int(s.get("restartCount") or 0) for s in statuses), default=0)
+
+
+def deletion_cost(pod: Object) -> int:
+    try:
+        return int((pod["metadata"].get("annotations") or {}).get(DELETION_COST, "0"))
+    except ValueError:
+        return 0
+
+
+def _age_bucket(at: float | None, now: float) -> float:
+    """Ages are compared on a logarithmic scale: small differences do not always hit the youngest."""
+    age = now - at if at is not None and math.isfinite(at) else 0.0
+    return math.floor(math.log2(age)) if age >= 1 else -1
+
+
+def deletion_order(pods: Iterable[Object], related: Iterable[Object], now: float) -> list[Object]:
+    """First to delete first. `related` are pods of the same owner and its siblings: those that share a node
+    with
+    many of them go before those that are alone."""
+    crowd: dict[str, int] = {}
+    for pod in related:
+        if active(pod) and (node := pod["spec"].get("nodeName")):
+            crowd[node] = crowd.get(node, 0) + 1
+
+    def rank(pod: Object) -> tuple[object, ...]:
+        node = pod["spec"].get("nodeName") or ""
+        is_ready = ready(pod)
+        return (
+            bool(node),
+            _PHASES.get(phase(pod), 1),
+            is_ready,
+            deletion_cost(pod),
+            -crowd.get(node, 0),
+            _age_bucket(ready_since(pod), now) if is_ready else 0,
+            -restarts(pod),
+            _age_bucket(created(pod), now),
+            pod["metadata"].get("uid", ""),
+        )
+
+    return sorted(pods, key=rank)
+
+
+def choose_victims(pods: list[Object], related: Iterable[Object], count: int, now: float) -> list[Object]:
+    if count >= len(pods):
+        return pods
+    return deletion_order(pods, related, now)[:count]

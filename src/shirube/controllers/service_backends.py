@@ -1,0 +1,187 @@
+"""Which pods stand behind a Service, and by which ports: what Endpoints and EndpointSlices have in common."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from shirube.api.selectors import label_selector_from_set
+from shirube.client.informer import Informer, key_of
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.foundation.clock import parse_rfc3339, rfc3339
+
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+class Port(NamedTuple):
+    name: str
+    port: int
+    protocol: str
+    app_protocol: str
+
+    def to_dict(self) -> Object:
+        out: Object = {"name": self.name} if self.name else {}
+        out |= {"port": self.port, "protocol": self.protocol}
+        if self.app_protocol:
+            out["appProtocol"] = self.app_protocol
+        return out
+
+
+def selects(service: Object) -> bool:
+    """Its backends are ours to find: it has a selector and is not a mere alias."""
+    spec = service["spec"]
+    return bool(spec.get("selector")) and spec.get("type") != "ExternalName"
+
+
+def headless(service: Object) -> bool:
+    return bool(service["spec"].get("clusterIP") == "None")
+
+
+def publishes_not_ready(service: Object) -> bool:
+    return bool(service["spec"].get("publishNotReadyAddresses"))
+
+
+def families(service: Object) -> list[str]:
+    """`IPv4` and/or `IPv6`, the service's own order."""
+    if found := service["spec"].get("ipFamilies"):
+        return list(found)
+    address = service["spec"].get("clusterIP") or ""
+    return ["IPv6"] if ":" in address else ["IPv4"]
+
+
+def address_of(pod: Object, family: str) -> str | None:
+    status = pod.get("status") or {}
+    addresses = [one["ip"] for one in status.get("podIPs") or () if one.get("ip")]
+    if not addresses and status.get("podIP"):
+        addresses = [status["podIP"]]
+    for address in addresses:
+        if (":" in address) == (family == "IPv6"):
+            return str(address)
+    return None
+
+
+def target_port(pod: Object, service_port: Object) -> int | None:
+    """The number of a service's targetPort on this pod; named ports differ from pod to pod."""
+    target = service_port.get("targetPort", service_port["port"])
+    if isinstance(target, int):
+        return target or int(service_port["port"])
+    if target.isdigit():
+        return int(target)
+    protocol = service_port.get("protocol", "TCP")
+    sidecars = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    for container in [*(pod["spec"].get("containers") or ()), *sidecars]:
+        for port in container.get("ports") or ():
+            if port.get("name") == target and port.get("protocol", "TCP") == protocol:
+                return int(port["containerPort"])
+    return None
+
+
+def ports_of(service: Object, pod: Object) -> tuple[Port, ...]:
+    out = []
+    for one in service["spec"].get("ports") or ():
+        number = target_port(pod, one)
+        if number is not None:
+            out.append(
+                Port(
+                    one.get("name") or "",
+                    number,
+                    one.get("protocol", "TCP"),
+                    one.get("appProtocol") or "",
+                )
+            )
+    return tuple(out)
+
+
+def backends(service: Object, pods: Informer) -> list[Object]:
+    """Pods that the selector matches and that have not finished, sorted by name."""
+    metadata = service["metadata"]
+    selector = label_selector_from_set(service["spec"].get("selector") or {})
+    found = [
+        pod
+        for pod in pods.store.list(metadata["namespace"])
+        if not of_pods.finished(pod) and selector.matches(pod["metadata"].get("labels") or {})
+    ]
+    return sorted(found, key=key_of)
+
+
+def hostname_of(service: Object, pod: Object) -> str:
+    """The pod's own name in the service's domain, if it has asked for one."""
+    spec = pod["spec"]
+    if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"]:
+        return str(spec["hostname"])
+    return ""
+
+
+def target_reference(pod: Object) -> Object:
+    metadata = pod["metadata"]
+    return {
+        "kind": "Pod",
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+
+
+def trigger_time(service: Object, pods: Iterable[Object]) -> str:
+    """When the last change happened that an endpoint shows: for measuring how long programming it takes."""
+    times = [parse_rfc3339(service["metadata"]["creationTimestamp"])]
+    for pod in pods:
+        found = of_pods.condition(pod, "Ready")
+        if found is not None and found.get("lastTransitionTime"):
+            times.append(parse_rfc3339(found["lastTransitionTime"]))
+    return rfc3339(max(times))
+
+
+def sort_key(address: str) -> tuple[int, bytes]:
+    try:
+        packed = ipaddress.ip_address(address).packed
+    except ValueError:
+        return (0, address.encode())
+    return (len(packed), packed)
+
+
+def _shown(pod: Object) -> tuple[object, ...]:
+    """What of a pod an endpoint shows."""
+    status = pod.get("status") or {}
+    spec = pod["spec"]
+    return (
+        status.get("podIP"),
+        status.get("podIPs"),
+        of_pods.ready(pod),
+        of_pods.finished(pod),
+        bool(pod["metadata"].get("deletionTimestamp")),
+        spec.get("nodeName"),
+        spec.get("hostname"),
+        spec.get("subdomain"),
+    )
+
+
+def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], None]) -> None:
+    """Call `wake` with the key of each service whose endpoints may have changed."""
+
+    def matching(pod: Object) -> set[str]:
+        labels = pod["metadata"].get("labels")
+        if not labels:
+            return set()
+        return {
+            key_of(service)
+            for service in services.store.list(pod["metadata"]["namespace"])
+            if selects(service) and service["spec"]["selector"].items() <= labels.items()
+        }
+
+    def updated(old: Object, new: Object) -> None:
+        relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
+        if not relabelled and _shown(old) == _shown(new):
+            return
+        for key in matching(new) | (matching(old) if relabelled else set()):
+            wake(key)
+
+    def changed(pod: Object) -> None:
+        for key in matching(pod):
+            wake(key)
+
+    pods.add_handler(changed, updated, changed)
+    services.add_handler(lambda s: wake(key_of(s)), lambda _, s: wake(key_of(s)), lambda s: wake(key_of(s)))
