@@ -134,7 +134,7 @@ class Images:
             if auth:
                 fields["auth"] = auth
             try:
-                await self._runtime.call("PullImage", timeout=PULL_TIMEOUT, **fields)
+                await self._runtime.call("PullImage", deadline=PULL_TIMEOUT, **fields)
                 error = None
                 break
             except CriError as refused:

@@ -75,8 +75,11 @@ class Runtime:
         self._channel = grpc.aio.insecure_channel(f"unix://{self.endpoint}", options=_OPTIONS)
         self._methods: dict[str, Any] = {}
 
-    async def call(self, method: str, *, timeout: float | None = REQUEST_TIMEOUT, **fields: Any) -> Any:
-        """Call `method` with the request's fields; the response message. Raises CriError."""
+    async def call(self, method: str, *, deadline: float | None = REQUEST_TIMEOUT, **fields: Any) -> Any:
+        """Call `method` with the request's fields; the response message. Raises CriError.
+
+        `deadline` is in seconds, None for none. (Some requests have a field named `timeout`.)
+        """
         spec = self.protocol.calls[method]
         send = self._methods.get(method)
         if send is None:
@@ -86,7 +89,7 @@ class Runtime:
                 response_deserializer=spec.response.FromString,
             )
         try:
-            return await send(spec.request(**fields), timeout=timeout, wait_for_ready=True)
+            return await send(spec.request(**fields), timeout=deadline, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise CriError(method, error.code().name, error.details() or "") from None
 
