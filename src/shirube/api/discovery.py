@@ -1,8 +1,9 @@
 """Discovery: what a server serves, in the two forms in which clients ask for it.
 
 The classic documents are one per group version (`/api`, `/apis`, `/apis/G`, `/apis/G/V`). The aggregated document
-(apidiscovery.k8s.io/v2, KEP-3352) has all of it, for `/api` and `/apis` when the Accept header says
-`as=APIGroupDiscoveryList`. Both are functions of a `ResourceTable`; callers keep the documents as long as its `generation` stays the same.
+(apidiscovery.k8s.io/v2, KEP-3352) has all of it; `/api` and `/apis` answer with it when the Accept header says
+`as=APIGroupDiscoveryList`. Both are functions of a `ResourceTable`; callers keep the documents as long as its
+`generation` stays the same.
 """
 
 from __future__ import annotations
