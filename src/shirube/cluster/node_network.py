@@ -1,12 +1,15 @@
-"""The `shirube-network` process of a node: proxy, pod network, policies and DNS together, one process a node.
+"""The `shirube-network` process of a node: proxy, pod network and DNS together, one process a node.
 
-It goes on when the node agent dies, and the other way round.
+They share one client and one informer per resource. It goes on when the node agent dies, and the other way round.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from shirube.client.informer import InformerFactory
+from shirube.client.rest import Client
+from shirube.foundation.tasks import cancel, spawn
 from shirube.network.main import Options, run_network
 from shirube.proxy.main import run_proxy
 
@@ -15,6 +18,14 @@ __all__ = ["Options", "run"]
 
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Run until `stop` is set. When one part fails, the process ends and its supervisor starts it again."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(run_network(options, stop), name="network")
-        group.create_task(run_proxy(options, stop), name="proxy")
+    client = Client.from_kubeconfig(options.kubeconfig, "shirube-network")
+    factory = InformerFactory(client)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_network(options, client, factory, stop), name="network")
+            group.create_task(run_proxy(options, factory, stop), name="proxy")
+            following = spawn(factory.run(), name="informers")
+            await stop.wait()
+            await cancel(following)
+    finally:
+        await client.close()

@@ -1,0 +1,58 @@
+"""The CNI configuration of a node, over the standard plugins. Pure.
+
+`ptp` rather than `bridge`: each pod has a veth of its own and everything between pods is routed by the node. So Service
+translation and policies see traffic between two pods of one node as well, without `br_netfilter`, whose switch is not
+per namespace on older kernels. Masquerade is ours (`masquerade`), not the plugin's: it would call iptables.
+A configuration that somebody else brought is left in place and ours is not written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FILE_NAME = "10-shirube.conflist"
+_DATA = "ipam"
+
+
+def configuration(pod_cidr: str, data_dir: Path, mtu: int) -> dict[str, Any]:
+    """The conflist for a node whose pods get addresses of `pod_cidr`. `mtu` in bytes."""
+    return {
+        "cniVersion": "1.0.0",
+        "name": "shirube",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": False,
+                "mtu": mtu,
+                "ipam": {
+                    "type": "host-local",
+                    "ranges": [[{"subnet": pod_cidr}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "dataDir": str(data_dir),
+                },
+            }
+        ],
+    }
+
+
+def foreign(conf_dir: Path) -> str | None:
+    """The first configuration in the directory that is not ours, if any: it wins."""
+    names = sorted(p.name for p in conf_dir.glob("*.conf*")) if conf_dir.is_dir() else []
+    return next((n for n in names if n != FILE_NAME), None)
+
+
+def write(conf_dir: Path, pod_cidr: str, mtu: int) -> bool:
+    """Put the configuration in place (atomically); whether anything changed."""
+    conf_dir.mkdir(parents=True, exist_ok=True)
+    wanted = orjson.dumps(configuration(pod_cidr, conf_dir.parent / _DATA, mtu), option=orjson.OPT_INDENT_2)
+    path = conf_dir / FILE_NAME
+    if path.exists() and path.read_bytes() == wanted:
+        return False
+    temporary = conf_dir / f".{FILE_NAME}.new"
+    temporary.write_bytes(wanted)
+    os.replace(temporary, path)
+    return True

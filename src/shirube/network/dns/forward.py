@@ -1,0 +1,93 @@
+"""Asking the resolvers outside: one question, one answer, over UDP or TCP, with a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from pathlib import Path
+
+_SECONDS = 2.0
+_MOST_WAITING = 1000
+
+
+def system_resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
+    """The machine's nameservers that can be reached from another network namespace (no loopback), at most three."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                address = ipaddress.ip_address(words[1].split("%")[0])
+            except ValueError:
+                continue
+            if not address.is_loopback:
+                found.append(str(address))
+    return found[:3]
+
+
+class Forwarder:
+    """Tries the resolvers in turn. Bounded: with too many questions waiting, new ones fail at once."""
+
+    def __init__(self, resolvers: list[str], port: int = 53) -> None:
+        self._resolvers = resolvers
+        self._port = port
+        self._waiting = 0
+
+    async def __call__(self, packet: bytes, tcp: bool) -> bytes | None:
+        """The resolver's answer, or None when nobody answered."""
+        if self._waiting >= _MOST_WAITING:
+            return None
+        self._waiting += 1
+        try:
+            for resolver in self._resolvers:
+                try:
+                    async with asyncio.timeout(_SECONDS):
+                        return await (self._over_tcp if tcp else self._over_udp)(resolver, packet)
+                except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                    continue
+            return None
+        finally:
+            self._waiting -= 1
+
+    async def _over_udp(self, resolver: str, packet: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[bytes] = loop.create_future()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: _Question(answered, packet[:2]), remote_addr=(resolver, self._port)
+        )
+        try:
+            transport.sendto(packet)
+            return await answered
+        finally:
+            transport.close()
+
+    async def _over_tcp(self, resolver: str, packet: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(resolver, self._port)
+        try:
+            writer.write(len(packet).to_bytes(2, "big") + packet)
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            return await reader.readexactly(length)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):  # the resolver closed first
+                await writer.wait_closed()
+
+
+class _Question(asyncio.DatagramProtocol):
+    def __init__(self, answered: asyncio.Future[bytes], identity: bytes) -> None:
+        self._answered = answered
+        self._identity = identity
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        # The socket is connected, so only the resolver's packets arrive; the identity must still match.
+        if data[:2] == self._identity and not self._answered.done():
+            self._answered.set_result(data)
+
+    def error_received(self, error: Exception) -> None:
+        if not self._answered.done():
+            self._answered.set_exception(error)

@@ -1,0 +1,136 @@
+"""The network process of a node, without the proxy: CNI configuration, routes, masquerade, DNS."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import ENDPOINTSLICES, NODES
+from shirube.client.informer import Informer, InformerFactory
+from shirube.client.rest import Client
+from shirube.foundation import log, nft
+from shirube.network import cni, masquerade, routes
+from shirube.network.dns.forward import system_resolvers
+from shirube.network.dns.main import run_dns
+
+_logger = log.get("network")
+_RETRY_SECONDS = 1.0
+_MTU = 1500
+
+Object = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Options:
+    """A node's network process."""
+
+    kubeconfig: Path
+    node_name: str
+    node_ip: str
+    cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/12"
+    node_network: str = "172.30.0.0/24"
+    cluster_dns: str = "10.96.0.10"
+    cluster_domain: str = "cluster.local"
+    cni_conf_dir: Path = Path("/etc/cni/net.d")
+    cni_bin_dir: Path = Path("/usr/lib/cni")
+    mtu: int = _MTU
+    upstream_resolvers: list[str] = field(default_factory=system_resolvers)
+
+
+async def run_network(options: Options, client: Client, factory: InformerFactory, stop: asyncio.Event) -> None:
+    """Run until `stop`. What was configured stays, so that pods go on while this process restarts."""
+    async with asyncio.TaskGroup() as group:
+        work = [
+            group.create_task(_follow_nodes(options, factory.informer(NODES, projection=_slim)), name="nodes"),
+            group.create_task(run_dns(options, factory), name="dns"),
+            group.create_task(_advertise_dns(options, client), name="dns-endpoint"),
+        ]
+        await stop.wait()
+        for task in work:
+            task.cancel()
+
+
+def _slim(node: Object) -> Object:
+    return {
+        "metadata": {k: node["metadata"].get(k) for k in ("name", "uid", "resourceVersion")},
+        "spec": {"podCIDR": node["spec"].get("podCIDR")},
+        "status": {"addresses": node.get("status", {}).get("addresses")},
+    }
+
+
+async def _follow_nodes(options: Options, nodes: Informer) -> None:
+    changed = asyncio.Event()
+    nodes.add_handler(lambda _: changed.set(), lambda _o, _n: changed.set(), lambda _: changed.set())
+    await nodes.wait_for_cache_sync()
+    changed.set()
+    masqueraded = False
+    while True:
+        await changed.wait()
+        changed.clear()
+        try:
+            if not masqueraded:
+                inside = [options.cluster_cidr, options.node_network, options.service_cidr]
+                await nft.apply(masquerade.script([options.cluster_cidr], inside))
+                masqueraded = True
+            _configure_pods(options, nodes.store.get(None, options.node_name))
+            want = routes.wanted(nodes.store.list(), options.node_name)
+            await routes.carry_out(routes.plan(await routes.current(), want))
+        except (nft.NftError, routes.RouteError, OSError) as error:
+            _logger.error("cannot configure the pod network, will try again", error=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+            changed.set()
+
+
+def _configure_pods(options: Options, node: Object | None) -> None:
+    cidr = node["spec"].get("podCIDR") if node else None
+    if not cidr:
+        return
+    if (other := cni.foreign(options.cni_conf_dir)) is not None:
+        _logger.info("leaving pods to another network plugin", configuration=other)
+    elif cni.write(options.cni_conf_dir, cidr, options.mtu):
+        _logger.info("configured the pod network", pod_cidr=cidr)
+
+
+async def _advertise_dns(options: Options, client: Client) -> None:
+    """Make this node's DNS server an endpoint of the cluster DNS Service (server-side apply)."""
+    name = f"kube-dns-{options.node_name}"
+    endpoint_slice = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": "kube-system",
+            "labels": {
+                "kubernetes.io/service-name": "kube-dns",
+                "endpointslice.kubernetes.io/managed-by": "shirube-network",
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": [options.node_ip], "conditions": {"ready": True}, "nodeName": options.node_name},
+        ],
+        "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+        ],
+    }
+    while True:
+        try:
+            await client.patch(
+                ENDPOINTSLICES,
+                name,
+                endpoint_slice,
+                "kube-system",
+                "apply",
+                field_manager="shirube-network",
+                force=True,
+            )
+            return
+        except ApiError as error:
+            # The rights to do this are granted by an add-on that may not be applied yet.
+            _logger.debug("cannot advertise DNS yet", error=str(error))
+            await asyncio.sleep(_RETRY_SECONDS / 4)

@@ -1,0 +1,42 @@
+from shirube.network import cni, masquerade, routes
+
+
+def node(name, cidr, address):
+    return {
+        "metadata": {"name": name},
+        "spec": {"podCIDR": cidr} if cidr else {},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}] if address else []},
+    }
+
+
+def test_routes_to_every_other_node_that_has_pods_and_an_address():
+    nodes = [
+        node("a", "10.244.0.0/24", "172.30.0.2"),
+        node("b", "10.244.1.0/24", "172.30.0.3"),
+        node("c", "", "172.30.0.4"),
+    ]
+    assert routes.wanted(nodes, own="a") == {"10.244.1.0/24": "172.30.0.3"}
+    assert routes.wanted([node("d", "10.244.2.0/24", "")]) == {}
+
+
+def test_the_plan_changes_only_what_differs():
+    have = {"10.244.1.0/24": "172.30.0.3", "10.244.2.0/24": "172.30.0.4"}
+    want = {"10.244.1.0/24": "172.30.0.3", "10.244.3.0/24": "172.30.0.5"}
+    assert routes.plan(have, have) == []
+    assert routes.plan(have, want) == [
+        "route del 10.244.2.0/24 proto 83",
+        "route replace 10.244.3.0/24 via 172.30.0.5 proto 83",
+    ]
+
+
+def test_a_foreign_configuration_is_left_in_place(tmp_path):
+    assert cni.write(tmp_path, "10.244.0.0/24", 1500)
+    assert not cni.write(tmp_path, "10.244.0.0/24", 1500)
+    assert cni.foreign(tmp_path) is None
+    (tmp_path / "05-cilium.conflist").write_text("{}")
+    assert cni.foreign(tmp_path) == "05-cilium.conflist"
+
+
+def test_masquerade_spares_what_stays_inside():
+    script = masquerade.script(["10.244.0.0/16"], ["10.96.0.0/12", "10.244.0.0/16"])
+    assert "ip saddr { 10.244.0.0/16 } ip daddr != { 10.244.0.0/16, 10.96.0.0/12 } masquerade" in script

@@ -1,0 +1,71 @@
+import pytest
+
+from shirube.proxy.endpoints import service_ports
+
+
+def service(**spec):
+    spec = {"clusterIP": "10.96.0.7", "type": "ClusterIP", "ports": [{"name": "http", "port": 80}], **spec}
+    return {"metadata": {"namespace": "default", "name": "web"}, "spec": spec}
+
+
+def endpoint_slice(*endpoints, port=8080, name="http", protocol="TCP"):
+    return {
+        "addressType": "IPv4",
+        "ports": [{"name": name, "port": port, "protocol": protocol}],
+        "endpoints": [
+            {"addresses": [address], "nodeName": node, "conditions": conditions}
+            for address, node, conditions in endpoints
+        ],
+    }
+
+
+READY = {"ready": True}
+NOT_READY = {"ready": False}
+DYING = {"ready": False, "serving": True, "terminating": True}
+
+
+def test_ready_endpoints_serve_and_others_do_not():
+    [port] = service_ports(
+        service(),
+        [endpoint_slice(("10.244.0.2", "a", READY), ("10.244.0.3", "b", NOT_READY), ("10.244.0.4", "b", {}))],
+        "a",
+    )
+    assert port.internal == port.external == (("10.244.0.2", 8080), ("10.244.0.4", 8080))
+
+
+def test_terminating_endpoints_serve_when_nobody_else_does():
+    [port] = service_ports(service(), [endpoint_slice(("10.244.0.3", "b", DYING), ("10.244.0.4", "b", NOT_READY))], "a")
+    assert port.internal == (("10.244.0.3", 8080),)
+
+
+def test_local_policies_keep_to_this_node():
+    pieces = [endpoint_slice(("10.244.0.2", "a", READY), ("10.244.1.3", "b", READY))]
+    [port] = service_ports(service(internalTrafficPolicy="Local", externalTrafficPolicy="Local"), pieces, "b")
+    assert port.internal == port.external == (("10.244.1.3", 8080),)
+    assert port.local_external
+    [port] = service_ports(service(internalTrafficPolicy="Local"), pieces, "c")
+    assert port.internal == () and len(port.external) == 2
+
+
+def test_a_port_takes_endpoints_of_its_name_and_protocol_only():
+    pieces = [
+        endpoint_slice(("10.244.0.2", "a", READY), name="metrics"),
+        endpoint_slice(("10.244.0.3", "a", READY), protocol="UDP"),
+    ]
+    [port] = service_ports(service(), pieces, "a")
+    assert port.internal == ()
+
+
+@pytest.mark.parametrize(
+    "spec", [{"clusterIP": "None"}, {"type": "ExternalName", "clusterIP": ""}, {"clusterIP": "fd00::1"}]
+)
+def test_services_that_need_no_proxying(spec):
+    assert service_ports(service(**spec), [], "a") == []
+
+
+def test_affinity_and_external_addresses():
+    made = service(sessionAffinity="ClientIP", externalIPs=["198.51.100.1"])
+    made["status"] = {"loadBalancer": {"ingress": [{"ip": "198.51.100.2"}, {"ip": "198.51.100.3", "ipMode": "Proxy"}]}}
+    [port] = service_ports(made, [], "a")
+    assert port.affinity_seconds == 10800
+    assert port.external_ips == ("198.51.100.1", "198.51.100.2")
