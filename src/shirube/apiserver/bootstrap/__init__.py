@@ -5,7 +5,8 @@ the storage, many commits at once so that they share an fsync: nothing here need
 cold start has some 200 objects to write. Every write is a compare-and-commit of one object, so several servers
 may start at the same time; who loses a race finds the winner's object and leaves it.
 
-`keep_endpoints` goes on asserting that the `kubernetes` Service leads to this server.
+`keep` is what the server runs beside its requests from then on: it goes on asserting that the `kubernetes`
+Service leads to this server, and repairs the ledger of service addresses and ports.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 
 from shirube.api import gvr as g
 from shirube.api.gvr import GVR
+from shirube.apiserver.allocation import repair
 from shirube.apiserver.bootstrap import objects
 from shirube.apiserver.bootstrap.reconcile import reconcile
 from shirube.foundation import log
@@ -53,6 +55,13 @@ async def ensure(ctx: ServerContext) -> None:
     await assert_endpoints(ctx)
     if writes:
         _logger.info("bootstrap objects written", written=len(writes), present=len(wanted) - len(writes))
+
+
+async def keep(ctx: ServerContext) -> None:
+    """Keep what must stay true; runs until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(keep_endpoints(ctx), name="keep-endpoints")
+        group.create_task(repair.keep(ctx), name="repair-allocations")
 
 
 async def keep_endpoints(ctx: ServerContext) -> None:
