@@ -47,6 +47,7 @@ class EndpointSliceController(Controller[str]):
         self._clock = context.clock
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
+        self._waiting: set[str] = set()
         self._slices.add_index(_BY_SERVICE, _service_of)
         behind.watch_backends(self._services, self._pods, self.queue.add)
         self._slices.add_handler(self._slice_changed, lambda _, new: self._slice_changed(new), self._slice_changed)
@@ -57,9 +58,8 @@ class EndpointSliceController(Controller[str]):
             name = endpoint_slice["metadata"]["name"]
             written = self._written.get(key, {}).get(name)
             version = int(endpoint_slice["metadata"]["resourceVersion"])
-            if written is None or version != written[0]:
-                self.queue.add(key)  # somebody else's hand, or the picture we waited for is complete
-            elif len(self._written[key]) > 1:
+            # Somebody else's hand, or the picture that we wait for may be complete now.
+            if written is None or version != written[0] or key in self._waiting:
                 self.queue.add(key)
 
     def _node_updated(self, old: Object, new: Object) -> None:
@@ -94,12 +94,15 @@ class EndpointSliceController(Controller[str]):
         namespace, name = split_key(key)
         service = self._services.store.get(namespace, name)
         if service is None or service["metadata"].get("deletionTimestamp"):
+            self._waiting.discard(key)
             self._written.pop(key, None)  # the garbage collector deletes the slices with their owner
             return None
         if not behind.selects(service):
             return None
         if self._stale(key):
-            return 0.2
+            self._waiting.add(key)
+            return 1.0
+        self._waiting.discard(key)
         pods = behind.backends(service, self._pods)
         nodes = {node["metadata"]["name"]: node for node in self._nodes.store}
         todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key))

@@ -65,9 +65,10 @@ def address_of(pod: Object, family: str) -> str | None:
 
 def target_port(pod: Object, service_port: Object) -> int | None:
     """The number of a service's targetPort on this pod; named ports differ from pod to pod."""
-    target = service_port.get("targetPort", service_port["port"])
+    target = service_port.get("targetPort") or service_port["port"]
     if isinstance(target, int):
-        return target or int(service_port["port"])
+        return target
+    assert isinstance(target, str)
     if target.isdigit():
         return int(target)
     protocol = service_port.get("protocol", "TCP")

@@ -1,0 +1,137 @@
+"""Pods that nobody else will clean up: on nodes that are gone, never scheduled but deleted, finished long
+ago.
+
+A sweep of the cache every 20 s, as upstream. A node that is missing is asked for directly after 40 s of
+absence before its pods are given up: the cache may be late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import NODES, PODS
+from shirube.client.controller import Controller
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.context import Context
+from shirube.foundation.clock import rfc3339
+
+_ACCOUNT = "pod-garbage-collector"
+_SWEEP_SECONDS = 20.0
+_QUARANTINE_SECONDS = 40.0
+_FINISHED_KEPT = 12_500
+_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
+
+def excess_finished(pods: list[Object], kept: int = _FINISHED_KEPT) -> list[Object]:
+    """Finished pods beyond the threshold, oldest first."""
+    done = [p for p in pods if of_pods.finished(p)]
+    if len(done) <= kept:
+        return []
+    return sorted(done, key=lambda p: (of_pods.created(p), p["metadata"]["name"]))[: len(done) - kept]
+
+
+def never_scheduled(pods: list[Object]) -> list[Object]:
+    return [p for p in pods if p["metadata"].get("deletionTimestamp") and not p["spec"].get("nodeName")]
+
+
+class PodGCController(Controller[str]):
+    name = "pod-garbage-collector-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        self._pods = context.informer(PODS)
+        self._nodes = context.informer(NODES)
+        super().__init__(self._pods, self._nodes)
+        self._client = context.client_of(_ACCOUNT)
+        self._clock = context.clock
+        self._missing_since: dict[str, float] = {}
+
+    async def started(self) -> None:
+        self.queue.add("sweep")
+
+    async def reconcile(self, key: str) -> float | None:
+        pods = self._pods.store.list()
+        work = [self._force_delete(p) for p in excess_finished(pods)]
+        work += [self._force_delete(p) for p in never_scheduled(pods)]
+        work += [self._fail_and_delete(p, reason) for p, reason in await self._orphaned(pods)]
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, ApiError):
+                self.log.warning("cannot collect a pod", error=str(result))
+            elif isinstance(result, BaseException):
+                raise result
+        return _SWEEP_SECONDS
+
+    async def _orphaned(self, pods: list[Object]) -> list[tuple[Object, str]]:
+        out: list[tuple[Object, str]] = []
+        now = self._clock.monotonic()
+        named: dict[str, list[Object]] = {}
+        for pod in pods:
+            if node := pod["spec"].get("nodeName"):
+                named.setdefault(node, []).append(pod)
+        for name in [n for n in self._missing_since if n not in named or n in self._nodes.store]:
+            del self._missing_since[name]
+        for name, there in named.items():
+            node = self._nodes.store.get(None, name)
+            if node is not None:
+                if _out_of_service(node):
+                    out += [(p, "node is out of service") for p in there if of_pods.terminating(p)]
+                continue
+            if now - self._missing_since.setdefault(name, now) < _QUARANTINE_SECONDS:
+                continue
+            if await self._gone(name):
+                out += [(p, "node no longer exists") for p in there]
+        return out
+
+    async def _gone(self, name: str) -> bool:
+        try:
+            await self._client.get(NODES, name)
+        except ApiError as error:
+            return error.code == 404
+        return False
+
+    async def _fail_and_delete(self, pod: Object, reason: str) -> None:
+        if not of_pods.finished(pod):
+            metadata = pod["metadata"]
+            now = rfc3339(self._clock.now())
+            condition = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "DeletionByPodGC",
+                "message": f"PodGC: {reason}",
+                "lastTransitionTime": now,
+            }
+            status = {"phase": "Failed", "conditions": [condition]}
+            try:
+                await self._client.patch(
+                    PODS,
+                    metadata["name"],
+                    {"metadata": {"uid": metadata["uid"]}, "status": status},
+                    metadata["namespace"],
+                    type="strategic",
+                    subresource="status",
+                )
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+        await self._force_delete(pod)
+
+    async def _force_delete(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        try:
+            await self._client.delete(
+                PODS,
+                metadata["name"],
+                metadata["namespace"],
+                grace_period_seconds=0,
+                preconditions={"uid": metadata["uid"]},
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+
+def _out_of_service(node: Object) -> bool:
+    taints = (node.get("spec") or {}).get("taints") or ()
+    return any(t["key"] == _OUT_OF_SERVICE for t in taints)
