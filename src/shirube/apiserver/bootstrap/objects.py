@@ -254,7 +254,7 @@ def ip_address(address: str, namespace: str, service: str) -> Json:
             "ipaddress.kubernetes.io/ip-family": "IPv6" if ":" in address else "IPv4",
             "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
         },
-        XX"name": service, "namespace": namespace, "resource": "services"}},
+        spec={"parentRef": {"name": service, "namespace": namespace, "resource": "services"}},
     )
 
 
