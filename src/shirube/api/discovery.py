@@ -96,12 +96,15 @@ def storage_version_hash(resource: Resource) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
-def aggregated(table: ResourceTable, *, core: bool | None = None) -> Document:
-    """The aggregated document: of the core group (`/api`, core=True), the named groups (`/apis`, False) or both."""
+def aggregated(table: ResourceTable, *, core: bool | None = None, version: str = "v2") -> Document:
+    """The aggregated document: of the core group (`/api`, core=True), the named groups (`/apis`, False) or both.
+
+    The version is "v2" or "v2beta1", which have the same fields.
+    """
     groups = [g for g in table.groups() if core is None or core is (g == "")]
     return {
         "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
+        "apiVersion": f"apidiscovery.k8s.io/{version}",
         "metadata": {},
         "items": [_discovered_group(table, group) for group in groups],
     }

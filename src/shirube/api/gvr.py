@@ -24,9 +24,7 @@ class GVR(NamedTuple):
         """What `apiVersion` says: "v1", "apps/v1"."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    def path(
-        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
-    ) -> str:
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """The URL path of the collection, of one object in it, or of a subresource of that object.
 
         The caller knows the scope: without a namespace the path is that of a cluster-scoped resource or of
@@ -130,9 +128,7 @@ MUTATINGADMISSIONPOLICIES = GVR("admissionregistration.k8s.io", "v1", "mutatinga
 MUTATINGADMISSIONPOLICYBINDINGS = GVR("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings")
 MUTATINGWEBHOOKCONFIGURATIONS = GVR("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 VALIDATINGADMISSIONPOLICIES = GVR("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies")
-VALIDATINGADMISSIONPOLICYBINDINGS = GVR(
-    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"
-)
+VALIDATINGADMISSIONPOLICYBINDINGS = GVR("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings")
 VALIDATINGWEBHOOKCONFIGURATIONS = GVR("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations")
 
 # apiextensions.k8s.io/v1

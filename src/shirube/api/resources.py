@@ -107,7 +107,7 @@ class ResourceTable:
         self._fixed_groups = tuple(self._groups)
 
     def copy(self) -> ResourceTable:
-        """A table of its own with the same resources; a server adds its custom resources to a copy of BUILTIN."""
+        """A table of its own with the same resources; a server adds to a copy of BUILTIN."""
         table = ResourceTable(self)
         table._fixed_groups = self._fixed_groups
         return table

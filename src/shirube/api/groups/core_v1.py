@@ -22,9 +22,7 @@ TABLE = GroupTable(
             short="ns",
             sub=(Sub("finalize", verbs=("update",)), STATUS),
         ),
-        Row(
-            "nodes", "Node", CLUSTER, short="no", sub=(Sub("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS)
-        ),
+        Row("nodes", "Node", CLUSTER, short="no", sub=(Sub("proxy", "NodeProxyOptions", PROXY_VERBS), STATUS)),
         Row("persistentvolumeclaims", "PersistentVolumeClaim", short="pvc", sub=(STATUS,)),
         Row("persistentvolumes", "PersistentVolume", CLUSTER, short="pv", sub=(STATUS,)),
         Row(

@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from shirube.api.groups.row import STATUS, GroupTable, Row
 
-TABLE = GroupTable(
-    "policy", "v1", (Row("poddisruptionbudgets", "PodDisruptionBudget", short="pdb", sub=(STATUS,)),)
-)
+TABLE = GroupTable("policy", "v1", (Row("poddisruptionbudgets", "PodDisruptionBudget", short="pdb", sub=(STATUS,)),))
