@@ -64,7 +64,7 @@ def _writable(path: Path) -> bool:
 
 
 def ready() -> Path:
-    """The folder, compiled now when it is not there (about two seconds, once per installation)."""
+    """The folder, compiled now when it is not there (a fifth of a second, once per installation)."""
     path = folder()
     if not (path / "index").is_file():
         from shirube.api.schema.compile import build  # the compiler stays out of processes that never need it

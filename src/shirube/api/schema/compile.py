@@ -9,8 +9,8 @@ reader never sees half of it:
   `types.Type`; a reference to another definition is {"ref": name, …overrides}.
 - `openapi/…`: fragments and whole documents for `shirube.api.openapi`.
 
-Marshal reads a kind's 150 definitions in 2 ms, JSON would take four times that; the folder's name includes the
-interpreter's version because marshal's format belongs to it.
+Marshal needs no parsing and keeps tuples; the folder's name includes the interpreter's version because marshal's
+format belongs to it. A pod's 134 definitions are read and linked in 2.5 ms.
 """
 
 from __future__ import annotations

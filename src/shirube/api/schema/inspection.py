@@ -1,6 +1,6 @@
 """The careful walk over a value that something is odd about: it knows where it is and can say what is wrong.
 
-Slower than the compiled functions of `shirube.api.schema.check` by a factor of ten, and used only after they have
+Slower than the compiled functions of `shirube.api.schema.check` by a factor of five, and used only after they have
 given up. The rules are the same.
 """
 
