@@ -9,8 +9,8 @@ text is done here in place, by type:
 - a value of the wrong type is an error, in the words of upstream's decoder.
 
 Two passes over the same types. `compiled` turns a type into a function that accepts well-formed values at about
-0.15 µs a field (17 µs for a pod of 2.4 KB) and raises `Odd` at the first thing that is not; then `Inspection` walks again, knowing paths,
-and does the reporting. Almost all requests never see the second.
+0.15 µs a field (17 µs for a pod of 2.4 KB) and raises `Odd` at the first thing that is not; then `Inspection`
+walks again, knowing paths, and does the reporting. Almost all requests never see the second.
 
 Both count keys. A JSON parser keeps the last of duplicate keys and says nothing; whoever has the text can
 compare the count with the number of keys in it and only then look for duplicates.
