@@ -239,8 +239,8 @@ class WatchCache:
     ) -> Watcher:
         """Changes of what is selected under `prefix` after a revision; None: first everything as ADDED, then on.
 
-        `initial_events_end` closes that first part with a marker (INITIAL_EVENTS_END). Raises ApiError 410 when the revision is
-        older than the window. The caller closes the watcher.
+        `initial_events_end` closes that first part with a marker (INITIAL_EVENTS_END). Raises ApiError 410 when the
+        revision is older than the window. The caller closes the watcher.
         """
         if labels is not None and labels.empty:
             labels = None
