@@ -123,7 +123,7 @@ def _scheduler(cluster: ClusterLayout) -> ChildSpec:
     return _component(
         "scheduler",
         "shirube.scheduler.main",
-        lambda kind: kind(kubeconfig=cluster.component_kubeconfig("scheduler")),
+        lambda kind: kind(kubeconfig=cluster.component_kubeconfig("scheduler"), identity=cluster.name),
         cluster,
     )
 
