@@ -263,6 +263,7 @@ async def test_the_window_is_bounded_by_age_and_bytes(tmp_path: Path, monkeypatc
         clock.advance(400)
         await w.put("a")
         assert 50 <= len(w.cache._window) <= 115
+        monkeypatch.setattr(watch_cache, "WINDOW_BYTES", 400)
         monkeypatch.setattr(watch_cache, "WINDOW_BYTES_HARD", 500)
         for i in range(100):
             await w.put("a", i=str(i))
