@@ -1,0 +1,158 @@
+"""Eviction: deleting a pod, unless that would break a PodDisruptionBudget.
+
+The budget's `disruptionsAllowed` is taken down by one, compare-and-commit, before the pod is deleted; so many
+evictions at once never take more than it allows. Pods that do not serve anyway (finished, pending, already going)
+need no budget. See "API-initiated Eviction" and "Specifying a Disruption Budget" in the upstream documentation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shirube.api import errors, selectors
+from shirube.api.errors import ApiError, Cause
+from shirube.api.gvr import PODDISRUPTIONBUDGETS, PODS
+from shirube.apiserver.delete import DeleteOptions
+from shirube.apiserver.subresources.admitting import admit, only, success
+from shirube.apiserver.write import Preconditions
+from shirube.foundation.clock import rfc3339
+from shirube.serving.messages import Response
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import RequestContext, ServerContext
+
+Json = dict[str, Any]
+MAX_DISRUPTED_PODS = 2000
+RETRY_AFTER = 10
+_VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
+
+
+async def evict(server: ServerContext, rc: RequestContext) -> Response:
+    """POST of an Eviction."""
+    only(rc, "create")
+    eviction = await rc.body("policy", "v1", "Eviction")
+    if (given := eviction["metadata"].get("name")) and given != rc.name:
+        raise errors.bad_request("name in URL does not match name in Eviction object")
+    options = DeleteOptions.of(eviction.get("deleteOptions") or {})
+    dry_run = rc.dry_run or bool((eviction.get("deleteOptions") or {}).get("dryRun"))
+    await admit(server, rc, "CREATE", eviction)
+    pod = await server.store.get(PODS, rc.namespace, rc.name)
+    if options.preconditions is not None:
+        options.preconditions.check(PODS, rc.name, pod["metadata"])
+    wanted = options.preconditions
+    if not _needs_no_budget(pod):
+        budget = _budget(server, rc.namespace, pod)
+        if budget is not None:
+            if await _take(server, budget, pod, dry_run):
+                # The pod was looked at as not ready; it must still be so when it goes.
+                wanted = Preconditions(wanted.uid if wanted else None, pod["metadata"]["resourceVersion"])
+        else:
+            wanted = wanted or Preconditions(pod["metadata"]["uid"])
+    elif wanted is None:
+        wanted = Preconditions(pod["metadata"]["uid"], pod["metadata"]["resourceVersion"])
+    await server.store.delete(
+        PODS,
+        rc.namespace,
+        rc.name,
+        grace_period_seconds=options.grace_period_seconds,
+        propagation_policy=options.propagation_policy,
+        preconditions=wanted,
+        user=rc.user,
+        dry_run=dry_run,
+    )
+    return rc.respond(success(201), 201)
+
+
+def _needs_no_budget(pod: Json) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in ("Succeeded", "Failed", "Pending") or bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _budget(server: ServerContext, namespace: str, pod: Json) -> Json | None:
+    labels = pod["metadata"].get("labels") or {}
+    found = []
+    for budget in server.reader.list(PODDISRUPTIONBUDGETS, namespace):
+        selector = (budget.get("spec") or {}).get("selector")
+        if selector is not None and selectors.label_selector_from(selector).matches(labels):
+            found.append(budget)
+    if len(found) > 1:
+        raise errors.ApiError(
+            500,
+            "InternalError",
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        )
+    return found[0] if found else None
+
+
+def _ready(pod: Json) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+async def _take(server: ServerContext, budget: Json, pod: Json, dry_run: bool) -> bool:
+    """Take one disruption from the budget. True: the pod is not ready and needs none. Raises ApiError."""
+    spec, status = budget.get("spec") or {}, budget.get("status") or {}
+    if not _ready(pod):
+        if spec.get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+            return True
+        healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+        if healthy >= desired and desired > 0:
+            return True
+    meta = budget["metadata"]
+
+    def change(current: Json) -> Json:
+        return decrement(current, pod["metadata"]["name"], rfc3339(server.clock.now()))
+
+    if dry_run:
+        change({**budget, "status": dict(status)})
+        return False
+    try:
+        await server.store.guaranteed_update(
+            PODDISRUPTIONBUDGETS, meta["namespace"], meta["name"], change, subresource="status"
+        )
+    except ApiError as error:
+        if error.code != 404:  # the budget went meanwhile: nothing forbids the eviction
+            raise
+    return False
+
+
+def decrement(budget: Json, pod: str, now: str) -> Json:
+    """The budget with one disruption less. Raises ApiError 429, 403."""
+    name, status = budget["metadata"]["name"], budget.setdefault("status", {})
+    if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
+        raise _too_many(f"The disruption budget {name} is still being processed by the server.")
+    allowed = status.get("disruptionsAllowed", 0)
+    if allowed < 0:
+        raise errors.forbidden(PODDISRUPTIONBUDGETS, name, "pdb disruptions allowed is negative")
+    if len(status.get("disruptedPods") or ()) > MAX_DISRUPTED_PODS:
+        raise errors.forbidden(
+            PODDISRUPTIONBUDGETS,
+            name,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        )
+    if allowed == 0:
+        raise _too_many(
+            f"The disruption budget {name} needs {status.get('desiredHealthy', 0)} healthy pods and has "
+            f"{status.get('currentHealthy', 0)} currently"
+        )
+    status["disruptionsAllowed"] = allowed - 1
+    if allowed == 1:
+        condition = {
+            "type": "DisruptionAllowed",
+            "status": "False",
+            "reason": "InsufficientPods",
+            "message": "",
+            "lastTransitionTime": now,
+            "observedGeneration": status.get("observedGeneration", 0),
+        }
+        others = [c for c in status.get("conditions") or () if c.get("type") != "DisruptionAllowed"]
+        status["conditions"] = [*others, condition]
+    # The controller counts the pod as disrupted from now on, before it is gone.
+    status["disruptedPods"] = {**(status.get("disruptedPods") or {}), pod: now}
+    return budget
+
+
+def _too_many(why: str) -> ApiError:
+    error = errors.too_many_requests(_VIOLATES, RETRY_AFTER)
+    error.details = {**(error.details or {}), "causes": [Cause("DisruptionBudget", why, "").to_dict()]}
+    return error
