@@ -41,6 +41,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A container whose start failed: what it waits for, and when to try again (seconds since the epoch)."""
+
+    waiting: Waiting
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Unhealthy:
     """A probe's verdict that a running container must be replaced."""
 
@@ -71,6 +79,7 @@ class Memory:
 
     started: Callable[[str], bool] = lambda _id: True  # container ID -> startup probe passed
     unhealthy: Mapping[str, Unhealthy] = field(default_factory=dict)  # by container ID
+    held: Mapping[str, Held] = field(default_factory=dict)  # by container name
     # When a container of that name, which ended then, may start again; and the delay that it waits.
     backoff: Callable[[str, float], tuple[float, float]] = lambda _name, ended: (ended, 0.0)
 
@@ -128,6 +137,9 @@ class _Planner:
     def start(self, kind: str, container: pods.Container, record: Container | None) -> None:
         """Start it, now or when its back-off has passed."""
         name = container["name"]
+        if (held := self.memory.held.get(name)) is not None and held.until > self.now:
+            self._wait(name, held.waiting, held.until)
+            return
         if record is not None and record.state == CREATED:
             # Left by an agent that died between creating and starting: its number is used again.
             self.plan.remove.append(record.id)
@@ -143,10 +155,13 @@ class _Planner:
         if until > self.now:
             who = f"{pods.name(self.pod)}_{pods.namespace(self.pod)}({pods.uid(self.pod)})"
             message = f"back-off {format_seconds(delay)} restarting failed container={name} pod={who}"
-            self.plan.waiting[name] = Waiting("CrashLoopBackOff", message)
-            self.plan.retry_at = min(self.plan.retry_at or until, until)
+            self._wait(name, Waiting("CrashLoopBackOff", message), until)
             return
         self.plan.start.append(Start(kind, name, record.attempt + 1))
+
+    def _wait(self, name: str, waiting: Waiting, until: float) -> None:
+        self.plan.waiting[name] = waiting
+        self.plan.retry_at = min(self.plan.retry_at or until, until)
 
     def check(self, container: pods.Container, record: Container) -> bool:
         """Whether a running container may go on; if not, the plan kills it."""

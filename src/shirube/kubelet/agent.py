@@ -1,0 +1,212 @@
+"""The node agent, composed: informers, workers, runtime events, node reports, log rotation.
+
+The HTTPS server (logs, exec, …) is given this object: `pods` finds pods and containers, `runtime` is the CRI
+client, `read_logs` reads a container's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shirube.api.gvr import PODS, SERVICES
+from shirube.client.events import EventRecorder
+from shirube.client.informer import InformerFactory
+from shirube.client.rest import Client
+from shirube.foundation import log
+from shirube.foundation.clock import SYSTEM, Clock
+from shirube.kubelet import dns, downward, node_status
+from shirube.kubelet import pod as pods
+from shirube.kubelet.api_objects import ApiObjects
+from shirube.kubelet.cgroups import Cgroups
+from shirube.kubelet.cri.client import Runtime
+from shirube.kubelet.environment import service_environment, services_for
+from shirube.kubelet.images import Images
+from shirube.kubelet.log_rotation import LogRotation
+from shirube.kubelet.logs import LogOptions, read_logs
+from shirube.kubelet.node_info import machine_info
+from shirube.kubelet.node_reporter import NodeReporter
+from shirube.kubelet.node_services import NodeServices
+from shirube.kubelet.paths import Paths
+from shirube.kubelet.pod_registry import PodRegistry
+from shirube.kubelet.probes.prober import Prober
+from shirube.kubelet.restart_backoff import RestartBackoff
+from shirube.kubelet.runtime_events import RuntimeEvents
+from shirube.kubelet.runtime_state import RUNNING, RuntimeState
+from shirube.kubelet.service_account_tokens import ServiceAccountTokens
+from shirube.kubelet.status_writer import StatusWriter
+from shirube.kubelet.volumes.pod_volumes import PodVolumes
+from shirube.kubelet.volumes.table import Host
+
+_logger = log.get("kubelet")
+
+
+@dataclass(slots=True)
+class Options:
+    """The node agent: runs this node's pods on a CRI runtime."""
+
+    kubeconfig: Path | str
+    node_name: str
+    node_ip: str
+    root_dir: Path | str
+    runtime_endpoint: Path | str
+    cgroup_root: str
+    port: int = 10250
+    tls_cert: Path | str = ""
+    tls_key: Path | str = ""
+    client_ca: Path | str = ""
+    cluster_dns: str = "10.96.0.10"
+    cluster_domain: str = "cluster.local"
+    max_pods: int = 110
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class LogNotFound(Exception):
+    """There is no such container, or it has no log."""
+
+
+class Agent:
+    def __init__(self, options: Options, client: Client, clock: Clock = SYSTEM) -> None:
+        self.options = options
+        self.client = client
+        self.clock = clock
+        self.paths = Paths(options.root_dir)
+        for directory in (self.paths.pods, self.paths.logs, self.paths.seccomp):
+            directory.mkdir(parents=True, exist_ok=True)
+        self.runtime = Runtime(str(options.runtime_endpoint))
+        self.pods = PodRegistry()
+        self.machine = machine_info(self.paths.root)
+        self.identity = node_status.NodeIdentity(
+            options.node_name, (options.node_ip,), options.port, options.max_pods, options.labels
+        )
+        self.node = NodeReporter(client, self.runtime, clock, self.identity, self.machine)
+        self._facts = downward.NodeFacts(
+            options.node_name, (options.node_ip,), node_status.allocatable(self.identity, self.machine)
+        )
+        self._informers = InformerFactory(client)
+        self._pod_informer = self._informers.informer(PODS, field_selector=f"spec.nodeName={options.node_name}")
+        self._service_informer = self._informers.informer(SERVICES, projection=_service_projection)
+        self._recorder = EventRecorder(client, "kubelet", options.node_name)
+        self.services = self._services()
+
+    def _services(self) -> NodeServices:
+        options, client, clock = self.options, self.client, self.clock
+        objects = ApiObjects(client, clock)
+        tokens = ServiceAccountTokens(client, clock)
+        host = Host(self.paths, objects, tokens, clock, lambda: self._facts)
+        prober = Prober(self.runtime, clock, self._tell, self.pods.changed, options.node_ip)
+        servers = tuple(s for s in options.cluster_dns.split(",") if s)
+        return NodeServices(
+            client=client,
+            runtime=self.runtime,
+            state=RuntimeState(self.runtime),
+            images=Images(self.runtime, clock),
+            volumes=PodVolumes(host),
+            prober=prober,
+            statuses=StatusWriter(client),
+            objects=objects,
+            cgroups=Cgroups(options.cgroup_root),
+            recorder=self._recorder,
+            paths=self.paths,
+            clock=clock,
+            cluster=dns.ClusterDNS(servers, options.cluster_domain),
+            node=lambda: self._facts,
+            memory_capacity=self.machine.memory,
+            services_for=self._service_environment,
+            restart_backoff=RestartBackoff(),
+        )
+
+    def _tell(self, pod: pods.Pod, container: str, type: str, reason: str, message: str) -> None:
+        self.services.tell(pod, type, reason, message, container)
+
+    def _service_environment(self, pod: pods.Pod) -> dict[str, str]:
+        store = self._service_informer.store
+        found = store.list(pods.namespace(pod))
+        kubernetes = store.get("default", "kubernetes")
+        if kubernetes is not None and pods.namespace(pod) != "default":
+            found.append(kubernetes)
+        return service_environment(services_for(pod, found))
+
+    # -- running
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`. Pods go on running after it."""
+        self.services.cgroups.create_root()
+        events = RuntimeEvents(self.runtime, self.services.state, self.pods.exited, self.pods.changed, self.pods.listed)
+        rotation = LogRotation(self.runtime, self.clock, self.pods.running_containers)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._informers.run(), name="informers"),
+                    group.create_task(self._report_node(group), name="node"),
+                    group.create_task(self._run_pods(events), name="pods"),
+                    group.create_task(events.run_events(), name="runtime events"),
+                    group.create_task(rotation.run(), name="log rotation"),
+                    group.create_task(self._housekeeping(), name="housekeeping"),
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await self._close()
+
+    async def _report_node(self, group: asyncio.TaskGroup) -> None:
+        await self.node.register()
+        _logger.info("registered node", node=self.options.node_name)
+        async with asyncio.TaskGroup() as inner:
+            inner.create_task(self.node.run_lease(), name="lease")
+            inner.create_task(self.node.run_status(lambda _: None), name="node status")
+
+    async def _run_pods(self, events: RuntimeEvents) -> None:
+        # Service variables are part of a container's making, and a pod that is not (yet) in the cache
+        # must not be taken for an orphan: both caches first.
+        await self._service_informer.wait_for_cache_sync()
+        await self._pod_informer.wait_for_cache_sync()
+        self.pods.start(self.services)
+        registry = self.pods
+        self._pod_informer.add_handler(registry.added, registry.updated, registry.deleted)
+        await registry.remove_leftovers()
+        await events.run_relisting()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(60)
+            self.services.objects.forget_unused()
+
+    async def _close(self) -> None:
+        await self.pods.close()
+        await self.services.prober.close()
+        await self.services.images.close()
+        await self.services.statuses.close()
+        await self._recorder.close()
+        await self.runtime.close()
+
+    # -- logs
+
+    def read_logs(
+        self, namespace: str, name: str, container: str, options: LogOptions, previous: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The log of a container in chunks. Raises LogNotFound."""
+        record = self.pods.container(namespace, name, container, previous)
+        if record is None or not record.log_path:
+            which = "previous terminated container" if previous else "container"
+            raise LogNotFound(f'{which} "{container}" in pod "{name}" not found')
+
+        def is_running() -> bool:
+            now = self.pods.container(namespace, name, container)
+            return now is not None and now.id == record.id and now.state == RUNNING
+
+        return read_logs(Path(record.log_path), options, is_running)
+
+
+def _service_projection(service: dict[str, Any]) -> dict[str, Any]:
+    """What service variables need of a Service."""
+    metadata, spec = service["metadata"], service.get("spec") or {}
+    kept = ("name", "namespace", "uid", "resourceVersion")
+    return {
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {key: spec[key] for key in ("clusterIP", "ports") if key in spec},
+    }

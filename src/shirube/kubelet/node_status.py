@@ -1,0 +1,155 @@
+"""The Node object and its status, as the agent reports them. Pure.
+
+Follows https://kubernetes.io/docs/reference/node/node-status/; condition reasons and messages are upstream's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shirube import KUBERNETES_VERSION
+from shirube.foundation.clock import rfc3339
+from shirube.kubelet.node_info import MachineInfo
+
+MAX_IMAGES = 50
+# Kept from pods so that the node itself survives: upstream's hard eviction threshold.
+_MEMORY_RESERVE = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    name: str
+    ips: tuple[str, ...]
+    port: int
+    max_pods: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeReport:
+    """What the runtime says of itself."""
+
+    name: str = "containerd"
+    version: str = ""
+    # Why the node is not ready; none when it is.
+    problems: tuple[str, ...] = ()
+    images: tuple[tuple[tuple[str, ...], int], ...] = ()  # (names, bytes)
+
+
+def node_object(identity: NodeIdentity, machine: MachineInfo) -> dict[str, Any]:
+    """What registration creates (its status follows by a patch)."""
+    built_in = {
+        "kubernetes.io/hostname": identity.name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": machine.architecture,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": identity.name,
+            "labels": {**built_in, **identity.labels},
+            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+        },
+        "spec": {},
+    }
+
+
+def capacity(identity: NodeIdentity, machine: MachineInfo) -> dict[str, str]:
+    return {
+        "cpu": str(machine.cpus),
+        "memory": f"{machine.memory // 1024}Ki",
+        "ephemeral-storage": f"{machine.disk // 1024}Ki",
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "pods": str(identity.max_pods),
+    }
+
+
+def allocatable(identity: NodeIdentity, machine: MachineInfo) -> dict[str, str]:
+    return {
+        **capacity(identity, machine),
+        "memory": f"{max(machine.memory - _MEMORY_RESERVE, 0) // 1024}Ki",
+        "ephemeral-storage": str(machine.disk * 9 // 10),
+    }
+
+
+def node_status(
+    identity: NodeIdentity,
+    machine: MachineInfo,
+    runtime: RuntimeReport,
+    known: Sequence[Mapping[str, Any]],
+    now: float,
+) -> dict[str, Any]:
+    """The status. `known` are the conditions that the API holds: a transition's time is kept."""
+    return {
+        "capacity": capacity(identity, machine),
+        "allocatable": allocatable(identity, machine),
+        "addresses": [
+            *({"type": "InternalIP", "address": ip} for ip in identity.ips),
+            {"type": "Hostname", "address": identity.name},
+        ],
+        "conditions": _conditions(runtime, known, now),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
+        "nodeInfo": {
+            "machineID": machine.machine_id,
+            "systemUUID": machine.system_uuid,
+            "bootID": machine.boot_id,
+            "kernelVersion": machine.kernel,
+            "osImage": machine.os_image,
+            "containerRuntimeVersion": f"{runtime.name}://{runtime.version}",
+            "kubeletVersion": KUBERNETES_VERSION,
+            "kubeProxyVersion": "",
+            "operatingSystem": "linux",
+            "architecture": machine.architecture,
+        },
+        "images": [{"names": list(names), "sizeBytes": size} for names, size in runtime.images[:MAX_IMAGES]],
+    }
+
+
+def _conditions(runtime: RuntimeReport, known: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+    ready = not runtime.problems
+    problems = runtime.problems[0] if len(runtime.problems) == 1 else f"[{', '.join(runtime.problems)}]"
+    rows = [
+        ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        (
+            "Ready",
+            ready,
+            "KubeletReady" if ready else "KubeletNotReady",
+            "kubelet is posting ready status" if ready else problems,
+        ),
+    ]
+    before = {condition["type"]: condition for condition in known}
+    stamp = rfc3339(now)
+    conditions = []
+    for kind, holds, reason, message in rows:
+        status = "True" if holds else "False"
+        old = before.get(kind)
+        same = old is not None and old.get("status") == status
+        changed = old.get("lastTransitionTime") if same and old is not None else stamp
+        conditions.append(
+            {
+                "type": kind,
+                "status": status,
+                "lastHeartbeatTime": stamp,
+                "lastTransitionTime": changed or stamp,
+                "reason": reason,
+                "message": message,
+            }
+        )
+    return conditions
+
+
+def without_heartbeat(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The status without what changes by itself: two of these differ when something happened."""
+    conditions = [
+        {key: value for key, value in condition.items() if key not in ("lastHeartbeatTime", "lastTransitionTime")}
+        for condition in status["conditions"]
+    ]
+    return {**status, "conditions": conditions}

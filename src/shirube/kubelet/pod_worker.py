@@ -1,0 +1,506 @@
+"""Drives one pod: observes, plans, acts, reports, and waits to be woken.
+
+One worker a pod UID, one task each. It is level-triggered: a wake-up carries no information, every round
+begins with what the API wants and what the runtime has. Long waits inside a round (pulling an image, hooks,
+grace periods) end when the pod is to end.
+
+A pod's end has three causes, which all lead to `_end`: it is being deleted (then, when all is gone, the worker
+deletes it from the API), it vanished from the API, or it finished (Succeeded, Failed, deadline).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import PODS
+from shirube.foundation import log
+from shirube.foundation.clock import parse_rfc3339
+from shirube.foundation.tasks import cancel, spawn
+from shirube.kubelet import labels
+from shirube.kubelet import pod as pods
+from shirube.kubelet.api_objects import REFRESH
+from shirube.kubelet.container_start import ContainerStart, StartFailed
+from shirube.kubelet.container_status import View
+from shirube.kubelet.container_stop import StopRequest, stop_container, stop_containers
+from shirube.kubelet.cri.client import CriError
+from shirube.kubelet.node_services import NodeServices
+from shirube.kubelet.plan import Held, Memory, Plan, Start, Waiting, garbage, plan
+from shirube.kubelet.pod_status import Overall, pod_ips, pod_status
+from shirube.kubelet.runtime_state import EXITED, PodRuntime
+from shirube.kubelet.sandbox_config import sandbox_config
+from shirube.kubelet.termination import termination_message
+from shirube.kubelet.volumes.table import VolumeError
+
+_logger = log.get("kubelet.pod")
+_RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
+# The runtime's own bookkeeping follows its event within milliseconds.
+_SETTLE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Interrupted(Exception):
+    """The pod is to end: what was being done for its running is left."""
+
+
+class PodWorker:
+    def __init__(self, services: NodeServices, pod: pods.Pod) -> None:
+        self._services = services
+        self.pod = pod
+        self.uid = pods.uid(pod)
+        self.runtime = PodRuntime()  # as last observed
+        self.ended = False  # nothing of it runs and nothing will
+        self._gone = False  # from the API
+        self._deleted = False  # by us, from the API
+        self._wake = asyncio.Event()
+        self._ending = asyncio.Event()
+        self._exited: set[str] = set()
+        self._volumes: dict[str, Path] | None = None
+        self._cgroup = ""
+        self._held: dict[str, Held] = {}
+        self._retries: dict[str, int] = {}
+        self._messages: dict[str, str] = {}
+        self._told_waiting: dict[str, Waiting] = {}
+        self._hooked: set[str] = set()  # containers whose preStop has run
+        self._verdict: tuple[str, str] = ("", "")  # reason and message that fail the whole pod
+        self._refresh_at = 0.0
+        self._shown: Any = None
+
+    # -- what wakes it
+
+    def update(self, pod: pods.Pod) -> None:
+        """The API has a newer version."""
+        self.pod = pod
+        if pods.is_deleting(pod):
+            self._ending.set()
+        self._wake.set()
+
+    def gone(self, pod: pods.Pod) -> None:
+        """The API has it no more."""
+        self.pod = pod
+        self._gone = True
+        self._ending.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def container_exited(self, container_id: str) -> None:
+        self._exited.add(container_id)
+        self._wake.set()
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Until the pod is gone from API and runtime."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                wait = await self._round()
+                failures = 0
+            except Interrupted:
+                continue
+            except (CriError, OSError, ApiError) as error:
+                failures += 1
+                wait = min(_RETRY_FIRST * 2 ** (failures - 1), _RETRY_MOST)
+                _logger.warning("cannot sync pod", pod=pods.full_name(self.pod), error=str(error), retry=wait)
+            if self._gone and self.ended:
+                return
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _round(self) -> float | None:
+        """One round; seconds until the next is due without being woken, None for no need."""
+        await self._settle_exits()
+        if self._gone or pods.is_deleting(self.pod):
+            await self._end()
+            return None if self._gone or self._deleted else _RETRY_FIRST
+        if self.ended or pods.is_terminal(self.pod):
+            if not self.ended:
+                await self._end()
+            return None
+        return await self._keep_running()
+
+    async def _settle_exits(self) -> None:
+        """Wait until the runtime's answers show the exits that its events told of."""
+        exited, self._exited = self._exited, set()
+        for container_id in exited:
+            for pause in _SETTLE:
+                record = await self._services.state.container_status(container_id)
+                if record is None or record.state == EXITED:
+                    break
+                await asyncio.sleep(pause)
+
+    async def _interruptible(self, work: Awaitable[Any]) -> Any:
+        """The result of `work`, or Interrupted as soon as the pod is to end."""
+        if self._ending.is_set():
+            if asyncio.iscoroutine(work):
+                work.close()
+            raise Interrupted
+        task = spawn(_awaiting(work), name=f"pod {pods.full_name(self.pod)}")
+        ending = spawn(self._ending.wait(), name=f"ending {pods.full_name(self.pod)}")
+        try:
+            await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Interrupted
+            return task.result()
+        finally:
+            await cancel(task, ending)
+
+    # -- running
+
+    async def _keep_running(self) -> float | None:
+        """Plan and act until there is nothing to do; seconds until the next round is due."""
+        services = self._services
+        while True:
+            self.runtime = await services.state.observe(self.uid)
+            if (left := self._deadline()) is not None and left <= 0:
+                self._verdict = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
+                services.tell(self.pod, "Normal", "DeadlineExceeded", self._verdict[1])
+                self._ending.set()
+                await self._end()
+                return None
+            running = self.runtime.running()
+            services.prober.follow(self.pod, running, self._pod_ips())
+            step = plan(self.pod, self.runtime, self._memory(), services.clock.now())
+            self._tell_back_off(step)
+            self._report(step)
+            if step.finished:
+                self._ending.set()
+                await self._end(finished=True)
+                return None
+            if step.idle or not await self._act(step):
+                break
+        await self._collect_garbage()
+        await self._refresh_volumes()
+        return self._next_round(step, left)
+
+    def _memory(self) -> Memory:
+        services = self._services
+        running = [record.id for record in self.runtime.running()]
+
+        def backoff(name: str, ended: float) -> tuple[float, float]:
+            key = self._backoff_key(name)
+            return services.restart_backoff.until(key, ended), services.restart_backoff.delay(key)
+
+        return Memory(services.prober.started, services.prober.unhealthy(running), self._held, backoff)
+
+    def _backoff_key(self, name: str) -> tuple[str, str, str]:
+        container = pods.container_named(self.pod, name)
+        return (self.uid, name, labels.container_hash(container) if container else "")
+
+    def _deadline(self) -> float | None:
+        """Seconds until the pod's active deadline, None without one."""
+        limit = self.pod["spec"].get("activeDeadlineSeconds")
+        began = (self.pod.get("status") or {}).get("startTime")
+        if limit is None or not began:
+            return None
+        return parse_rfc3339(began) + float(limit) - self._services.clock.now()
+
+    def _next_round(self, step: Plan, deadline: float | None) -> float | None:
+        clock = self._services.clock
+        waits = [] if deadline is None else [deadline]
+        times = [held.until for held in self._held.values()]
+        if step.retry_at is not None:
+            times.append(step.retry_at)
+        waits += [until - clock.now() for until in times]
+        if self._services.volumes.has_live(self.pod):
+            waits.append(self._refresh_at - clock.monotonic())
+        # Timers may ring a little early; a round that finds nothing due costs a millisecond.
+        return max(min(waits), 0.01) if waits else None
+
+    async def _act(self, step: Plan) -> bool:
+        """Carry out a plan; whether to look again at once."""
+        for container_id in step.remove:
+            await self._services.runtime.call("RemoveContainer", container_id=container_id)
+        if step.kill_pod or step.create_sandbox is not None:
+            return await self._new_sandbox(step)
+        if step.kill:
+            await asyncio.gather(*(self._kill(step, kill.container_id) for kill in step.kill))
+            return True
+        if not await self._ensure_volumes():
+            return False
+        progress = False
+        for start in step.start:
+            if self._ending.is_set():
+                raise Interrupted
+            progress = await self._start(start) or progress
+        return progress
+
+    async def _kill(self, step: Plan, container_id: str) -> None:
+        kill = next(k for k in step.kill if k.container_id == container_id)
+        record = next(r for r in self.runtime.running() if r.id == container_id)
+        grace = pods.grace_period(self.pod) if kill.grace is None else kill.grace
+        request = StopRequest(grace, kill.message)
+        await self._interruptible(stop_container(self._services, self.pod, record, request, self._pod_ips()))
+
+    # -- sandbox
+
+    async def _new_sandbox(self, step: Plan) -> bool:
+        services, pod = self._services, self.pod
+        if step.create_sandbox:
+            message = "Pod sandbox changed, it will be killed and re-created."
+            services.tell(pod, "Normal", "SandboxChanged", message)
+        if step.kill_pod:
+            request = StopRequest(pods.grace_period(pod))
+            await self._interruptible(stop_containers(services, pod, self.runtime, request, self._pod_ips()))
+        for old in self.runtime.sandboxes:
+            if old.ready or old is self.runtime.sandbox:
+                await services.runtime.call("StopPodSandbox", pod_sandbox_id=old.id)
+        if step.create_sandbox is None or not await self._ensure_volumes():
+            return False
+        services.paths.pod_logs(pod).mkdir(parents=True, exist_ok=True)
+        try:
+            await services.runtime.call(
+                "RunPodSandbox",
+                deadline=240,
+                config=self._sandbox_config(step.create_sandbox),
+                runtime_handler=await self._runtime_handler(),
+            )
+        except CriError as error:
+            message = f"Failed to create pod sandbox: {error}"
+            services.tell(pod, "Warning", "FailedCreatePodSandBox", message)
+            raise
+        return True
+
+    def _sandbox_config(self, attempt: int) -> dict[str, Any]:
+        services = self._services
+        if not self._cgroup:
+            self._cgroup = services.cgroups.create_pod(self.pod)
+        return sandbox_config(
+            self.pod, attempt, paths=services.paths, cluster=services.cluster, cgroup_parent=self._cgroup
+        )
+
+    async def _runtime_handler(self) -> str:
+        name = self.pod["spec"].get("runtimeClassName")
+        if not name:
+            return ""
+        from shirube.api.gvr import RUNTIMECLASSES
+
+        found = await self._services.client.get(RUNTIMECLASSES, name)
+        return str(found.get("handler") or "")
+
+    # -- containers
+
+    async def _start(self, start: Start) -> bool:
+        """Start one container; whether it runs. A failure is kept, and told in the status."""
+        services, name = self._services, start.name
+        sandbox = self.runtime.sandbox
+        assert sandbox is not None
+        previous = self.runtime.latest(name)
+        if previous is not None and previous.state == EXITED:
+            services.restart_backoff.next(self._backoff_key(name), services.clock.now())
+        config = self._sandbox_config(sandbox.attempt)
+        job = ContainerStart(services, self.pod, start, self.runtime, self._volumes or {}, self._pod_ips(), config)
+        try:
+            await job.run(self._interruptible)
+        except StartFailed as error:
+            count = self._retries[name] = self._retries.get(name, 0) + 1
+            pause = min(_RETRY_FIRST * 2 ** (count - 1), _RETRY_MOST)
+            until = error.retry_at or services.clock.now() + pause
+            self._held[name] = Held(Waiting(error.reason, error.message), until)
+            self.runtime = await services.state.observe(self.uid)
+            self._report(plan(self.pod, self.runtime, self._memory(), services.clock.now()))
+            return False
+        self._held.pop(name, None)
+        self._retries.pop(name, None)
+        return True
+
+    def _tell_back_off(self, step: Plan) -> None:
+        for name, waiting in step.waiting.items():
+            if waiting.reason == "CrashLoopBackOff" and self._told_waiting.get(name) != waiting:
+                who = f"{pods.name(self.pod)}_{pods.namespace(self.pod)}({self.uid})"
+                message = f"Back-off restarting failed container {name} in pod {who}"
+                self._services.tell(self.pod, "Warning", "BackOff", message, name)
+        self._told_waiting = dict(step.waiting)
+
+    async def _collect_garbage(self) -> None:
+        found = garbage(self.runtime)
+        for container in found.containers:
+            await self._services.runtime.call("RemoveContainer", container_id=container.id)
+            for path in (container.log_path, container.termination_message_path):
+                if path:
+                    Path(path).unlink(missing_ok=True)
+            self._messages.pop(container.id, None)
+        for sandbox_id in found.sandboxes:
+            await self._services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox_id)
+
+    # -- volumes
+
+    async def _ensure_volumes(self) -> bool:
+        """Set the volumes up once; whether they are there."""
+        if self._volumes is not None:
+            return True
+        try:
+            self._volumes = await self._services.volumes.set_up(self.pod, self._pod_ips())
+        except VolumeError as error:
+            self._services.tell(self.pod, "Warning", "FailedMount", str(error))
+            count = self._retries[""] = self._retries.get("", 0) + 1
+            pause = min(0.5 * 2**count, _RETRY_MOST)
+            until = self._services.clock.now() + pause
+            self._held[""] = Held(Waiting("ContainerCreating", ""), until)
+            return False
+        self._held.pop("", None)
+        self._refresh_at = self._services.clock.monotonic() + REFRESH
+        self._shown = self._labels_and_annotations()
+        return True
+
+    def _labels_and_annotations(self) -> Any:
+        metadata = self.pod["metadata"]
+        return metadata.get("labels"), metadata.get("annotations")
+
+    async def _refresh_volumes(self) -> None:
+        """Let files follow the API: periodically, and at once when the pod's labels or annotations changed."""
+        services = self._services
+        if not services.volumes.has_live(self.pod) or not self.runtime.sandboxes or "" in self._held:
+            return
+        shown = self._labels_and_annotations()
+        due = services.clock.monotonic() >= self._refresh_at
+        if not due and self._volumes is not None and shown == self._shown:
+            return
+        self._refresh_at = services.clock.monotonic() + REFRESH
+        self._shown = shown
+        try:
+            await services.volumes.set_up(self.pod, self._pod_ips(), max_age=REFRESH / 2, live_only=True)
+        except VolumeError as error:
+            services.tell(self.pod, "Warning", "FailedMount", str(error))
+
+    # -- status
+
+    def _pod_ips(self) -> tuple[str, ...]:
+        return pod_ips(self.pod, View(self.runtime), self._services.node().ips)
+
+    def _report(self, step: Plan, ending: bool = False) -> None:
+        services = self._services
+        for record in self.runtime.containers:
+            if record.state == EXITED and record.id not in self._messages:
+                self._messages[record.id] = termination_message(record)
+        waiting = {**{name: held.waiting for name, held in self._held.items() if name}, **step.waiting}
+        running = {record.name for record in self.runtime.running()}
+        view = View(
+            self.runtime,
+            {name: reason for name, reason in waiting.items() if name not in running and not ending},
+            services.prober.started,
+            services.prober.ready,
+            self._messages,
+            services.runtime_name,
+            ending,
+        )
+        reason, message = self._verdict
+        overall = Overall(services.node().ips, services.clock.now(), step.finished, reason, message)
+        services.statuses.set(self.pod, pod_status(self.pod, view, overall))
+
+    # -- the end
+
+    async def _end(self, finished: bool = False) -> None:
+        """Stop everything, report it, and give back what the pod used. Safe to repeat."""
+        services = self._services
+        self._ending.set()
+        services.prober.stop(self.pod)
+        await self._stop_everything()
+        final = Plan(finished=finished or self._verdict != ("", "") or self._gone or self._over())
+        services.prober.follow(self.pod, [], ())
+        if not self._gone:
+            self._report(final, ending=True)
+        await services.volumes.remove(self.uid)
+        await services.cgroups.remove_pod(self.uid)
+        self._volumes, self._cgroup = None, ""
+        self.ended = True
+        if pods.is_deleting(self.pod) and not self._gone and not self._deleted:
+            await self._delete_from_api()
+        if self._gone:
+            await self._remove_everything()
+
+    def _over(self) -> bool:
+        """A pod that is being deleted ends for good, whatever its restart policy says."""
+        return pods.is_deleting(self.pod)
+
+    def _grace(self) -> float:
+        if pods.is_terminal(self.pod) and not pods.is_deleting(self.pod):
+            return float(pods.grace_period(self.pod))
+        return float(max(pods.grace_period(self.pod), 1))
+
+    async def _stop_everything(self) -> None:
+        """Containers, then sandboxes. A grace period that is shortened meanwhile is obeyed."""
+        services = self._services
+        while True:
+            self.runtime = await services.state.observe(self.uid)
+            if not self.runtime.running():
+                break
+            grace = self._grace()
+            await self._stop_within(grace)
+        for sandbox in self.runtime.sandboxes:
+            if sandbox.ready:
+                await services.runtime.call("StopPodSandbox", pod_sandbox_id=sandbox.id)
+        self.runtime = await services.state.observe(self.uid)
+
+    async def _stop_within(self, grace: float) -> None:
+        services = self._services
+        hook = not any(record.id in self._hooked for record in self.runtime.running())
+        self._hooked.update(record.id for record in self.runtime.running())
+        request = StopRequest(grace, hook=hook)
+        stopping = spawn(
+            stop_containers(services, self.pod, self.runtime, request, self._pod_ips()),
+            name=f"stop {pods.full_name(self.pod)}",
+        )
+        try:
+            while not stopping.done():
+                self._wake.clear()
+                woken = spawn(self._wake.wait(), name=f"wake {pods.full_name(self.pod)}")
+                await asyncio.wait({stopping, woken}, return_when=asyncio.FIRST_COMPLETED)
+                await cancel(woken)
+                if stopping.done():
+                    break
+                if self._grace() < grace:
+                    return
+                await self._settle_exits()
+                self.runtime = await services.state.observe(self.uid)
+                self._report(Plan(), ending=True)
+            stopping.result()
+        finally:
+            await cancel(stopping)
+
+    async def _delete_from_api(self) -> None:
+        await self._services.statuses.flush(self.uid)
+        try:
+            await self._services.client.delete(
+                PODS,
+                pods.name(self.pod),
+                pods.namespace(self.pod),
+                grace_period_seconds=0,
+                preconditions={"uid": self.uid},
+            )
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+        self._deleted = True
+
+    async def _remove_everything(self) -> None:
+        """The pod is gone from the API: nothing of it stays on the node."""
+        services = self._services
+        services.statuses.forget(self.uid)
+        for sandbox in self.runtime.sandboxes:
+            await services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox.id)
+        for container in self.runtime.containers:
+            # Those of a sandbox went with it; this is for one that was left alone.
+            await services.runtime.call("RemoveContainer", container_id=container.id)
+        await services.volumes.remove_directory(self.uid)
+        await asyncio.to_thread(_remove_tree, services.paths.pod_logs(self.pod))
+        services.images.forget(self.uid)
+        services.restart_backoff.forget(self.uid)
+
+
+def _remove_tree(path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+async def _awaiting(work: Awaitable[Any]) -> Any:
+    return await work
