@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from shirube.apiserver import decoding, encoding
 from shirube.apiserver.attributes import Attributes
+from shirube.apiserver.metrics import Metrics
 from shirube.apiserver.options import Options
 from shirube.apiserver.params import Params
 from shirube.apiserver.request_info import RequestInfo
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from shirube.apiserver.authentication import Authenticator
     from shirube.apiserver.authorization import Authorizer
     from shirube.apiserver.caches import Caches
+    from shirube.apiserver.discovery_cache import Documents
     from shirube.apiserver.health import Health
     from shirube.apiserver.reader import Reader
     from shirube.apiserver.store import Store
+    from shirube.apiserver.watcher import Watcher
     from shirube.storage.types import Storage
 
 
@@ -47,6 +50,9 @@ class ServerContext:
     authorizer: Authorizer = field(init=False)
     admission: Admission = field(init=False)
     health: Health = field(init=False)
+    documents: Documents = field(init=False)
+    metrics: Metrics = field(default_factory=Metrics)
+    watchers: set[Watcher] = field(default_factory=set)  # being served; ended when the server stops
     extensions: dict[str, Any] = field(default_factory=dict)  # parts of other rooms, by name
 
 

@@ -69,5 +69,9 @@ class Params:
             )
         return True
 
+    def set_dry_run(self, values: list[str]) -> None:
+        """As if it had been asked for in the query: DeleteOptions may say so in the body."""
+        self._values["dryRun"] = values
+
     def pretty(self) -> bool:
         return "pretty" in self._values and self.get("pretty") in _TRUE

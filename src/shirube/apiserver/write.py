@@ -1,19 +1,26 @@
 """One write on its way: for whom, to what, under which options; and the steps that all writes share.
 
 `create`, `update`, `patch` and `delete` are sequences of these steps. The order is upstream's (defaults,
-field ownership, mutating admission, prepare, validation, validating admission, compare and commit).
+field ownership, mutating admission, prepare, validation, validating admission, compare and commit). Everything
+here works on the stored version of the kind.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shirube.api import errors
+from shirube.api import errors, managed_fields, schema
+from shirube.api.kinds import strategy_of
+from shirube.apiserver import allocation, stored
+from shirube.apiserver.admission.request import AdmissionRequest
 from shirube.apiserver.user import SERVER, User
 
 if TYPE_CHECKING:
     from shirube.api.resources import Resource
+    from shirube.api.strategy import Strategy
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
@@ -28,13 +35,14 @@ class Preconditions:
 
     def check(self, resource: Any, name: str, meta: Json) -> None:
         """Raises ApiError 409 with upstream's wording."""
-        if self.uid is not None and self.uid != meta.get("uid", ""):
-            why = f"Precondition failed: UID in precondition: {self.uid}, UID in object meta: {meta.get('uid', '')}"
+        uid, version = meta.get("uid", ""), meta.get("resourceVersion", "")
+        if self.uid is not None and self.uid != uid:
+            why = f"Precondition failed: UID in precondition: {self.uid}, UID in object meta: {uid}"
             raise errors.conflict(resource, name, why)
-        if self.resource_version is not None and self.resource_version != meta.get("resourceVersion", ""):
+        if self.resource_version is not None and self.resource_version != version:
             why = (
                 f"Precondition failed: ResourceVersion in precondition: {self.resource_version}, "
-                f"ResourceVersion in object meta: {meta.get('resourceVersion', '')}"
+                f"ResourceVersion in object meta: {version}"
             )
             raise errors.conflict(resource, name, why)
 
@@ -59,3 +67,95 @@ class Write:
     admit: bool = False  # whether admission has a say
     options: Json = field(default_factory=dict)  # CreateOptions etc. as admission sees them
     warnings: list[str] = field(default_factory=list)
+    may_create: Callable[[], Awaitable[None]] | None = None  # raises when an update must not create
+
+    @property
+    def hub(self) -> Resource:
+        return stored.hub(self.server.table, self.resource)
+
+    @property
+    def strategy(self) -> Strategy:
+        return strategy_of(self.hub)
+
+    @property
+    def type(self) -> schema.Type | None:
+        """The schema of the stored version; None for kinds that have none."""
+        hub = self.hub
+        try:
+            return schema.type_of(hub.group, hub.version, hub.kind)
+        except KeyError:
+            return None
+
+    def own_fields(self, old: Json | None, new: Json) -> None:
+        """Record in managedFields which fields this writer set."""
+        if self.type is not None:
+            managed_fields.update_managers(
+                old,
+                new,
+                self.type,
+                manager=self.manager,
+                subresource=self.subresource,
+                now=self.server.clock.now(),
+            )
+
+    def admission(self, operation: str, obj: Json | None, old: Json | None) -> AdmissionRequest | None:
+        """What admission is asked about this write; None where it has no say."""
+        if not self.admit:
+            return None
+
+        return AdmissionRequest(
+            operation=operation,
+            resource=self.hub,
+            subresource=self.subresource,
+            namespace=self.namespace,
+            name=self.name,
+            obj=obj,
+            old=old,
+            user=self.user,
+            dry_run=self.dry_run,
+            options=self.options,
+        )
+
+    async def mutate(self, request: AdmissionRequest | None, obj: Json) -> Json:
+        if request is None:
+            return obj
+        await self.server.admission.mutate(request)
+        return request.obj if request.obj is not None else obj
+
+    async def validate(self, request: AdmissionRequest | None) -> None:
+        if request is not None:
+            await self.server.admission.validate(request)
+            self.warnings += request.warnings
+
+    @property
+    def allocates(self) -> bool:
+        """Whether storing this takes numbers from a common range (cluster IPs, node ports)."""
+        return self.resource.name == "services" and not self.resource.group and self.subresource != "status"
+
+    @asynccontextmanager
+    async def allocation(self, new: Json, old: Json | None) -> AsyncIterator[None]:
+        """Around the commit: numbers are reserved before, given back when it fails, settled when it happened."""
+        if not self.allocates:
+            yield
+            return
+        if old is None:
+            reserved = await allocation.on_create(self.server, new, dry_run=self.dry_run)
+        else:
+            reserved = await allocation.on_update(self.server, new, old, dry_run=self.dry_run)
+        try:
+            yield
+        except BaseException:
+            await reserved.rollback()
+            raise
+        await reserved.settle()
+
+    async def release(self, old: Json) -> None:
+        """The object is gone: give back what it had."""
+        if self.allocates and not self.dry_run:
+            await allocation.on_delete(self.server, old)
+
+    def refuse(self, obj: Json, causes: list[errors.Cause]) -> None:
+        """Raises ApiError 422 when there are causes."""
+        if causes:
+            hub = self.hub
+            raise errors.invalid(hub.group, hub.kind, obj["metadata"].get("name") or self.name, causes)

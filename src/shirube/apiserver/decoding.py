@@ -1,0 +1,152 @@
+"""Request bodies to objects: limits, media types, kind and version, types, unknown and duplicate fields.
+
+What comes out is a plain object of the expected kind whose values have the types of the schema, without nulls
+and unknown fields. `fieldValidation` decides whether those that were dropped are an error (Strict), a warning
+(Warn, the default) or nothing (Ignore). Errors are worded as upstream's decoder does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shirube.api import decode, errors, protobuf, schema
+from shirube.apiserver.negotiation import ACCEPTED, JSON, PROTOBUF, YAML, media_type
+from shirube.serving.messages import BodyTooLarge
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import RequestContext
+
+Json = dict[str, Any]
+
+LIMIT = 3 * 1024 * 1024  # bytes, as upstream
+FIELD_VALIDATION = ("Ignore", "Strict", "Warn")
+
+
+async def read(rc: RequestContext, limit: int = LIMIT) -> bytes:
+    """The raw body. Raises ApiError 413."""
+    try:
+        return await rc.request.read(limit)
+    except BodyTooLarge:
+        raise errors.request_entity_too_large(f"limit is {limit}") from None
+
+
+async def body_of_kind(rc: RequestContext, group: str, version: str, kind: str) -> Json:
+    """The request's object; its apiVersion and kind are checked or filled in. Raises ApiError."""
+    data = await read(rc)
+    return parse(rc, data, media_type(rc.request.headers.get("content-type")), group, version, kind)
+
+
+async def optional_body_of_kind(rc: RequestContext, group: str, version: str, kind: str) -> Json | None:
+    data = await read(rc)
+    if not data:
+        return None
+    return parse(rc, data, media_type(rc.request.headers.get("content-type")), group, version, kind)
+
+
+def field_validation(rc: RequestContext) -> str:
+    directive = rc.params.get("fieldValidation") or "Warn"
+    if directive not in FIELD_VALIDATION:
+        cause = errors.Cause.not_supported("fieldValidation", directive, FIELD_VALIDATION)
+        raise errors.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+    return directive
+
+
+def parse(rc: RequestContext, data: bytes, media: str, group: str, version: str, kind: str) -> Json:
+    if media == PROTOBUF:
+        obj = protobuf.decode(data)
+        check_kind(obj, group, version, kind)
+        return _with_metadata(obj)
+    if media in (JSON, ""):
+        obj = decode.json_body(data)
+    elif media == YAML:
+        obj = decode.yaml_body(data)
+    else:
+        raise errors.unsupported_media_type(ACCEPTED)
+    if not isinstance(obj, dict):
+        raise errors.bad_request(
+            f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_kind(obj)} "
+            "into Go value of type struct { APIVersion string; Kind string }"
+        )
+    check_kind(obj, group, version, kind)
+    return validated(rc, obj, group, version, kind, data, media)
+
+
+def parse_options(data: bytes, media: str) -> Json:
+    """DeleteOptions, of any group: every client sends those of its own. Raises ApiError 400."""
+    if media == PROTOBUF:
+        return protobuf.decode(data)
+    obj = decode.yaml_body(data) if media == YAML else decode.json_body(data)
+    if not isinstance(obj, dict):
+        raise errors.bad_request("DeleteOptions must be an object")
+    if obj.get("kind") not in (None, "", "DeleteOptions"):
+        raise errors.bad_request(f"decoded object cannot be converted to DeleteOptions: {obj['kind']}")
+    return obj
+
+
+def validated(
+    rc: RequestContext,
+    obj: Json,
+    group: str,
+    version: str,
+    kind: str,
+    text: bytes = b"",
+    media: str = JSON,
+) -> Json:
+    """Types checked, unknown fields dealt with. `text` is what it came from, to find duplicate fields in."""
+    directive = field_validation(rc)
+    try:
+        obj, unknown, wrong, keys = schema.check_counting(group, version, kind, obj)
+    except KeyError:  # a kind without schema: types are its handler's business
+        return _with_metadata(obj)
+    if wrong:
+        raise cannot_handle(kind, version, wrong[0].message)
+    problems = [f'unknown field "{path}"' for path in unknown]
+    if directive != "Ignore":
+        if media == YAML:
+            problems += decode.yaml_duplicates(text)
+        elif text and decode.may_have_duplicates(text, keys):
+            problems += [f'duplicate field "{path}"' for path in decode.duplicates(text)]
+        if problems and directive == "Strict":
+            raise cannot_handle(kind, version, "strict decoding error: " + ", ".join(problems))
+        rc.warnings += problems
+    return _with_metadata(obj)
+
+
+def _with_metadata(obj: Json) -> Json:
+    if not isinstance(obj.get("metadata"), dict):
+        obj["metadata"] = {}
+    return obj
+
+
+def cannot_handle(kind: str, version: str, why: str) -> errors.ApiError:
+    return errors.bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
+
+
+def check_kind(obj: Json, group: str, version: str, kind: str) -> None:
+    """Fill in or compare apiVersion and kind. Raises ApiError 400."""
+    expected = f"{group}/{version}" if group else version
+    api_version = obj.get("apiVersion")
+    if not api_version:
+        obj["apiVersion"] = expected
+    elif api_version != expected:
+        raise errors.bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )
+    found = obj.get("kind")
+    if not found:
+        obj["kind"] = kind
+    elif found != kind:
+        raise errors.bad_request(
+            f'{found} in version "{version}" cannot be handled as a {kind}: '
+            f"the body's kind is not the one that this path serves"
+        )
+
+
+def _json_kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "array"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, bool):
+        return "bool"
+    return "null" if value is None else "number"

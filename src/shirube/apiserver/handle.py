@@ -1,0 +1,140 @@
+"""One request from end to end, as a flat sequence that can be read from top to bottom.
+
+parse, authenticate, impersonate, authorise, route; the handler then decodes, admits, validates, stores and encodes.
+No I/O of its own: a Request comes in, a Response (or Upgrade) goes out, whether a socket, a test or the simulation
+carries them. Every failure becomes a Status; what nobody foresaw is logged and answered 500.
+"""
+
+from __future__ import annotations
+
+from shirube.api import errors
+from shirube.apiserver import authorizing, encoding, request_info, routes
+from shirube.apiserver.attributes import Attributes
+from shirube.apiserver.authentication import impersonation
+from shirube.apiserver.context import RequestContext, ServerContext
+from shirube.apiserver.negotiation import JSON
+from shirube.apiserver.params import Params
+from shirube.apiserver.user import User
+from shirube.foundation import log
+from shirube.serving.messages import Disconnected, Request, Response, Upgrade
+from shirube.storage.types import StorageError
+
+_logger = log.get("apiserver")
+
+_NOBODY = User("")
+_NAMED_VERBS = ("list", "watch", "deletecollection")
+
+
+class ApiServer:
+    def __init__(self, context: ServerContext) -> None:
+        self.context = context
+
+    async def handle(self, request: Request) -> Response | Upgrade:
+        """Answer a request. Raises only Disconnected and cancellation."""
+        server = self.context
+        started = server.clock.monotonic()
+        server.metrics.in_flight += 1
+        rc: RequestContext | None = None
+        try:
+            rc = self._parse(request)
+            response = await self._answer(server, rc)
+        except errors.ApiError as error:
+            response = failure(request, rc, error)
+        except StorageError as error:
+            _logger.error("storage failed", method=request.method, path=request.path, error=str(error))
+            response = failure(request, rc, errors.service_unavailable(f"storage: {error}", 1))
+        except (Disconnected, ConnectionError):
+            raise
+        except Exception as error:
+            _logger.error("request failed", method=request.method, path=request.path, exc_info=error)
+            response = failure(request, rc, errors.internal_error("the server failed to answer; see its log"))
+        finally:
+            server.metrics.in_flight -= 1
+        self._observe(rc, response, started)
+        return response
+
+    def _parse(self, request: Request) -> RequestContext:
+        server = self.context
+        params = Params(request.query)
+        info = request_info.parse(request.method, request.path, params.flag("watch"))
+        attributes = Attributes(
+            _NOBODY,
+            info.verb,
+            info.group,
+            info.version,
+            info.resource,
+            info.subresource,
+            info.namespace,
+            info.name,
+            info.path,
+            info.is_resource,
+        )
+        audit_id = request.headers.get("audit-id") or server.chance.uid()
+        rc = RequestContext(server, request, info, params, _NOBODY, attributes, audit_id[:64])
+        if info.is_resource:
+            rc.resource = server.table.by_path(info.group, info.version, info.resource)
+            if params:
+                attributes.label_selector = params.get("labelSelector")
+                attributes.field_selector = params.get("fieldSelector")
+                if not info.name and info.verb in _NAMED_VERBS and attributes.field_selector:
+                    attributes.name = _only_name(attributes.field_selector)
+        return rc
+
+    async def _answer(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
+        request, attributes = rc.request, rc.attributes
+        user = await server.authenticator.authenticate(request.headers, request.peer)
+        attributes.user = user
+        if any(name.startswith("impersonate-") for name in request.headers):
+            user = await impersonation.impersonate(server.authorizer, user, request.headers)
+            attributes.user = user
+        rc.user = user
+        if rc.info.is_resource:
+            await authorizing.check(server, attributes)
+            handler = routes.resource_route(server, rc)
+        else:
+            route = routes.path_route(rc.info.path)
+            if route is None or route.authorised == "path":
+                await authorizing.check(server, attributes)
+            if route is None:
+                return encoding.respond_raw(rc, b"404 page not found\n", "text/plain; charset=utf-8", 404)
+            if request.method not in route.methods:
+                raise errors.method_not_allowed()
+            handler = route.handler
+        return await handler(server, rc)
+
+    def _observe(self, rc: RequestContext | None, response: Response | Upgrade, started: float) -> None:
+        status = response.status if isinstance(response, Response) else 101
+        key = ("", "", "", "", "")
+        if rc is not None and rc.info.is_resource and rc.resource is not None:
+            info = rc.info
+            known = info.subresource if info.subresource in rc.resource.subresources else ""
+            key = (info.verb.upper(), info.group, info.version, info.resource, known)
+        elif rc is not None and not rc.info.is_resource:
+            key = (rc.request.method if rc.request.method in ("GET", "HEAD") else "", "", "", "", "")
+        server = self.context
+        server.metrics.observe(key, status, server.clock.monotonic() - started)
+
+
+def _only_name(field_selector: str) -> str:
+    """`metadata.name=x` pins a list down to one name: roles with resourceNames may allow it."""
+    from shirube.api import selectors
+
+    try:
+        name = selectors.parse_field_selector(field_selector).exact("metadata.name") or ""
+    except errors.ApiError:
+        return ""  # reported by whoever reads the selector
+    return "" if "/" in name or "%" in name or name in (".", "..") else name
+
+
+def failure(request: Request, rc: RequestContext | None, error: errors.ApiError) -> Response:
+    """The Status that answers a failed request."""
+    if rc is None:
+        headers = [encoding.NO_CACHE]
+        response = Response(error.code, encoding.serialize(error.status(), JSON), headers)
+    else:
+        try:
+            response = encoding.respond(rc, error.status(), error.code)
+        except errors.ApiError:  # nothing that we speak is accepted: JSON, as upstream
+            response = Response(error.code, encoding.serialize(error.status(), JSON), encoding.headers(rc))
+    response.headers += error.headers.items()
+    return response

@@ -1,0 +1,303 @@
+"""LIST: collections, current or as they were, whole or in pieces, streamed from stored bytes.
+
+Which state is read follows upstream's table of `resourceVersion`, `resourceVersionMatch`, `limit` and `continue`:
+the newest, one not older than asked for (both from the watch cache), or exactly one revision (from storage). An
+answer leaves in chunks of about 256 KB made by joining bytes that exist already; plain JSON is never encoded
+again, and a whole list is never one buffer. Selecting yields to the loop every few thousand objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from shirube.api import errors
+from shirube.api.kinds import strategy_of
+from shirube.apiserver import caches, continuation, encoding, selection, stored
+from shirube.apiserver.negotiation import JSON, Accepted, accepted
+from shirube.serving.messages import Response
+from shirube.storage.types import Compacted, FutureRevision
+
+if TYPE_CHECKING:
+    from shirube.api.resources import Resource
+    from shirube.apiserver.context import RequestContext, ServerContext
+
+Json = dict[str, Any]
+
+CHUNK = 256 * 1024  # bytes of a list that leave together
+PAGE = 500  # objects that one read of storage brings when a selector drops some of them
+YIELD_EVERY = 2000  # entries looked at, or 256 encoded, between which the loop may run
+TOO_OLD = "The resourceVersion for the provided list is too old."
+
+
+class Wanted(NamedTuple):
+    """Which objects, at which state."""
+
+    prefix: str
+    selection: selection.Selection
+    limit: int
+    start_after: str  # relative to prefix
+    exact: int  # 0: from the cache
+    at_least: int  # 0: any state will do; NEWEST: every acknowledged write
+
+
+NEWEST = -1
+
+
+class Page(NamedTuple):
+    data: list[bytes]  # bytes with resourceVersion, of the stored version
+    revision: int
+    more_after: str  # key (relative to the prefix) that a continuation goes on after; "" when done
+    remaining: int | None
+
+
+async def handle(server: ServerContext, rc: RequestContext) -> Response:
+    page = await read(server, rc)
+    return respond(rc, page)
+
+
+async def read(server: ServerContext, rc: RequestContext) -> Page:
+    assert rc.resource is not None
+    wanted = plan(rc, server.clock.now())
+    if wanted.exact:
+        return await _from_storage(server, rc.resource, wanted)
+    return await _from_cache(server, rc.resource, wanted)
+
+
+# ---------------------------------------------------------------------------------------- which state
+
+
+def _forbidden(field: str, detail: str) -> errors.ApiError:
+    return errors.invalid("meta.k8s.io", "ListOptions", "", [errors.Cause.forbidden(field, detail)])
+
+
+def revision_of(text: str) -> int:
+    """A resourceVersion parameter. Raises ApiError 422."""
+    if not text:
+        return 0
+    if not text.isdigit() or len(text) > 20:
+        cause = errors.Cause.invalid(
+            "resourceVersion", text, f"strconv.ParseUint: parsing {errors.quote(text)}: invalid syntax"
+        )
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", [cause])
+    return int(text)
+
+
+def plan(rc: RequestContext, now: float) -> Wanted:
+    """From the parameters of a list to what has to be read. Raises ApiError."""
+    resource, params = rc.resource, rc.params
+    assert resource is not None
+    prefix = resource.prefix(rc.namespace or None)
+    chosen = selection.of(resource, params)
+    limit = params.integer("limit", 0) or 0
+    limit = max(limit, 0)
+    token = params.get("continue")
+    version, match = params.get("resourceVersion"), params.get("resourceVersionMatch")
+    if match and "sendInitialEvents" not in params:
+        _check_match(match, version, token)
+    revision = revision_of(version)
+    if token:
+        if version and version != "0":
+            raise errors.bad_request("specifying resource version is not allowed when using continue")
+        found = continuation.decode(token)
+        if found.revision == continuation.NEWEST:
+            return Wanted(prefix, chosen, limit, found.start_after, 0, NEWEST)
+        if now - found.issued > continuation.LIFETIME:
+            raise expired(found.start_after, now)
+        return Wanted(prefix, chosen, limit, found.start_after, found.revision, 0)
+    if match == "Exact" or (revision and limit and not match):
+        return Wanted(prefix, chosen, limit, "", revision, 0)
+    if version == "":
+        return Wanted(prefix, chosen, limit, "", 0, NEWEST)
+    return Wanted(prefix, chosen, limit, "", 0, revision)
+
+
+def _check_match(match: str, version: str, token: str) -> None:
+    if not version:
+        raise _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if token:
+        raise _forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        cause = errors.Cause.not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""])
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", [cause])
+    if match == "Exact" and version == "0":
+        raise _forbidden("resourceVersionMatch", 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+class ExpiredContinue(errors.ApiError):
+    """410 whose metadata carries the token to go on with."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(410, "Expired", continuation.EXPIRED)
+        self.token = token
+
+    def status(self) -> Json:
+        out = super().status()
+        out["metadata"] = {"continue": self.token}
+        return out
+
+
+def expired(start_after: str, now: float) -> errors.ApiError:
+    return ExpiredContinue(continuation.encode(continuation.NEWEST, start_after, now))
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+async def _from_cache(server: ServerContext, resource: Resource, wanted: Wanted) -> Page:
+    if wanted.at_least == NEWEST:
+        cache = await server.caches.fresh(resource)
+    else:
+        cache = await server.caches.at_least(resource, wanted.at_least)
+    prefix, chosen, limit = wanted.prefix, wanted.selection, wanted.limit
+    if chosen.name and (key := _only_key(resource, prefix, chosen.name)):
+        entry = cache.get(key)
+        entries = [entry] if entry is not None and key[len(prefix) :] > wanted.start_after else []
+        entries = [e for e in entries if e.selected(chosen.labels, chosen.fields)]
+        return Page([e.data for e in entries], cache.revision, "", None)
+    start = prefix + wanted.start_after if wanted.start_after else ""
+    found = cache.list(prefix, chosen.labels, chosen.fields, start_after=start, limit=limit)
+    data = [e.data for e in found.entries]
+    after, remaining = "", None
+    if found.more:
+        after = found.entries[-1].key[len(prefix) :]
+        remaining = found.remaining if chosen.empty else None
+    return Page(data, found.revision, after, remaining)
+
+
+def _only_key(resource: Resource, prefix: str, name: str) -> str:
+    """The key that `metadata.name=` pins down; "" where the namespace is open, too."""
+    if resource.namespaced and prefix == resource.prefix():
+        return ""
+    return prefix + name if "/" not in name else ""
+
+
+async def _from_storage(server: ServerContext, resource: Resource, wanted: Wanted) -> Page:
+    strategy, chosen = strategy_of(stored.hub(server.table, resource)), wanted.selection
+    data: list[bytes] = []
+    after = prefix_after = wanted.prefix + wanted.start_after if wanted.start_after else ""
+    step = wanted.limit if wanted.limit and chosen.empty else (PAGE if wanted.limit else 0)
+    while True:
+        try:
+            found = await server.storage.range(
+                wanted.prefix,
+                start_after=after,
+                limit=step,
+                revision=wanted.exact,
+                count=bool(wanted.limit) and chosen.empty,
+            )
+        except Compacted:
+            if wanted.start_after:
+                raise expired(prefix_after[len(wanted.prefix) :], server.clock.now()) from None
+            raise errors.expired(TOO_OLD) from None
+        except FutureRevision as error:
+            raise caches.too_large_version(error.revision, error.current) from None
+        for n, item in enumerate(found.items):
+            value = stored.splice(item.value, item.mod_revision)
+            if n % 256 == 255:
+                await asyncio.sleep(0)
+            if chosen.empty or _selected(strategy, chosen, value):
+                data.append(value)
+                if wanted.limit and len(data) == wanted.limit:
+                    more = found.more or n + 1 < len(found.items)
+                    remaining = found.count - len(found.items) if chosen.empty and more else None
+                    return Page(data, wanted.exact, item.key[len(wanted.prefix) :] if more else "", remaining)
+        if not found.more:
+            return Page(data, wanted.exact, "", None)
+        after = found.items[-1].key
+
+
+def _selected(strategy: Any, chosen: selection.Selection, value: bytes) -> bool:
+    obj = stored.decode(value)
+    meta = obj["metadata"]
+    if chosen.labels is not None and not chosen.labels.matches(meta.get("labels") or {}):
+        return False
+    if chosen.fields is None:
+        return True
+    fields = dict(strategy.selectable_fields(obj))
+    fields["metadata.name"], fields["metadata.namespace"] = meta["name"], meta.get("namespace", "")
+    return chosen.fields.matches(fields)
+
+
+# ---------------------------------------------------------------------------------------- answering
+
+
+def list_meta(rc: RequestContext, page: Page) -> Json:
+    meta: Json = {"resourceVersion": str(page.revision)}
+    if page.more_after:
+        meta["continue"] = continuation.encode(page.revision, page.more_after, rc.server.clock.now())
+        if page.remaining:
+            meta["remainingItemCount"] = page.remaining
+    return meta
+
+
+def respond(rc: RequestContext, page: Page) -> Response:
+    resource = rc.resource
+    assert resource is not None
+    wanted = accepted(rc.request.headers.get("accept"))
+    meta = list_meta(rc, page)
+    headers = encoding.headers(rc)
+    pretty = encoding.wants_pretty(rc) and wanted.media == JSON
+    if wanted.plain and not pretty:
+        return _plain(rc, resource, page, meta, headers)
+    return Response(200, _encoded(rc, resource, page, meta, wanted, pretty), headers, wanted.media)
+
+
+def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, headers: list[tuple[str, str]]) -> Response:
+    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+        resource.list_kind.encode(),
+        resource.api_version.encode(),
+        orjson.dumps(meta),
+    )
+    direct = resource.storage == resource.gvr
+    size = sum(map(len, page.data))
+    if direct and size < CHUNK // 2:
+        return Response(200, b"%b%b]}\n" % (head, b",".join(page.data)), headers)
+    items = page.data if direct else _converted(rc.server, resource, page.data)
+    chunks = _joined(head, items, b"]}\n")
+    if size > encoding.GZIP_FROM and encoding.accepts_gzip(rc):
+        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        chunks = encoding.gzip_stream(chunks)
+    return Response(200, chunks, headers)
+
+
+def _converted(server: ServerContext, resource: Resource, data: list[bytes]) -> Iterable[bytes]:
+    """Stored bytes in another served version, one by one as they leave."""
+    return (orjson.dumps(stored.from_hub(server.table, resource, stored.decode(d))) for d in data)
+
+
+async def _joined(head: bytes, items: Iterable[bytes], tail: bytes) -> AsyncIterator[bytes]:
+    """Chunks of about CHUNK bytes; between them the loop runs (writing waits for the client, too)."""
+    parts, size, comma = [head], len(head), b""
+    for item in items:
+        parts += (comma, item)
+        comma = b","
+        size += len(item)
+        if size >= CHUNK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+            await asyncio.sleep(0)
+    parts.append(tail)
+    yield b"".join(parts)
+
+
+async def _encoded(
+    rc: RequestContext, resource: Resource, page: Page, meta: Json, wanted: Accepted, pretty: bool
+) -> AsyncIterator[bytes]:
+    """Tables, metadata, YAML, protobuf: objects are decoded, a slice at a time."""
+    server = rc.server
+    objects: list[Json] = []
+    for n, data in enumerate(page.data):
+        objects.append(stored.from_hub(server.table, resource, stored.decode(data)))
+        if n % 64 == 63:
+            await asyncio.sleep(0)
+    if wanted.transform:
+        out = encoding.transform(rc, resource, objects, wanted)
+        out["metadata"] = meta
+    else:
+        out = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta, "items": objects}
+    yield encoding.serialize(out, wanted.media, pretty)

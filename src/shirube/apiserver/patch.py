@@ -1,0 +1,169 @@
+"""PATCH: four ways to say what should change, all applied to the state that is replaced.
+
+JSON patch, merge patch and strategic merge patch change the object in the version of the request; the result is
+checked like a body that was PUT. Apply (server-side apply) merges by field ownership and makes the object when
+there is none. A patch that loses a race is applied anew to the newer state, up to five times, unless it names a
+resourceVersion. See "Patch" and "Server-Side Apply" in the upstream documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shirube.api import decode, errors, managed_fields, schema
+from shirube.api.patch import json_patch, merge_patch, strategic
+from shirube.apiserver import authorizing, create, decoding, stored, update
+from shirube.apiserver.context import RequestContext
+from shirube.apiserver.negotiation import PATCHES, media_type
+from shirube.apiserver.write import Write, Written
+
+Json = dict[str, Any]
+
+JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH = PATCHES
+
+
+def check_options(rc: RequestContext, media: str) -> None:
+    """What each kind of patch demands of its parameters. Raises ApiError 415, 422."""
+    if media not in PATCHES:
+        raise errors.unsupported_media_type(PATCHES)
+    causes = []
+    if media == APPLY_PATCH:
+        if not rc.params.get("fieldManager"):
+            causes.append(errors.Cause.required("fieldManager", "is required for apply patch"))
+    elif "force" in rc.params:
+        causes.append(errors.Cause.forbidden("force", "may not be specified for non-apply patch"))
+    if causes:
+        raise errors.invalid("meta.k8s.io", "PatchOptions", "", causes)
+
+
+async def patch(rc: RequestContext, w: Write) -> Written:
+    media = media_type(rc.request.headers.get("content-type"))
+    check_options(rc, media)
+    body = await decoding.read(rc)
+    if media == APPLY_PATCH:
+        return await _apply(rc, w, body)
+    document = decode.json_body(body)
+    kind = w.resource
+    type_ = _type(kind.group, kind.version, kind.kind)
+
+    def change(old: Json) -> Json:
+        served = stored.from_hub(w.server.table, w.resource, old)
+        version = served["metadata"].get("resourceVersion")
+        if media == JSON_PATCH:
+            new = json_patch.apply(served, document)
+        elif media == MERGE_PATCH:
+            new = merge_patch.apply(served, document)
+        else:
+            if type_ is None:
+                raise errors.unsupported_media_type(m for m in PATCHES if m != STRATEGIC_PATCH)
+            new = strategic.apply(served, document, type_)
+        return _checked(rc, w, new, version)
+
+    return await update.guaranteed(w, change, tries=update.PATCH_TRIES)
+
+
+def _type(group: str, version: str, kind: str) -> schema.Type | None:
+    try:
+        return schema.type_of(group, version, kind)
+    except KeyError:
+        return None
+
+
+def _checked(rc: RequestContext, w: Write, new: Any, version: str | None) -> Json:
+    """The outcome of a patch, held to what a body of this kind must be, in the stored version."""
+    resource = w.resource
+    if not isinstance(new, dict):
+        raise decoding.cannot_handle(resource.kind, resource.version, "the patched document is not an object")
+    decoding.check_kind(new, resource.group, resource.version, resource.kind)
+    new = decoding.validated(rc, new, resource.group, resource.version, resource.kind)
+    meta = new["metadata"]
+    given = meta.get("resourceVersion")
+    if given and given != version:
+        raise errors.conflict(resource, w.name)
+    if version:
+        meta["resourceVersion"] = version
+    return stored.to_hub(w.server.table, resource, new)
+
+
+async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
+    resource = w.resource
+    applied = decode.yaml_body(body)
+    if not isinstance(applied, dict):
+        raise errors.bad_request("error decoding YAML: the patch is not an object")
+    if not applied.get("apiVersion") or not applied.get("kind"):
+        raise errors.bad_request("invalid object type: apiVersion and kind must be set in an apply patch")
+    decoding.check_kind(applied, resource.group, resource.version, resource.kind)
+    applied = decoding.validated(rc, applied, resource.group, resource.version, resource.kind)
+    meta = applied["metadata"]
+    if meta.get("name", w.name) != w.name:
+        raise errors.bad_request(
+            f"the name of the object ({meta['name']}) does not match the name on the URL ({w.name})"
+        )
+    if resource.namespaced and meta.get("namespace", w.namespace) != w.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    if meta.get("managedFields"):
+        raise errors.bad_request("metadata.managedFields must be nil")
+    meta["name"] = w.name
+    if resource.namespaced:
+        meta["namespace"] = w.namespace
+    applied = stored.to_hub(w.server.table, resource, applied)
+    merge = _merge(rc, w, applied)
+
+    async def missing() -> Written:
+        if meta.get("uid"):
+            raise errors.conflict(
+                resource, w.name, "uid mismatch: the provided object specified uid, and no existing object was found"
+            )
+        if w.subresource:
+            raise errors.not_found(resource, w.name)
+        await authorizing.as_create(rc)
+        return await create.create(w, merge(None), own=False)
+
+    return await update.guaranteed(w, merge, own=False, tries=update.PATCH_TRIES, missing=missing)
+
+
+def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None], Json]:
+    type_ = w.type
+    version = applied["metadata"].get("resourceVersion")
+    if type_ is None:
+        raise errors.unsupported_media_type(m for m in PATCHES if m != APPLY_PATCH)
+
+    def merge(live: Json | None) -> Json:
+        if version and live is not None and version != live["metadata"]["resourceVersion"]:
+            raise errors.conflict(w.resource, w.name)
+        return managed_fields.apply_patch(
+            live,
+            applied,
+            type_,
+            manager=w.manager,
+            force=rc.params.flag("force"),
+            now=rc.server.clock.now(),
+            subresource=w.subresource,
+        )
+
+    return merge
+
+
+async def scale_patch(rc: RequestContext) -> Callable[[Json], Json]:
+    """A patch of the scale subresource, as a function from one Scale to another."""
+    media = media_type(rc.request.headers.get("content-type"))
+    check_options(rc, media)
+    body = await decoding.read(rc)
+    document = decode.yaml_body(body) if media == APPLY_PATCH else decode.json_body(body)
+    type_ = _type("autoscaling", "v1", "Scale")
+
+    def apply(current: Json) -> Json:
+        if media == JSON_PATCH:
+            new = json_patch.apply(current, document)
+        elif media == STRATEGIC_PATCH:
+            new = strategic.apply(current, document, type_)
+        else:
+            new = merge_patch.apply(current, document)
+        if not isinstance(new, dict):
+            raise decoding.cannot_handle("Scale", "v1", "the patched document is not an object")
+        return decoding.validated(rc, new, "autoscaling", "v1", "Scale")
+
+    return apply

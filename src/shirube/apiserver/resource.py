@@ -1,0 +1,305 @@
+"""The generic resource handler: every verb on every stored kind, as a table from verb to function.
+
+Each turns a request into an operation of `create`, `update`, `patch`, `delete`, `listing` or `watching`, and its outcome
+into an answer. What differs between kinds is in their strategies; what differs between served versions is
+converted at this border.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from shirube.api import errors, scale
+from shirube.apiserver import (
+    authorizing,
+    caches,
+    create,
+    decoding,
+    delete,
+    encoding,
+    listing,
+    patch,
+    stored,
+    update,
+    watching,
+)
+from shirube.apiserver.write import Write, Written
+from shirube.serving.messages import Response
+from shirube.storage.types import Compacted, FutureRevision
+
+if TYPE_CHECKING:
+    from shirube.api.resources import Resource
+    from shirube.apiserver.context import RequestContext, ServerContext
+
+Json = dict[str, Any]
+
+MAX_MANAGER = 128
+DELETE_WORKERS = 16
+LOOK_BACK = "atRevision"  # our own: GET an object as it was
+
+
+# ---------------------------------------------------------------------------------------- reads
+
+
+async def get(server: ServerContext, rc: RequestContext) -> Response:
+    resource = rc.resource
+    assert resource is not None
+    key = resource.key(rc.namespace, rc.name)
+    if rc.params and LOOK_BACK in rc.params:
+        return await _get_at(server, rc, key)
+    version = listing.revision_of(rc.params.get("resourceVersion")) if rc.params else 0
+    if version:
+        cache = await server.caches.at_least(resource, version)
+    else:
+        cache = await server.caches.fresh(resource)
+    entry = cache.get(key)
+    if entry is None:
+        raise errors.not_found(resource, rc.name)
+    return encoding.respond_stored(rc, entry.data)
+
+
+async def _get_at(server: ServerContext, rc: RequestContext, key: str) -> Response:
+    revision = listing.revision_of(rc.params.get(LOOK_BACK))
+    try:
+        found = await server.storage.get(key, revision)
+    except Compacted:
+        raise errors.expired(f"revision {revision} is no longer held") from None
+    except FutureRevision as error:
+        raise caches.too_large_version(error.revision, error.current) from None
+    if found is None:
+        raise errors.not_found(rc.resource, rc.name)
+    return encoding.respond_stored(rc, stored.splice(found.value, found.mod_revision))
+
+
+# ---------------------------------------------------------------------------------------- writes
+
+
+def manager_of(rc: RequestContext) -> str:
+    """Who owns the fields of this write: `fieldManager`, or the program name of the User-Agent."""
+    manager = rc.params.get("fieldManager")
+    if not manager:
+        agent = rc.request.headers.get("user-agent") or ""
+        manager = agent.partition("/")[0].strip()
+        manager = "".join(c for c in manager if c.isprintable())[:MAX_MANAGER]
+        return manager or "unknown"
+    causes = []
+    if len(manager) > MAX_MANAGER:
+        causes.append(errors.Cause.too_long("fieldManager", MAX_MANAGER))
+    if not manager.isprintable():
+        causes.append(errors.Cause.invalid("fieldManager", manager, "should only contain printable characters"))
+    if causes:
+        raise errors.invalid("meta.k8s.io", "UpdateOptions", "", causes)
+    return manager
+
+
+def write_of(rc: RequestContext, kind: str) -> Write:
+    assert rc.resource is not None
+    params = rc.params
+    options: Json = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+    dry_run = params.dry_run() if params else False
+    if dry_run:
+        options["dryRun"] = ["All"]
+    if params:
+        options |= {name: params.get(name) for name in ("fieldManager", "fieldValidation") if name in params}
+    return Write(
+        rc.server,
+        rc.resource,
+        rc.namespace,
+        rc.name,
+        rc.info.subresource,
+        rc.user,
+        dry_run,
+        manager_of(rc),
+        True,
+        options,
+        rc.warnings,
+    )
+
+
+async def _body(rc: RequestContext) -> Json:
+    resource = rc.resource
+    assert resource is not None
+    obj = await decoding.body_of_kind(rc, resource.group, resource.version, resource.kind)
+    return stored.to_hub(rc.server.table, resource, obj)
+
+
+async def post(server: ServerContext, rc: RequestContext) -> Response:
+    w = write_of(rc, "CreateOptions")
+    written = await create.create(w, await _body(rc))
+    return encoding.respond_stored(rc, written.data, 201)
+
+
+def _answer(rc: RequestContext, written: Written) -> Response:
+    return encoding.respond_stored(rc, written.data, 201 if written.created else 200)
+
+
+async def put(server: ServerContext, rc: RequestContext) -> Response:
+    w = write_of(rc, "UpdateOptions")
+    if w.strategy.allow_create_on_update and not w.subresource:
+        w.may_create = lambda: authorizing.as_create(rc)
+    return _answer(rc, await update.replace(w, await _body(rc)))
+
+
+async def do_patch(server: ServerContext, rc: RequestContext) -> Response:
+    return _answer(rc, await patch.patch(rc, write_of(rc, "PatchOptions")))
+
+
+async def _delete_options(rc: RequestContext) -> delete.DeleteOptions:
+    """From the body, else from the query, as upstream."""
+    body = await decoding.read(rc)
+    if body:
+        media = decoding.media_type(rc.request.headers.get("content-type"))
+        obj = decoding.parse_options(body, media)
+    else:
+        params = rc.params
+        obj = {}
+        if "gracePeriodSeconds" in params:
+            obj["gracePeriodSeconds"] = params.integer("gracePeriodSeconds")
+        if params.get("propagationPolicy"):
+            obj["propagationPolicy"] = params.get("propagationPolicy")
+        if "orphanDependents" in params:
+            obj["orphanDependents"] = params.flag("orphanDependents")
+    if obj.get("dryRun"):
+        rc.params.set_dry_run(obj["dryRun"])
+    return delete.DeleteOptions.of(obj)
+
+
+async def do_delete(server: ServerContext, rc: RequestContext) -> Response:
+    options = await _delete_options(rc)
+    w = write_of(rc, "DeleteOptions")
+    deleted = await delete.delete(w, options)
+    resource = rc.resource
+    assert resource is not None
+    if deleted.gone and (resource.group, resource.name) not in delete.RETURN_DELETED:
+        return encoding.respond(rc, delete.status(w, deleted.data))
+    status = 202 if not deleted.gone and options.orphan_dependents is False else 200
+    return encoding.respond_stored(rc, deleted.data, status)
+
+
+async def delete_collection(server: ServerContext, rc: RequestContext) -> Response:
+    """Every object that a list with the same parameters answers; several at a time."""
+    options = await _delete_options(rc)
+    w = write_of(rc, "DeleteOptions")
+    page = await listing.read(server, rc)
+    gate = asyncio.Semaphore(DELETE_WORKERS)
+    outcome: list[bytes | None] = [None] * len(page.data)
+
+    async def one(n: int, data: bytes) -> None:
+        meta = stored.decode(data)["metadata"]
+        each = Write(
+            server,
+            w.resource,
+            meta.get("namespace", ""),
+            meta["name"],
+            "",
+            w.user,
+            w.dry_run,
+            w.manager,
+            True,
+            w.options,
+            w.warnings,
+        )
+        async with gate:
+            try:
+                outcome[n] = (await delete.delete(each, options)).data
+            except errors.ApiError as error:
+                if error.code != 404:
+                    raise
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for n, data in enumerate(page.data):
+                group.create_task(one(n, data), name="delete-collection")
+    except* errors.ApiError as failed:
+        raise failed.exceptions[0] from None
+    done = listing.Page([d for d in outcome if d is not None], page.revision, page.more_after, page.remaining)
+    return listing.respond(rc, done)
+
+
+# ---------------------------------------------------------------------------------------- subresources
+
+
+async def get_scale(server: ServerContext, rc: RequestContext) -> Response:
+    resource = rc.resource
+    assert resource is not None
+    entry = (await server.caches.fresh(resource)).get(resource.key(rc.namespace, rc.name))
+    if entry is None:
+        raise errors.not_found(resource, rc.name)
+    return encoding.respond(rc, scale.get_scale(resource, stored.decode(entry.data)))
+
+
+async def put_scale(server: ServerContext, rc: RequestContext) -> Response:
+    wanted = await decoding.body_of_kind(rc, "autoscaling", "v1", "Scale")
+    return await _change_scale(server, rc, lambda current: wanted)
+
+
+async def patch_scale(server: ServerContext, rc: RequestContext) -> Response:
+    apply = await patch.scale_patch(rc)
+    return await _change_scale(server, rc, apply)
+
+
+async def _change_scale(server: ServerContext, rc: RequestContext, make: Any) -> Response:
+    resource = rc.resource
+    assert resource is not None
+    w = write_of(rc, "UpdateOptions")
+
+    def change(old: Json) -> Json:
+        current = scale.get_scale(resource, old)
+        new = make(current)
+        meta = new.get("metadata") or {}
+        if meta.get("name", rc.name) != rc.name:
+            raise errors.bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({rc.name})"
+            )
+        if meta.get("resourceVersion") and meta["resourceVersion"] != old["metadata"]["resourceVersion"]:
+            raise errors.conflict(resource, rc.name)
+        if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
+            raise errors.conflict(
+                resource,
+                rc.name,
+                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {old['metadata']['uid']}",
+            )
+        replicas = (new.get("spec") or {}).get("replicas", 0)
+        if not isinstance(replicas, int) or isinstance(replicas, bool):
+            raise decoding.cannot_handle("Scale", "v1", "json: spec.replicas must be a whole number")
+        if replicas < 0:
+            cause = errors.Cause.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise errors.invalid("autoscaling", "Scale", rc.name, [cause])
+        scale.set_replicas(resource, old, replicas)
+        return old
+
+    written = await update.guaranteed(w, change)
+    return encoding.respond(rc, scale.get_scale(resource, orjson.loads(written.data)))
+
+
+# Verbs of a stored resource, and of its subresources that only say which part of the object changes.
+VERBS = {
+    "get": get,
+    "list": listing.handle,
+    "watch": watching.handle,
+    "create": post,
+    "update": put,
+    "patch": do_patch,
+    "delete": do_delete,
+    "deletecollection": delete_collection,
+}
+PART_VERBS = {"get": get, "update": put, "patch": do_patch}
+SCALE_VERBS = {"get": get_scale, "update": put_scale, "patch": patch_scale}
+
+# Subresources whose strategy decides what an update of them may change.
+PARTS = frozenset(("status", "ephemeralcontainers", "resize", "finalize", "approval"))
+
+
+def handler(resource: Resource, subresource: str, verb: str) -> Any:
+    """The function for a verb on a stored resource; None when it does not have it."""
+    if not subresource:
+        return VERBS.get(verb) if verb in resource.verbs else None
+    declared = resource.subresources.get(subresource)
+    if declared is None or verb not in declared.verbs:
+        return None
+    if subresource == "scale":
+        return SCALE_VERBS.get(verb)
+    return PART_VERBS.get(verb) if subresource in PARTS else None

@@ -1,0 +1,201 @@
+"""Changing an object: read what is there, make the new one, compare and commit, again when another was faster.
+
+`guaranteed` is the loop that every change goes through: PUT, patches, status, special handlers. Guarantees: the
+new object is made from, and validated against, exactly the state that it replaces; one that says nothing new is
+not written and keeps its resourceVersion; an object that was only waiting for its last finalizer goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from shirube.api import errors
+from shirube.apiserver import allocation, create, stored
+from shirube.apiserver.write import Preconditions, Write, Written
+from shirube.storage.types import Compare, CompareFailed, Delete, KeyValue, Op, Put
+
+Json = dict[str, Any]
+Change = Callable[[Json], Json | None]
+
+TRIES = 32  # of writers that all change one object, each round lets one through
+PATCH_TRIES = 5  # as upstream: what a patch applies to should not run away from its author
+_CARRIED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+
+async def current(w: Write) -> tuple[bytes, int] | None:
+    """(bytes with resourceVersion, revision) of the object as every acknowledged write left it."""
+    hub = w.hub
+    cache = await w.server.caches.fresh(hub)
+    entry = cache.get(hub.key(w.namespace, w.name))
+    return (entry.data, entry.revision) if entry is not None else None
+
+
+async def replace(w: Write, obj: Json) -> Written:
+    """PUT: `obj` (stored version) becomes the object. With a resourceVersion only in place of that one."""
+    meta = obj["metadata"]
+    name = meta.get("name", "")
+    if name and name != w.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({w.name})")
+    if not name:
+        meta["name"] = w.name
+    if not w.resource.namespaced:
+        meta.pop("namespace", None)
+    elif meta.get("namespace") and meta["namespace"] != w.namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    else:
+        meta["namespace"] = w.namespace
+    version = meta.get("resourceVersion") or ""
+    if version and not version.isdigit():
+        raise errors.bad_request(f"resourceVersion: Invalid value: {errors.quote(version)}: must be a number")
+    version = "" if version == "0" else version
+    spare = None if version else orjson.dumps(obj)  # an unconditional update may have to start again
+    strategy = w.strategy
+
+    def change(old: Json) -> Json:
+        nonlocal obj, spare
+        if version:
+            if version != old["metadata"]["resourceVersion"]:
+                raise errors.conflict(w.resource, w.name)
+        elif not strategy.allow_unconditional_update:
+            cause = errors.Cause.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise errors.invalid(w.hub.group, w.hub.kind, w.name, [cause])
+        if obj is None:
+            assert spare is not None
+            return orjson.loads(spare)
+        new, obj = obj, None  # type: ignore[assignment]
+        return new
+
+    uid = meta.get("uid") or None
+    missing = None
+    if strategy.allow_create_on_update and not w.subresource:
+
+        async def missing() -> Written:
+            if version:
+                raise errors.conflict(w.resource, w.name)
+            if w.may_create is not None:
+                await w.may_create()
+            return await create.create(w, orjson.loads(spare) if spare else obj)
+
+    return await guaranteed(w, change, Preconditions(uid=uid) if uid else None, missing=missing)
+
+
+async def guaranteed(
+    w: Write,
+    change: Change,
+    preconditions: Preconditions | None = None,
+    *,
+    own: bool = True,
+    tries: int = TRIES,
+    missing: Callable[[], Any] | None = None,
+) -> Written:
+    """Read, change, write, until no other write comes between.
+
+    `change` gets its own copy of the object and returns the new one, or None for no change; it may raise
+    ApiError and may be called again. `own=False`: managedFields are the change's business (apply).
+    `missing` makes the object when there is none, else that is 404.
+    """
+    found = await current(w)
+    for _ in range(tries):
+        if found is None:
+            if missing is None:
+                raise errors.not_found(w.resource, w.name)
+            try:
+                return await missing()
+            except errors.ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                found = await current(w)
+                continue
+        data, revision = found
+        old = stored.decode(data)
+        if preconditions is not None:
+            preconditions.check(w.resource, w.name, old["metadata"])
+        new = change(stored.decode(data))
+        if new is None:
+            return Written(data)
+        new = await prepare(w, new, old, own)
+        try:
+            async with w.allocation(new, old):
+                if _same(new, old):
+                    return Written(data)
+                gone = finished(w, new, old)
+                written = await _store(w, new, revision, gone)
+        except CompareFailed as failure:
+            found = found_in(failure.current)
+            continue
+        if gone:
+            await w.release(old)
+        return Written(written)
+    raise errors.conflict(w.resource, w.name)
+
+
+async def _store(w: Write, new: Json, revision: int, gone: bool) -> bytes:
+    if w.dry_run:
+        new["metadata"]["resourceVersion"] = str(revision)
+        return orjson.dumps(new)
+    key = w.hub.key(w.namespace, w.name)
+    op: Op = Delete(key) if gone else Put(key, stored.encode(new))
+    return await commit(w, op, revision, new)
+
+
+async def prepare(w: Write, new: Json, old: Json, own: bool = True) -> Json:
+    """Every step between the new object and its bytes. Returns it (admission may have made another)."""
+    meta, old_meta = new["metadata"], old["metadata"]
+    for field in _CARRIED:
+        if field in old_meta and (field not in meta or not meta[field]):
+            meta[field] = old_meta[field]
+    strategy = w.strategy
+    strategy.default(new)
+    if own:
+        w.own_fields(old, new)
+    request = w.admission("UPDATE", new, old)
+    new = await w.mutate(request, new)
+    if w.subresource == "status":
+        strategy.prepare_for_status_update(new, old)
+        causes = strategy.validate_status_update(new, old)
+    else:
+        strategy.prepare_for_update(new, old)
+        if w.allocates:
+            allocation.carry_over(new, old)
+        causes = strategy.validate_update(new, old)
+    w.refuse(new, causes)
+    await w.validate(request)
+    if w.subresource != "status":
+        w.warnings += strategy.warnings(new, old)
+    return new
+
+
+def finished(w: Write, new: Json, old: Json) -> bool:
+    """Whether this update took the last finalizer of an object that is being deleted."""
+    if new["metadata"].get("finalizers") or old["metadata"].get("deletionGracePeriodSeconds") != 0:
+        return False
+    return not (w.hub.kind == "Namespace" and new.get("spec", {}).get("finalizers"))
+
+
+async def commit(w: Write, op: Op, revision: int, new: Json) -> bytes:
+    """Compare, commit, wait until readers see it; the object's bytes. Raises CompareFailed."""
+    if isinstance(op, Put):
+        w.server.caches.hint(w.hub, w.strategy, op.key, op.value, new)
+    revision = await w.server.storage.commit((Compare(op.key, revision),), (op,))
+    await w.server.caches.seen(w.hub, revision)
+    return stored.splice(op.value if isinstance(op, Put) else stored.encode(new), revision)
+
+
+def _same(new: Json, old: Json) -> bool:
+    version = old["metadata"].pop("resourceVersion", None)
+    given = new["metadata"].pop("resourceVersion", None)
+    same = new == old
+    if version is not None:
+        old["metadata"]["resourceVersion"] = version
+    if given is not None:
+        new["metadata"]["resourceVersion"] = given
+    return same
+
+
+def found_in(kv: KeyValue | None) -> tuple[bytes, int] | None:
+    return (stored.splice(kv.value, kv.mod_revision), kv.mod_revision) if kv is not None else None
