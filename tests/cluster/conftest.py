@@ -1,0 +1,175 @@
+"""One real cluster for all tests in this folder: namespaces, containerd, every component, official kubectl.
+
+It lives under a home of its own, so it disturbs no cluster that is running, and takes everything away at the end, also
+when a test fails. The machine is photographed before and after: `test_host.py` compares.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shirube.cluster.layout import ClusterLayout
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import kubectl as official  # noqa: E402
+
+NAME = "shirube-test"
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """The first true value of `condition`; fails with what it last returned or raised."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    last: Any = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+        except AssertionError as error:
+            last = error
+        else:
+            if last:
+                return last
+        pause.wait(0.05)
+    raise AssertionError(f"never within {seconds:.0f} s: {what}; last: {last!r}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Cluster:
+    home: Path
+    port: int
+    kubectl_program: str
+
+    @property
+    def layout(self) -> ClusterLayout:
+        return ClusterLayout(NAME, self.home / "lib" / NAME, self.home / "run" / NAME)
+
+    def shirube(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "shirube", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, "SHIRUBE_HOME": str(self.home)},
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"shirube {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.shirube("up", "--name", NAME, "--port", str(self.port))
+
+    def run(self, *arguments: str, input: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        """kubectl, whatever comes of it."""
+        config = str(self.layout.admin_kubeconfig)
+        return subprocess.run(
+            [self.kubectl_program, "--kubeconfig", config, *arguments],
+            input=input,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=ROOT,
+            check=False,
+        )
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 90) -> str:
+        """kubectl, which must succeed; its standard output."""
+        done = self.run(*arguments, input=input, timeout=timeout)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def fails(self, *arguments: str, input: str | None = None) -> str:
+        """kubectl, which must fail; its standard error."""
+        done = self.run(*arguments, input=input)
+        assert done.returncode != 0, f"kubectl {' '.join(arguments)} succeeded: {done.stdout}"
+        return done.stderr
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, text: str, *arguments: str) -> str:
+        return self.kubectl("apply", *arguments, "-f", "-", input=text)
+
+    def children(self) -> dict[str, dict[str, Any]]:
+        found = json.loads(self.shirube("status", "--name", NAME, "-o", "json", check=False).stdout)
+        return {c["name"]: c for c in found[0]["components"]}
+
+
+@pytest.fixture(scope="session")
+def host_before() -> dict[str, str]:
+    return photograph()
+
+
+@pytest.fixture(scope="session")
+def cluster(host_before: dict[str, str]) -> Iterator[Cluster]:
+    if os.geteuid() != 0:
+        pytest.fail("cannot run the cluster tests: root is needed; run `sudo make test`")
+    made = Cluster(Path(tempfile.mkdtemp(prefix="shirube-", dir="/tmp")), free_port(), str(official.program()))
+    try:
+        made.shirube("image", "build", "examples/hello", "--name", NAME)
+        made.up()
+        yield made
+    finally:
+        down = made.shirube("down", "--name", NAME, check=False)
+        if os.environ.get("SHIRUBE_KEEP_LOGS"):
+            print(f"logs are kept in {made.layout.logs}")
+        else:
+            shutil.rmtree(made.home, ignore_errors=True)
+        assert down.returncode == 0, down.stderr
+        after = photograph()
+        assert after == host_before, "the machine is not as it was before the cluster"
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace for one test, deleted afterwards without waiting."""
+    name = "t-" + request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:50].strip("-")
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+_QUESTIONS = {
+    "interfaces": "ip -o link | sed 's/ state .*//'",
+    "addresses": "ip -o addr | sed 's/valid_lft.*//'",
+    "routes": "ip route show table all",
+    "rules": "ip rule",
+    "firewall": "nft list ruleset",
+    "sysctls": "cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward ipv4/ip_unprivileged_port_start core "
+    "| grep -v -e /stat -e flush",
+    "mounts": "cut -d' ' -f2- /proc/self/mounts",
+    "namespaces": "ls /run/netns 2>/dev/null || true",
+    "cgroups": "find /sys/fs/cgroup -maxdepth 3 -type d -name 'shirube*' -o -maxdepth 3 -type d -path '*/shirube/*'",
+    "processes": "ps -eo args | grep -E '^(shirube|containerd|/usr/bin/containerd)' | grep -v grep || true",
+    "files": "ls /run /var/lib /etc",
+}
+
+
+def photograph() -> dict[str, str]:
+    """What of the machine must be as before when a cluster is gone."""
+    found = {}
+    for what, question in _QUESTIONS.items():
+        found[what] = subprocess.run(["sh", "-c", question], capture_output=True, text=True, check=False).stdout
+    return found
