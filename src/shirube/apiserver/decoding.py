@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shirube.api import decode, errors, protobuf, schema
+from shirube.api import decode, errors, schema
 from shirube.apiserver.negotiation import ACCEPTED, JSON, PROTOBUF, YAML, media_type
 from shirube.serving.messages import BodyTooLarge
 
@@ -53,6 +53,8 @@ def field_validation(rc: RequestContext) -> str:
 
 def parse(rc: RequestContext, data: bytes, media: str, group: str, version: str, kind: str) -> Json:
     if media == PROTOBUF:
+        from shirube.api import protobuf
+
         obj = protobuf.decode(data)
         check_kind(obj, group, version, kind)
         return _with_metadata(obj)
@@ -74,6 +76,8 @@ def parse(rc: RequestContext, data: bytes, media: str, group: str, version: str,
 def parse_options(data: bytes, media: str) -> Json:
     """DeleteOptions, of any group: every client sends those of its own. Raises ApiError 400."""
     if media == PROTOBUF:
+        from shirube.api import protobuf
+
         return protobuf.decode(data)
     obj = decode.yaml_body(data) if media == YAML else decode.json_body(data)
     if not isinstance(obj, dict):

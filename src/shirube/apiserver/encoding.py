@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import yaml
 
-from shirube.api import protobuf, table
 from shirube.apiserver import stored
 from shirube.apiserver.negotiation import JSON, PROTOBUF, YAML, Accepted, accepted
 from shirube.serving.messages import Response
@@ -62,6 +61,8 @@ def wants_pretty(rc: RequestContext) -> bool:
 
 def serialize(obj: Json, media: str, pretty: bool = False) -> bytes:
     if media == PROTOBUF:
+        from shirube.api import protobuf  # field tables: only servers that are asked for it pay for them
+
         return protobuf.encode(obj)
     if media == YAML:
         return yaml.dump(obj, Dumper=yaml.CSafeDumper, sort_keys=True, default_flow_style=False).encode()
@@ -106,6 +107,8 @@ def transform(
 ) -> Json:
     """Objects (of the served version) as a Table, or as PartialObjectMetadata (a list of it unless `single`)."""
     if wanted.transform == "Table":
+        from shirube.api import table
+
         out = table.table(
             resource, objects, rc.server.clock.now(), include=rc.params.get("includeObject") or "Metadata"
         )

@@ -1,7 +1,7 @@
 """The generic resource handler: every verb on every stored kind, as a table from verb to function.
 
-Each turns a request into an operation of `create`, `update`, `patch`, `delete`, `listing` or `watching`, and its outcome
-into an answer. What differs between kinds is in their strategies; what differs between served versions is
+Each turns a request into an operation of `create`, `update`, `patch`, `delete`, `listing` or `watching`, and its
+outcome into an answer. What differs between kinds is in their strategies; what differs between served versions is
 converted at this border.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from shirube.api import errors, scale
+from shirube.api import errors
 from shirube.apiserver import (
     authorizing,
     caches,
@@ -219,62 +217,6 @@ async def delete_collection(server: ServerContext, rc: RequestContext) -> Respon
     return listing.respond(rc, done)
 
 
-# ---------------------------------------------------------------------------------------- subresources
-
-
-async def get_scale(server: ServerContext, rc: RequestContext) -> Response:
-    resource = rc.resource
-    assert resource is not None
-    entry = (await server.caches.fresh(resource)).get(resource.key(rc.namespace, rc.name))
-    if entry is None:
-        raise errors.not_found(resource, rc.name)
-    return encoding.respond(rc, scale.get_scale(resource, stored.decode(entry.data)))
-
-
-async def put_scale(server: ServerContext, rc: RequestContext) -> Response:
-    wanted = await decoding.body_of_kind(rc, "autoscaling", "v1", "Scale")
-    return await _change_scale(server, rc, lambda current: wanted)
-
-
-async def patch_scale(server: ServerContext, rc: RequestContext) -> Response:
-    apply = await patch.scale_patch(rc)
-    return await _change_scale(server, rc, apply)
-
-
-async def _change_scale(server: ServerContext, rc: RequestContext, make: Any) -> Response:
-    resource = rc.resource
-    assert resource is not None
-    w = write_of(rc, "UpdateOptions")
-
-    def change(old: Json) -> Json:
-        current = scale.get_scale(resource, old)
-        new = make(current)
-        meta = new.get("metadata") or {}
-        if meta.get("name", rc.name) != rc.name:
-            raise errors.bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({rc.name})"
-            )
-        if meta.get("resourceVersion") and meta["resourceVersion"] != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(resource, rc.name)
-        if meta.get("uid") and meta["uid"] != old["metadata"]["uid"]:
-            raise errors.conflict(
-                resource,
-                rc.name,
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {old['metadata']['uid']}",
-            )
-        replicas = (new.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise decoding.cannot_handle("Scale", "v1", "json: spec.replicas must be a whole number")
-        if replicas < 0:
-            cause = errors.Cause.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise errors.invalid("autoscaling", "Scale", rc.name, [cause])
-        scale.set_replicas(resource, old, replicas)
-        return old
-
-    written = await update.guaranteed(w, change)
-    return encoding.respond(rc, scale.get_scale(resource, orjson.loads(written.data)))
-
-
 # Verbs of a stored resource, and of its subresources that only say which part of the object changes.
 VERBS = {
     "get": get,
@@ -287,7 +229,6 @@ VERBS = {
     "deletecollection": delete_collection,
 }
 PART_VERBS = {"get": get, "update": put, "patch": do_patch}
-SCALE_VERBS = {"get": get_scale, "update": put_scale, "patch": patch_scale}
 
 # Subresources whose strategy decides what an update of them may change.
 PARTS = frozenset(("status", "ephemeralcontainers", "resize", "finalize", "approval"))
@@ -300,6 +241,4 @@ def handler(resource: Resource, subresource: str, verb: str) -> Any:
     declared = resource.subresources.get(subresource)
     if declared is None or verb not in declared.verbs:
         return None
-    if subresource == "scale":
-        return SCALE_VERBS.get(verb)
     return PART_VERBS.get(verb) if subresource in PARTS else None

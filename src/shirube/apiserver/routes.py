@@ -15,7 +15,7 @@ import orjson
 
 from shirube import KUBERNETES_VERSION
 from shirube.api import errors
-from shirube.apiserver import discovery_cache, encoding, health, metrics, resource
+from shirube.apiserver import discovery_cache, encoding, health, metrics, resource, scaling
 from shirube.apiserver.authentication import discovery
 from shirube.serving.messages import Response
 
@@ -142,9 +142,11 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
         raise errors.path_not_found()
     if info.namespace and not found.namespaced and found.name != "namespaces":
         raise errors.path_not_found()
-    if found.namespaced and not info.namespace and (info.name or info.verb in ("create", "deletecollection")):
-        if info.verb != "create" or not found.virtual or info.name:
-            raise errors.path_not_found() if info.name else errors.method_not_allowed()
+    if found.namespaced and not info.namespace:
+        if info.name:
+            raise errors.path_not_found()
+        if info.verb in ("create", "deletecollection") and not found.virtual:
+            raise errors.method_not_allowed()
     declared = found.subresources.get(info.subresource) if info.subresource else None
     if info.subresource and declared is None:
         raise errors.path_not_found()
@@ -154,6 +156,8 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
         if info.verb not in verbs:
             raise errors.method_not_allowed()
         return special
+    if info.subresource == "scale" and info.verb in verbs:
+        return scaling.VERBS[info.verb]
     handler = resource.handler(found, info.subresource, info.verb)
     if handler is None:
         raise errors.method_not_allowed()

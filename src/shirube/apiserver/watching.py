@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from shirube.api import errors, protobuf
+from shirube.api import errors
 from shirube.apiserver import encoding, listing, selection, stored
 from shirube.apiserver.cache_entry import event_line
 from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted, accepted
@@ -89,6 +89,8 @@ class Framing:
 
     def raw(self, kind: str, obj: Json) -> bytes:
         if self._wanted.media == PROTOBUF:
+            from shirube.api import protobuf
+
             message = protobuf.encode_watch_event(kind, obj)
             return len(message).to_bytes(4, "big") + message
         return b'{"type":"%b","object":%b}\n' % (kind.encode(), orjson.dumps(obj))

@@ -1,0 +1,165 @@
+"""An API server from start to end: open the store, fill the caches, make the bootstrap objects, serve, drain.
+
+`run` is the process (`shirube-apiserver`), `in_process` the same server without sockets, for tests and the
+simulation: requests go straight into `ApiServer.handle`. Ready means: caches filled, bootstrap objects there. On
+stop `/readyz` fails first, watches end, requests in flight finish, then the store is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+from shirube.api.resources import BUILTIN
+from shirube.apiserver import bootstrap, housekeeping
+from shirube.apiserver.admission import Admission
+from shirube.apiserver.authentication import Authenticator
+from shirube.apiserver.authorization import Authorizer
+from shirube.apiserver.caches import Caches
+from shirube.apiserver.context import ServerContext
+from shirube.apiserver.discovery_cache import Documents
+from shirube.apiserver.handle import ApiServer
+from shirube.apiserver.health import Health
+from shirube.apiserver.options import Options
+from shirube.apiserver.reader import Reader
+from shirube.apiserver.store import Store
+from shirube.foundation import log, process, tasks
+from shirube.foundation.chance import Chance
+from shirube.foundation.clock import SYSTEM, Clock
+from shirube.serving import tls
+from shirube.serving.http import Server
+from shirube.storage import open_storage
+from shirube.storage.types import Storage, StorageError
+
+__all__ = ["Options", "assemble", "in_process", "run"]
+
+_logger = log.get("apiserver")
+
+BOOTSTRAP_RETRY = 1.0
+
+
+def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: Chance | None = None) -> ServerContext:
+    """All parts of a server, joined. Nothing runs yet."""
+    table = BUILTIN.copy()
+    context = ServerContext(options, clock, chance or Chance(), table, storage, Caches(table, storage, clock))
+    context.reader = Reader(table, context.caches)
+    context.store = Store(context)
+    context.health = Health(context)
+    context.documents = Documents(context)
+    context.authenticator = Authenticator.of(context)
+    context.authorizer = Authorizer.of(context)
+    context.admission = Admission.of(context)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def in_process(
+    options: Options,
+    *,
+    clock: Clock = SYSTEM,
+    chance: Chance | None = None,
+    storage: Storage | None = None,
+) -> AsyncIterator[ApiServer]:
+    """A server without sockets, bootstrapped; the store is `storage` or that of the options."""
+    opened = storage if storage is not None else await _open(options, clock)
+    context = assemble(options, opened, clock, chance)
+    running: list[asyncio.Task[None]] = []
+    try:
+        await context.caches.start()
+        await _bootstrap(context)
+        running = _background(context)
+        yield ApiServer(context)
+    finally:
+        context.health.stopping = True
+        end_watches(context)
+        await tasks.cancel(*running)
+        await context.caches.close()
+        if storage is None:
+            await opened.close()
+
+
+async def run(options: Options, stop: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
+    """Serve until `stop` is set. Raises OSError, StorageError, ValueError when it cannot start."""
+    tls_context = None
+    if options.tls_cert is not None and options.tls_key is not None:
+        tls_context = tls.server_context(options.tls_cert, options.tls_key, options.client_ca)
+    sockets = options.sockets or [_listen(options.listen_host, options.listen_port)]
+    storage = await _open(options, SYSTEM)
+    context = assemble(options, storage)
+    server = Server(ApiServer(context).handle, tls=tls_context)
+    running: list[asyncio.Task[None]] = []
+    try:
+        await context.caches.start()
+        await server.start(sockets)
+        await _bootstrap(context, stop)
+        running = _background(context)
+        process.settle_memory()
+        _logger.info("serving", ports=",".join(map(str, server.ports)), tls=tls_context is not None)
+        if ready is not None:
+            ready()
+        await stop.wait()
+        _logger.info("stopping", connections=server.connections)
+    finally:
+        context.health.stopping = True
+        end_watches(context)
+        await server.drain(options.drain_seconds)
+        await tasks.cancel(*running)
+        await context.caches.close()
+        await storage.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno, f"cannot listen on {host}:{port}: {error.strerror}; is another server running?"
+        ) from error
+    return sock
+
+
+async def _open(options: Options, clock: Clock) -> Storage:
+    if options.datastore:
+        return await open_storage(options.datastore, clock)
+    options.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return await open_storage(str(options.data_dir / "store.db"), clock)
+
+
+async def _bootstrap(context: ServerContext, stop: asyncio.Event | None = None) -> None:
+    """Make the bootstrap objects; a store that does not answer is tried again, readiness waits."""
+    while stop is None or not stop.is_set():
+        try:
+            await bootstrap.ensure(context)
+        except StorageError as error:
+            if stop is None:
+                raise
+            context.health.bootstrap_error = str(error)
+            _logger.error("cannot write bootstrap objects, trying again", error=str(error))
+            await asyncio.sleep(BOOTSTRAP_RETRY)
+            continue
+        revision = await context.storage.current_revision()
+        for cache in context.caches:
+            await cache.wait_for(revision, 10)
+        context.health.bootstrapped = True
+        return
+
+
+def _background(context: ServerContext) -> list[asyncio.Task[None]]:
+    return [
+        tasks.spawn(bootstrap.keep(context), name="bootstrap-keep"),
+        tasks.spawn(housekeeping.sweep_events(context), name="sweep-events"),
+        tasks.spawn(housekeeping.compact_history(context), name="compact-history"),
+        tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
+    ]
+
+
+def end_watches(context: ServerContext) -> None:
+    """Clients resume elsewhere, or here when it is back."""
+    for watcher in list(context.watchers):
+        watcher.end("the server is shutting down")
