@@ -25,9 +25,7 @@ from typing import NamedTuple
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 BUSYBOX = "shirube.test/busybox:1"
 PAUSE = "shirube.test/pause:1"
-APPLETS = (
-    "sh cat echo ls sleep wget nc httpd id env mount stat touch true false ps hostname grep mkdir rm ln kill"
-)
+APPLETS = "sh cat echo ls sleep wget nc httpd id env mount stat touch true false ps hostname grep mkdir rm ln kill"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 CONFIG = """

@@ -37,7 +37,10 @@ def container_config(pod: pods.Pod, container: pods.Container, inputs: Inputs) -
         "command": expanded(container.get("command")),
         "args": expanded(container.get("args")),
         "working_dir": container.get("workingDir") or "",
-        "envs": [{"key": key, "value": value} for key, value in inputs.environment.items()],
+        # Bytes on the wire: a Secret's value need not be UTF-8.
+        "envs": [
+            {"key": key, "value": value.encode("utf-8", "surrogateescape")} for key, value in inputs.environment.items()
+        ],
         "mounts": inputs.mounts,
         "labels": labels.container_labels(pod, container),
         "annotations": labels.container_annotations(pod, container, inputs.attempt),

@@ -49,9 +49,7 @@ def container_status(
         if current.state == RUNNING:
             started = view.started(current.id)
             status["started"] = started
-            if kind == pods.APP:
-                status["ready"] = started and view.ready(current.id)
-            elif kind == pods.SIDECAR:
+            if kind in (pods.APP, pods.SIDECAR):
                 status["ready"] = started and view.ready(current.id)
         elif kind == pods.INIT and current.state == EXITED and "terminated" in state:
             status["ready"] = current.exit_code == 0

@@ -29,11 +29,12 @@ def dns_config(pod: pods.Pod, cluster: ClusterDNS, resolv_conf: Path = _RESOLV_C
     if policy == "ClusterFirst" and pods.is_host_network(pod):
         policy = "Default"
     own = spec.get("dnsConfig") or {}
-    if policy == "None":
-        servers, searches, options = [], [], []
-    elif policy == "Default" or not cluster.servers:
+    servers: list[str] = []
+    searches: list[str] = []
+    options: list[str] = []
+    if policy == "Default" or (policy != "None" and not cluster.servers):
         servers, searches, options = _read(resolv_conf)
-    else:
+    elif policy != "None":
         domain = cluster.domain
         servers = list(cluster.servers)
         searches = [f"{pods.namespace(pod)}.svc.{domain}", f"svc.{domain}", domain]

@@ -161,7 +161,7 @@ def service_environment(services: Iterable[Mapping[str, Any]]) -> dict[str, str]
 def services_for(pod: pods.Pod, services: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The services that the pod hears of: its namespace's when it wants links, and the API server's always."""
     links = pod["spec"].get("enableServiceLinks", True)
-    chosen = {}
+    chosen: dict[str, Mapping[str, Any]] = {}
     for service in services:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
         if namespace == "default" and name == "kubernetes":

@@ -7,12 +7,11 @@ its stream. Follows https://github.com/kubernetes/design-proposals-archive/blob/
 from __future__ import annotations
 
 import asyncio
-import gzip
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from shirube.foundation.clock import parse_rfc3339
 
@@ -148,13 +147,6 @@ def rotated_files(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.glob(path.name + ".*") if not p.name.endswith(".tmp"))
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
-    """All raw lines of a log file, unzipped if need be."""
-    opener: Callable[..., object] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:  # type: ignore[attr-defined]
-        yield from file
-
-
 async def read_logs(
     path: Path, options: LogOptions, is_running: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[bytes]:
@@ -166,7 +158,7 @@ async def read_logs(
     position = 0
     if options.tail_lines is not None:
         position = await asyncio.to_thread(tail_offset, path, options.tail_lines)
-    file = await asyncio.to_thread(path.open, "rb")
+    file: BinaryIO = await asyncio.to_thread(path.open, "rb")
     try:
         file.seek(position)
         carry = b""
@@ -203,10 +195,10 @@ def _format(formatter: LogFormatter, data: bytes) -> tuple[bytes, bytes]:
     return b"".join(out), rest
 
 
-def _reopened(path: Path, file: object) -> object:
+def _reopened(path: Path, file: BinaryIO) -> BinaryIO | None:
     """The new file at `path` when the old one was rotated away; else None."""
     try:
-        if os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:  # type: ignore[attr-defined]
+        if os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
             return path.open("rb")
     except OSError:
         return None

@@ -11,12 +11,13 @@ deletes it from the API), it vanished from the API, or it finished (Succeeded, F
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import PODS
+from shirube.api.gvr import PODS, RUNTIMECLASSES
 from shirube.foundation import log
 from shirube.foundation.clock import parse_rfc3339
 from shirube.foundation.tasks import cancel, spawn
@@ -107,6 +108,10 @@ class PodWorker:
                 failures += 1
                 wait = min(_RETRY_FIRST * 2 ** (failures - 1), _RETRY_MOST)
                 _logger.warning("cannot sync pod", pod=pods.full_name(self.pod), error=str(error), retry=wait)
+            except Exception as error:
+                # A defect of ours (or a pod that nobody thought of) must not leave the pod unattended.
+                wait = _RETRY_MOST
+                _logger.error("cannot sync pod", pod=pods.full_name(self.pod), error=repr(error), exc_info=error)
             if self._gone and self.ended:
                 return
             try:
@@ -281,8 +286,6 @@ class PodWorker:
         name = self.pod["spec"].get("runtimeClassName")
         if not name:
             return ""
-        from shirube.api.gvr import RUNTIMECLASSES
-
         found = await self._services.client.get(RUNTIMECLASSES, name)
         return str(found.get("handler") or "")
 
@@ -324,9 +327,7 @@ class PodWorker:
         found = garbage(self.runtime)
         for container in found.containers:
             await self._services.runtime.call("RemoveContainer", container_id=container.id)
-            for path in (container.log_path, container.termination_message_path):
-                if path:
-                    Path(path).unlink(missing_ok=True)
+            _unlink(container.log_path, container.termination_message_path)
             self._messages.pop(container.id, None)
         for sandbox_id in found.sandboxes:
             await self._services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox_id)
@@ -337,6 +338,8 @@ class PodWorker:
         """Set the volumes up once; whether they are there."""
         if self._volumes is not None:
             return True
+        if (held := self._held.get("")) is not None and held.until > self._services.clock.now():
+            return False
         try:
             self._volumes = await self._services.volumes.set_up(self.pod, self._pod_ips())
         except VolumeError as error:
@@ -496,9 +499,13 @@ class PodWorker:
         services.restart_backoff.forget(self.uid)
 
 
-def _remove_tree(path: Path) -> None:
-    import shutil
+def _unlink(*paths: str) -> None:
+    for path in paths:
+        if path:
+            Path(path).unlink(missing_ok=True)
 
+
+def _remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -96,10 +96,10 @@ class RuntimeState:
         sandboxes = [await self._sandbox(item) for item in listed.items]
         found = await self._runtime.call("ListContainers", filter={"label_selector": selector})
         containers = [c for item in found.containers if (c := await self._container(item)) is not None]
-        for known in (*sandboxes, *containers):
-            self.pod_of[known.id] = pod_uid
+        for known_id in (*(s.id for s in sandboxes), *(c.id for c in containers)):
+            self.pod_of[known_id] = pod_uid
         return PodRuntime(
-            tuple(sorted((s for s in sandboxes if s), key=lambda s: (-s.attempt, -s.created_at))),
+            tuple(sorted(sandboxes, key=lambda s: (-s.attempt, -s.created_at))),
             tuple(sorted(containers, key=lambda c: (-c.attempt, -c.created_at))),
         )
 

@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 DATA = "..data"
 _NEW_DATA = "..data_tmp"
+# Whatever user a container runs as may look inside; the files have modes of their own.
+_DIRECTORY_MODE = 0o755
 
 
 class File(NamedTuple):
@@ -45,7 +47,7 @@ def write(directory: Path, files: Mapping[str, File], now: float, group: int | N
         return False
     stamp = datetime.fromtimestamp(now, UTC).strftime("..%Y_%m_%d_%H_%M_%S.")
     fresh = Path(tempfile.mkdtemp(prefix=stamp, dir=directory))
-    os.chmod(fresh, 0o755)
+    os.chmod(fresh, _DIRECTORY_MODE)
     for path, file in files.items():
         _write_file(fresh, path, file, group)
     link = directory / _NEW_DATA
@@ -63,7 +65,7 @@ def write(directory: Path, files: Mapping[str, File], now: float, group: int | N
 def check_path(path: str) -> None:
     """Raises UnsafePath unless `path` is relative and stays inside."""
     parts = path.split("/")
-    if not path or path.startswith("/") or ".." in parts or path.startswith(".."):
+    if not path or path.startswith(("/", "..")) or ".." in parts:
         raise UnsafePath(f"invalid path {path!r}: must be relative, without '..'")
 
 
@@ -96,7 +98,7 @@ def _write_file(top: Path, path: str, file: File, group: int | None) -> None:
     for parent in reversed(target.relative_to(top).parents[:-1]):
         with contextlib.suppress(FileExistsError):
             (top / parent).mkdir()
-            os.chmod(top / parent, 0o755)
+            os.chmod(top / parent, _DIRECTORY_MODE)
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         _write_all(fd, file.data)

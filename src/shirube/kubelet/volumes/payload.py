@@ -7,7 +7,7 @@ not optional is a `PayloadError`, told as FailedMount.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def _object_files(pod: pods.Pod, kind: str, source: Mapping[str, Any], fetched: 
     content = dict(_content(plural, obj))
     items = source.get("items")
     if not items:
-        return {key: File(read(), mode) for key, read in sorted(content.items())}
+        return {key: File(data, mode) for key, data in sorted(content.items())}
     found: dict[str, File] = {}
     for item in items:
         if item["key"] not in content:
@@ -94,18 +94,15 @@ def _object_files(pod: pods.Pod, kind: str, source: Mapping[str, Any], fetched: 
             word = "configmap" if kind == "configMap" else "secret"
             raise PayloadError(f"{word} references non-existent {word.removesuffix('map')} key: {item['key']}")
         given = item.get("mode")
-        found[item["path"]] = File(content[item["key"]](), mode if given is None else given)
+        found[item["path"]] = File(content[item["key"]], mode if given is None else given)
     return found
 
 
-def _content(plural: str, obj: Mapping[str, Any]) -> Iterable[tuple[str, Callable[[], bytes]]]:
+def _content(plural: str, obj: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
     for key, text in (obj.get("data") or {}).items():
-        if plural == "secrets":
-            yield key, lambda text=text: base64.b64decode(text or "")
-        else:
-            yield key, lambda text=text: (text or "").encode()
+        yield key, base64.b64decode(text or "") if plural == "secrets" else (text or "").encode()
     for key, text in (obj.get("binaryData") or {}).items():
-        yield key, lambda text=text: base64.b64decode(text or "")
+        yield key, base64.b64decode(text or "")
 
 
 def _downward_files(pod: pods.Pod, source: Mapping[str, Any], fetched: Fetched, mode: int) -> dict[str, File]:

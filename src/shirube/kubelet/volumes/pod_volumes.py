@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ class PodVolumes:
             try:
                 kernel_mounts.unmount(point)
             except OSError as error:
+                # Never delete what may be somebody's data seen through a mount.
                 _logger.warning("cannot unmount a volume", path=point, error=str(error))
                 return
         for part in ("volumes", "volume-subpaths"):
@@ -67,11 +67,6 @@ class PodVolumes:
 
 
 async def _remove_tree(top: Path) -> None:
-    if not top.exists():
-        return
-    # Small trees (tokens, ConfigMaps) go in line; what containers filled may be large.
-    with suppress(OSError):
-        if sum(len(files) for _, _, files in os.walk(top)) < 50:
-            shutil.rmtree(top, ignore_errors=True)
-            return
-    await asyncio.to_thread(shutil.rmtree, top, True)
+    # In a thread: containers may have filled it with anything.
+    if os.path.lexists(top):
+        await asyncio.to_thread(shutil.rmtree, top, True)

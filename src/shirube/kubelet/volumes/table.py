@@ -24,8 +24,11 @@ from shirube.kubelet.paths import Paths
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
 from shirube.kubelet.volumes import atomic_writer, kernel_mounts, payload
 
-# A volume that is read-only by nature may be mounted read-write; the kernel just shows the link swap.
 Volume = Mapping[str, Any]
+
+
+# Smaller volumes are written in line: a thread costs more than the write.
+_INLINE_BYTES = 64 * 1024
 
 
 class VolumeError(Exception):
@@ -70,21 +73,26 @@ async def _files(host: Host, request: Request) -> Path:
     directory = host.paths.volume(pods.uid(pod), f"kubernetes.io/{plugin}", volume["name"])
     _make_directory(directory, request.fs_group)
     now = host.clock.now()
-    if sum(len(file.data) for file in files.values()) > 65536:
+    if sum(len(file.data) for file in files.values()) > _INLINE_BYTES:
         await asyncio.to_thread(atomic_writer.write, directory, files, now, request.fs_group)
     else:
         atomic_writer.write(directory, files, now, request.fs_group)
     return directory
 
 
-def _make_directory(directory: Path, group: int | None, mode: int = 0o777) -> None:
-    if directory.is_dir():
-        return
-    directory.mkdir(parents=True)
-    os.chmod(directory, mode)
+def _make_directory(directory: Path, group: int | None) -> None:
+    if not directory.is_dir():
+        directory.mkdir(parents=True)
+        _open_to_all(directory, group)
+
+
+def _open_to_all(directory: Path, group: int | None) -> None:
+    """Whatever user a container runs as may write; what is made inside belongs to the pod's group."""
+    mode = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
     if group is not None:
         os.chown(directory, -1, group)
-        os.chmod(directory, mode | stat.S_ISGID)
+        mode |= stat.S_ISGID
+    os.chmod(directory, mode)
 
 
 async def _empty_dir(host: Host, request: Request) -> Path:
@@ -97,10 +105,7 @@ async def _empty_dir(host: Host, request: Request) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         size = _memory_size(request.pod, source)
         kernel_mounts.mount("tmpfs", str(directory), "tmpfs", data=f"size={size}" if size else "")
-        os.chmod(directory, 0o777)
-        if request.fs_group is not None:
-            os.chown(directory, -1, request.fs_group)
-            os.chmod(directory, 0o777 | stat.S_ISGID)
+        _open_to_all(directory, request.fs_group)
     _make_directory(directory, request.fs_group)
     return directory
 
@@ -124,7 +129,10 @@ _HOST_PATH_KINDS = {
 
 async def _host_path(host: Host, request: Request) -> Path:
     source = request.volume["hostPath"]
-    path, kind = Path(source["path"]), source.get("type") or ""
+    return _checked_host_path(Path(source["path"]), source.get("type") or "")
+
+
+def _checked_host_path(path: Path, kind: str) -> Path:
     try:
         if kind == "DirectoryOrCreate":
             path.mkdir(parents=True, exist_ok=True)
