@@ -1,0 +1,90 @@
+"""CronJobs: a job template and when to start it.
+
+Follows k8s.io/kubernetes ``pkg/registry/batch/cronjob/strategy.go`` and batch's ``ValidateCronJobCreate``.
+"""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from shirube.api.errors import Cause
+from shirube.api.kinds.job import default_failure_policy
+from shirube.api.kinds.pod_defaults import default_pod_template
+from shirube.api.kinds.pod_warnings import pod_warnings
+from shirube.api.strategy import Obj, Strategy
+from shirube.api.validation.cron import schedule_error
+from shirube.api.validation.field import invalid, not_supported, required
+from shirube.api.validation.job_spec import validate_job_spec, validate_no_manual_selector
+from shirube.api.validation.numbers import validate_not_negative
+
+_POLICIES = ["Allow", "Forbid", "Replace"]
+# the controller appends "-" and up to ten digits to the name of a job
+_MAX_NAME = 52
+
+
+class CronJobStrategy(Strategy):
+    has_generation = True
+
+    def default(self, obj: Obj) -> None:
+        spec = obj.setdefault("spec", {})
+        if not spec.get("concurrencyPolicy"):
+            spec["concurrencyPolicy"] = "Allow"
+        spec.setdefault("suspend", False)
+        spec.setdefault("successfulJobsHistoryLimit", 3)
+        spec.setdefault("failedJobsHistoryLimit", 1)
+        template = spec.setdefault("jobTemplate", {})
+        template.setdefault("metadata", {})
+        job = template.setdefault("spec", {})
+        default_failure_policy(job)
+        default_pod_template(job.setdefault("template", {}))
+
+    def prepare_for_create(self, obj: Obj) -> None:
+        super().prepare_for_create(obj)
+        obj["status"] = {}
+
+    def validate(self, obj: Obj) -> list[Cause]:
+        causes = super().validate(obj)
+        name = obj["metadata"].get("name", "")
+        if len(name) > _MAX_NAME:
+            causes.append(invalid("metadata.name", name, f"must be no more than {_MAX_NAME} bytes"))
+        _validate_spec(causes, obj["spec"])
+        return causes
+
+    def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
+        causes = super().validate_update(obj, old)
+        _validate_spec(causes, obj["spec"])
+        return causes
+
+    def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
+        pod = obj["spec"]["jobTemplate"]["spec"]["template"].get("spec") or {}
+        return pod_warnings(pod, {}, "spec.jobTemplate.spec.template.")
+
+
+def _validate_spec(causes: list[Cause], spec: Obj) -> None:
+    schedule = spec.get("schedule", "")
+    if not schedule:
+        causes.append(required("spec.schedule"))
+    elif "TZ" in schedule:
+        detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
+        causes.append(invalid("spec.schedule", schedule, detail))
+    elif error := schedule_error(schedule):
+        causes.append(invalid("spec.schedule", schedule, error))
+    zone = spec.get("timeZone")
+    if zone is not None:
+        if not zone or zone.lower() == "local":
+            detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+            causes.append(
+                invalid("spec.timeZone", zone, detail)
+                if zone
+                else invalid("spec.timeZone", zone, "must be nil or non-empty string")
+            )
+        elif zone not in available_timezones():
+            causes.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
+    fields = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    validate_not_negative(causes, spec, fields, "spec")
+    policy = spec.get("concurrencyPolicy", "")
+    if policy not in _POLICIES:
+        causes.append(not_supported("spec.concurrencyPolicy", policy, _POLICIES))
+    job = (spec.get("jobTemplate") or {}).get("spec") or {}
+    validate_no_manual_selector(causes, job, "spec.jobTemplate.spec")
+    validate_job_spec(causes, job, "spec.jobTemplate.spec", selector=False)
