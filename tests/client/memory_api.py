@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import orjson
 
 from shirube.api import errors
+from shirube.api.gvr import GVR
 from shirube.api.selectors import parse_field_selector, parse_label_selector
 from shirube.client.rest import unreachable
 from shirube.foundation.clock import SYSTEM, rfc3339
@@ -68,6 +69,7 @@ class MemoryApi:
         self.requests: list[tuple[str, str]] = []
         self.fault: Callable[[str, str], None] | None = None
         self.down = False
+        self.served: list[tuple[GVR, str, bool]] = []  # what discovery tells
         self.watches = 0  # that have begun, ever
         self._window = window
         self._changed = asyncio.Event()
@@ -100,13 +102,16 @@ class MemoryApi:
         try:
             if self.fault is not None:
                 self.fault(method, url.path)
-            return self._serve(method, url.path, params, orjson.loads(body) if body else None)
+            strategic = "strategic" in headers.get("Content-Type", "")
+            return self._serve(method, url.path, params, orjson.loads(body) if body else None, strategic)
         except errors.ApiError as error:
             return MemoryAnswer(error.code, orjson.dumps(error.status()))
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    def _serve(self, method: str, path: str, params: dict[str, str], body: Any) -> MemoryAnswer:
+    def _serve(self, method: str, path: str, params: dict[str, str], body: Any, strategic: bool) -> MemoryAnswer:
+        if path in ("/api", "/apis"):
+            return MemoryAnswer(200, orjson.dumps(self._discovery(path)))
         parts = [unquote(p) for p in path.strip("/").split("/")]
         group_version = parts[1] if parts[0] == "api" else "/".join(parts[1:3])
         parts = parts[2:] if parts[0] == "api" else parts[3:]
@@ -136,8 +141,28 @@ class MemoryApi:
         if method == "POST":
             return self._subresource(key, subresource, body)
         old = self.objects[key]
-        new = body if method == "PUT" else _merge(_copy(old), body)
+        new = body if method == "PUT" else _merge(_copy(old), body, strategic)
         return self._update(key, resource, old, new, subresource)
+
+    def _discovery(self, path: str) -> dict[str, Any]:
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for gvr, kind, namespaced in self.served:
+            if (gvr.group == "") == (path == "/api"):
+                groups.setdefault(gvr.group, []).append(
+                    {
+                        "resource": gvr.resource,
+                        "responseKind": {"kind": kind},
+                        "scope": "Namespaced" if namespaced else "Cluster",
+                        "verbs": ["list", "watch", "delete", "deletecollection"],
+                    }
+                )
+        return {
+            "kind": "APIGroupDiscoveryList",
+            "items": [
+                {"metadata": {"name": group}, "versions": [{"version": "v1", "resources": resources}]}
+                for group, resources in groups.items()
+            ],
+        }
 
     def _create(
         self, prefix: str, group_version: str, resource: str, namespace: str, obj: dict[str, Any]
@@ -299,7 +324,23 @@ def _copy(obj: Any) -> Any:
     return orjson.loads(orjson.dumps(obj))
 
 
-def _merge(target: Any, patch: Any) -> Any:
+_MERGE_KEYS = {"ownerReferences": "uid", "conditions": "type"}
+
+
+def _merge_list(target: list[Any], patch: list[Any], key: str) -> list[Any]:
+    out = list(target)
+    for one in patch:
+        there = next((o for o in out if o.get(key) == one[key]), None)
+        if one.get("$patch") == "delete":
+            out = [o for o in out if o is not there]
+        elif there is not None:
+            there.update(one)
+        else:
+            out.append(one)
+    return out
+
+
+def _merge(target: Any, patch: Any, strategic: bool) -> Any:
     if not isinstance(patch, dict):
         return patch
     target = target if isinstance(target, dict) else {}
@@ -307,7 +348,10 @@ def _merge(target: Any, patch: Any) -> Any:
         if value is None:
             target.pop(key, None)
         else:
-            target[key] = _merge(target.get(key), value)
+            if strategic and key in _MERGE_KEYS:
+                target[key] = _merge_list(target.get(key) or [], value, _MERGE_KEYS[key])
+            else:
+                target[key] = _merge(target.get(key), value, strategic)
     return target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from shirube.api.gvr import GVR
@@ -42,6 +42,7 @@ class Context:
         self.signing_key = signing_key
         self.factory = InformerFactory(reader, chance=self.chance)
         self._recorders: dict[str, EventRecorder] = {}
+        self._closing: list[Callable[[], Awaitable[None]]] = []
 
     def informer(self, gvr: GVR) -> Informer:
         """The process's one informer of this collection, with what the projections table leaves of it."""
@@ -52,6 +53,11 @@ class Context:
             self._recorders[component] = EventRecorder(self.client_of(account), component, clock=self.clock)
         return self._recorders[component]
 
+    def on_close(self, function: Callable[[], Awaitable[None]]) -> None:
+        self._closing.append(function)
+
     async def close(self) -> None:
         for recorder in self._recorders.values():
             await recorder.close()
+        for function in self._closing:
+            await function()

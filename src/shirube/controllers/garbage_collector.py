@@ -1,0 +1,337 @@
+"""Garbage collector: objects whose owners are gone go, too; foreground and orphan deletion.
+
+Upstream: https://kubernetes.io/docs/concepts/architecture/garbage-collection/. Every deletable resource,
+custom ones too, is followed (metadata only, unless another controller follows it already) into an
+`OwnerGraph`. Two kinds of work:
+
+- *attempt to delete* looks at one object. All owners gone: it is deleted. Some gone: those references are
+taken off. Owners in foreground deletion: it is deleted in the foreground, too. In foreground deletion
+itself: once nothing blocks it any more its finalizer is taken off.
+- *attempt to orphan* takes an owner's reference off all dependents, then its `orphan` finalizer.
+
+Nothing is deleted on the graph's word alone: the object is read from the server first, and deleted with its
+uid and resourceVersion as precondition; an owner that was never seen is asked for. Resources are discovered
+again when a CustomResourceDefinition or APIService changes, and every five minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import APISERVICES, CUSTOMRESOURCEDEFINITIONS, GVR
+from shirube.client.controller import Controller
+from shirube.client.discovery import Served, ServedResource, discover
+from shirube.client.informer import Handler, Informer
+from shirube.client.rest import Object
+from shirube.controllers.context import Context
+from shirube.controllers.owner_graph import FOREGROUND, ORPHAN, Node, OwnerGraph, Work, refers_to
+
+_ACCOUNT = "generic-garbage-collector"
+_IGNORED = {("", "events"), ("events.k8s.io", "events")}
+_REDISCOVER_SECONDS = 300.0
+_SETTLE_SECONDS = 1.0  # between a change of the served resources and asking for them
+_ABSENT_KEPT = 500
+
+_KEPT = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")
+
+
+class Task(NamedTuple):
+    verb: str  # "delete" or "orphan"
+    uid: str
+
+
+def ownership_only(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    return {
+        "apiVersion": obj.get("apiVersion"),
+        "kind": obj.get("kind"),
+        "metadata": {key: metadata[key] for key in _KEPT if key in metadata},
+    }
+
+
+class GarbageCollector(Controller[Task]):
+    name = "garbage-collector-controller"
+    workers = 20
+
+    def __init__(self, context: Context) -> None:
+        self._factory = context.factory
+        self._crds = context.factory.informer(CUSTOMRESOURCEDEFINITIONS, projection=ownership_only)
+        self._services = context.factory.informer(APISERVICES, projection=ownership_only)
+        super().__init__(self._crds, self._services)
+        self._client = context.client_of(_ACCOUNT)
+        self._reader = context.reader
+        self.graph = OwnerGraph()
+        self._served = Served()
+        self._monitors: dict[GVR, tuple[Informer, Handler, bool]] = {}
+        self._absent: dict[str, None] = {}
+        self._changed = asyncio.Event()
+        for informer in (self._crds, self._services):
+            informer.add_handler(
+                lambda _: self._changed.set(),
+                lambda _, __: self._changed.set(),
+                lambda _: self._changed.set(),
+            )
+
+    # -- following everything --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run(), name=self.name)
+            group.create_task(self._rediscover(), name=f"{self.name}-discovery")
+
+    async def started(self) -> None:
+        """Work begins when everything is known: an owner not yet listed is no missing owner."""
+        while not self._served.resources:
+            try:
+                await self._sync_monitors()
+            except ApiError as error:
+                self.log.info("cannot discover resources, trying again", error=str(error))
+                await asyncio.sleep(_SETTLE_SECONDS)
+        for informer, _, _ in list(self._monitors.values()):
+            await informer.wait_for_cache_sync()
+        self._changed.clear()
+
+    async def _rediscover(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_REDISCOVER_SECONDS):
+                    await self._changed.wait()
+                await asyncio.sleep(_SETTLE_SECONDS)
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            if not self._served.resources:
+                continue
+            try:
+                await self._sync_monitors()
+            except ApiError as error:
+                self.log.info("cannot discover resources, trying again", error=str(error))
+                await asyncio.sleep(_SETTLE_SECONDS)
+                self._changed.set()
+
+    async def _sync_monitors(self) -> None:
+        served = await discover(self._reader)
+        wanted = {
+            r.gvr: r
+            for r in served.resources
+            if {"delete", "list", "watch"} <= r.verbs and (r.gvr.group, r.gvr.resource) not in _IGNORED
+        }
+        failed = set(served.failed)
+        for gvr in [g for g in self._monitors if g not in wanted and g.group_version not in failed]:
+            await self._stop_monitor(gvr)
+        for gvr in wanted:
+            if gvr not in self._monitors:
+                self._start_monitor(gvr)
+        self._served = served
+
+    def _start_monitor(self, gvr: GVR) -> None:
+        shared = self._factory.find(gvr)
+        informer = shared or self._factory.informer(gvr, projection=ownership_only, metadata_only=True)
+        handler = informer.add_handler(
+            lambda obj: self._schedule(self.graph.seen(gvr, obj)),
+            lambda _, obj: self._schedule(self.graph.seen(gvr, obj)),
+            self._gone,
+        )
+        self._monitors[gvr] = (informer, handler, shared is None)
+
+    async def _stop_monitor(self, gvr: GVR) -> None:
+        informer, handler, own = self._monitors.pop(gvr)
+        informer.remove_handler(handler)
+        if own:
+            await self._factory.stop(informer)
+        for obj in informer.store.list():
+            self._gone(obj)
+
+    def _gone(self, obj: Object) -> None:
+        uid = obj["metadata"]["uid"]
+        self._remember_absent(uid)
+        self._schedule(self.graph.gone(uid))
+
+    def _schedule(self, work: Work) -> None:
+        for uid in work.delete:
+            self.queue.add(Task("delete", uid))
+        for uid in work.orphan:
+            self.queue.add(Task("orphan", uid))
+
+    def _remember_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        if len(self._absent) > _ABSENT_KEPT:
+            del self._absent[next(iter(self._absent))]
+
+    # -- one task --------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: Task) -> None:
+        node = self.graph.nodes.get(key.uid)
+        if node is None:
+            return
+        if key.verb == "orphan":
+            await self._orphan(node)
+        elif node.virtual:
+            await self._look_for(node)
+        elif node.deleting_dependents or not node.being_deleted:
+            await self._attempt_to_delete(node)
+
+    async def _look_for(self, node: Node) -> None:
+        """An owner that nobody has seen: ask the server, as each namespace of its dependents would mean it."""
+        resource = self._resource(node.api_version, node.kind)
+        namespace = node.namespace if resource.namespaced else ""
+        live = await self._get(resource.gvr, namespace, node.name)
+        if live is not None and live["metadata"]["uid"] == node.uid:
+            return  # it is there; its watch will show it
+        self._remember_absent(node.uid)
+        dependents = list(node.dependents)
+        if all(d.namespace == node.namespace for d in node.dependents.values()):
+            self._schedule(self.graph.gone(node.uid))
+            return
+        for uid in dependents:  # others may mean another namespace: each asks for itself
+            self.queue.add(Task("delete", uid))
+
+    def _resource(self, api_version: str, kind: str) -> ServedResource:
+        found = self._served.by_kind(api_version, kind)
+        if found is None:
+            self._changed.set()
+            raise ApiError(503, "ServiceUnavailable", f"no resource of kind {kind} in {api_version} is served")
+        return found
+
+    async def _get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
+        try:
+            return await self._client.get(gvr, name, namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def _attempt_to_delete(self, node: Node) -> None:
+        assert node.gvr is not None
+        live = await self._get(node.gvr, node.namespace, node.name)
+        if live is None or live["metadata"]["uid"] != node.uid:
+            self._remember_absent(node.uid)
+            self._schedule(self.graph.gone(node.uid))
+            return
+        finalizers = live["metadata"].get("finalizers") or []
+        if live["metadata"].get("deletionTimestamp"):
+            if FOREGROUND in finalizers:
+                await self._advance_foreground(node, live)
+            return
+        owners = live["metadata"].get("ownerReferences") or []
+        if not owners:
+            return
+        solid, dangling, waiting = await self._classify(node, owners)
+        if solid:
+            if dangling or waiting:
+                drop = {o["uid"] for o in dangling + waiting}
+                await self._write_owners(node.gvr, live, [o for o in owners if o["uid"] not in drop])
+            return
+        if waiting and node.dependents:
+            if any(d.deleting_dependents for d in node.dependents.values()):
+                # A circle: nobody in it may wait for the others.
+                live = await self._unblock(node.gvr, live, owners)
+            await self._delete(node, live, "Foreground")
+            return
+        policy = "Background"
+        if ORPHAN in finalizers:
+            policy = "Orphan"
+        elif FOREGROUND in finalizers:
+            policy = "Foreground"
+        await self._delete(node, live, policy)
+
+    async def _classify(self, node: Node, owners: list[Object]) -> tuple[list[Object], list[Object], list[Object]]:
+        """(solid, dangling, waiting for their dependents to go)."""
+        solid: list[Object] = []
+        dangling: list[Object] = []
+        waiting: list[Object] = []
+        for reference in owners:
+            known = self.graph.nodes.get(reference["uid"])
+            if known is not None and not known.virtual and refers_to(node, reference, known):
+                (waiting if known.deleting_dependents else solid).append(reference)
+                continue
+            live = await self._live_owner(node, reference)
+            if live is None:
+                dangling.append(reference)
+            elif live["metadata"].get("deletionTimestamp") and FOREGROUND in (live["metadata"].get("finalizers") or ()):
+                waiting.append(reference)
+            else:
+                solid.append(reference)
+        return solid, dangling, waiting
+
+    async def _live_owner(self, node: Node, reference: Object) -> Object | None:
+        if reference["uid"] in self._absent and reference["uid"] not in self.graph.nodes:
+            return None
+        resource = self._resource(reference["apiVersion"], reference["kind"])
+        if resource.namespaced and not node.namespace:
+            return None  # nothing in a namespace can own what is in none
+        namespace = node.namespace if resource.namespaced else ""
+        live = await self._get(resource.gvr, namespace, reference["name"])
+        if live is None or live["metadata"]["uid"] != reference["uid"]:
+            return None
+        return live
+
+    async def _advance_foreground(self, node: Node, live: Object) -> None:
+        assert node.gvr is not None
+        blocking = node.blocking_dependents()
+        if not blocking:
+            await self._remove_finalizer(node.gvr, live, FOREGROUND)
+            return
+        for dependent in blocking:
+            if not dependent.deleting_dependents:
+                self.queue.add(Task("delete", dependent.uid))
+
+    async def _orphan(self, node: Node) -> None:
+        assert node.gvr is not None
+        await asyncio.gather(*(self._let_go(d, node.uid) for d in list(node.dependents.values())))
+        live = await self._get(node.gvr, node.namespace, node.name)
+        if live is not None and live["metadata"]["uid"] == node.uid:
+            await self._remove_finalizer(node.gvr, live, ORPHAN)
+
+    async def _let_go(self, dependent: Node, owner: str) -> None:
+        if dependent.gvr is None:
+            return
+        live = await self._get(dependent.gvr, dependent.namespace, dependent.name)
+        if live is None or live["metadata"]["uid"] != dependent.uid:
+            return
+        owners = live["metadata"].get("ownerReferences") or []
+        kept = [o for o in owners if o["uid"] != owner]
+        if len(kept) != len(owners):
+            await self._write_owners(dependent.gvr, live, kept)
+
+    # -- writes ----------------------------------------------------------------------------------------------
+
+    async def _patch(self, gvr: GVR, live: Object, metadata: Object) -> Object:
+        """A merge patch of metadata that fits only the object as it was read."""
+        about = live["metadata"]
+        patch = {"metadata": {**metadata, "resourceVersion": about["resourceVersion"], "uid": about["uid"]}}
+        try:
+            return await self._client.patch(gvr, about["name"], patch, about.get("namespace"))
+        except ApiError as error:
+            if error.code == 404:
+                return live
+            raise
+
+    async def _write_owners(self, gvr: GVR, live: Object, owners: list[Object]) -> Object:
+        return await self._patch(gvr, live, {"ownerReferences": owners or None})
+
+    async def _unblock(self, gvr: GVR, live: Object, owners: list[Object]) -> Object:
+        return await self._write_owners(gvr, live, [{**o, "blockOwnerDeletion": False} for o in owners])
+
+    async def _remove_finalizer(self, gvr: GVR, live: Object, finalizer: str) -> None:
+        finalizers = live["metadata"].get("finalizers") or []
+        if finalizer in finalizers:
+            kept = [f for f in finalizers if f != finalizer]
+            await self._patch(gvr, live, {"finalizers": kept or None})
+
+    async def _delete(self, node: Node, live: Object, policy: str) -> None:
+        assert node.gvr is not None
+        metadata = live["metadata"]
+        try:
+            await self._client.delete(
+                node.gvr,
+                node.name,
+                node.namespace,
+                propagation_policy=policy,
+                preconditions={"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise

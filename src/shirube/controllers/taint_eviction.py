@@ -1,0 +1,145 @@
+"""Pods leave nodes with NoExecute taints that they do not tolerate, or tolerate for some seconds only.
+
+The deadline of a pod is the earliest, over the node's NoExecute taints, of the taint's `timeAdded` plus the
+shortest toleration that matches it: computed anew from the objects each time, so that a restart neither
+forgets nor prolongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import NODES, PODS
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers.context import Context
+from shirube.foundation.clock import parse_rfc3339, rfc3339
+
+_ACCOUNT = "node-controller"
+
+
+def tolerates(toleration: Object, taint: Object) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    if not toleration.get("key"):
+        return False
+    return (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def deadline(taints: Iterable[Object], tolerations: list[Object], seen_at: float) -> float | None:
+    """When a pod has to leave (seconds since the epoch); None for never. `seen_at` dates taints without a
+    date."""
+    earliest: float | None = None
+    for taint in taints:
+        if taint["effect"] != "NoExecute":
+            continue
+        since = parse_rfc3339(taint["timeAdded"]) if taint.get("timeAdded") else seen_at
+        matching = [t for t in tolerations if tolerates(t, taint)]
+        if not matching:
+            leave = since
+        else:
+            limits = [t["tolerationSeconds"] for t in matching if t.get("tolerationSeconds") is not None]
+            if not limits:
+                continue
+            leave = since + max(min(limits), 0)
+        earliest = leave if earliest is None else min(earliest, leave)
+    return earliest
+
+
+def _no_execute(node: Object) -> list[Object]:
+    return [t for t in (node.get("spec") or {}).get("taints") or () if t["effect"] == "NoExecute"]
+
+
+class TaintEvictionController(Controller[str]):
+    name = "taint-eviction-controller"
+    workers = 8
+
+    def __init__(self, context: Context) -> None:
+        self._nodes = context.informer(NODES)
+        self._pods = context.informer(PODS)
+        super().__init__(self._nodes, self._pods)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
+        self._clock = context.clock
+        self._seen_at: dict[tuple[str, str], float] = {}  # (node, taint key) without a date of its own
+        self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
+        self._nodes.add_handler(self._node_added, self._node_updated)
+        self._pods.add_handler(self._pod_added, self._pod_updated)
+
+    def _wake_pods_of(self, node: Object) -> None:
+        for pod in self._pods.store.by_index("node", key_of(node)):
+            self.queue.add(key_of(pod))
+
+    def _node_added(self, node: Object) -> None:
+        if _no_execute(node):
+            self._wake_pods_of(node)
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        if _no_execute(old) != _no_execute(new):
+            self._wake_pods_of(new)
+
+    def _pod_added(self, pod: Object) -> None:
+        node = self._nodes.store.get(None, pod["spec"].get("nodeName") or "")
+        if node is not None and _no_execute(node):
+            self.queue.add(key_of(pod))
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if old["spec"].get("nodeName") != new["spec"].get("nodeName") or old["spec"].get("tolerations") != new[
+            "spec"
+        ].get("tolerations"):
+            self._pod_added(new)
+
+    async def reconcile(self, key: str) -> float | None:
+        pod = self._pods.store.get(*split_key(key))
+        if pod is None or pod["metadata"].get("deletionTimestamp"):
+            return None
+        name = pod["spec"].get("nodeName") or ""
+        node = self._nodes.store.get(None, name)
+        if node is None:
+            return None
+        now = self._clock.now()
+        taints = _no_execute(node)
+        if not taints:
+            self._seen_at = {k: v for k, v in self._seen_at.items() if k[0] != name}
+            return None
+        seen = min(self._seen_at.setdefault((name, t["key"]), now) for t in taints)
+        leave = deadline(taints, list(pod["spec"].get("tolerations") or ()), seen)
+        if leave is None:
+            return None
+        if leave > now:
+            return leave - now
+        await self._evict(pod)
+        return None
+
+    async def _evict(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        self._recorder.event(pod, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": rfc3339(self._clock.now()),
+        }
+        try:
+            await self._client.patch(
+                PODS,
+                metadata["name"],
+                {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}},
+                metadata["namespace"],
+                type="strategic",
+                subresource="status",
+            )
+            await self._client.delete(
+                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise

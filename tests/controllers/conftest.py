@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.client.memory_api import MemoryApi
+
+from shirube.api.gvr import PODS
+from shirube.client.controller import Controller
+from shirube.client.rest import Client
+from shirube.controllers.context import Context
+from shirube.foundation.clock import SYSTEM, rfc3339
+from shirube.foundation.tasks import cancel, spawn
+
+
+@pytest.fixture
+def api() -> MemoryApi:
+    return MemoryApi()
+
+
+@pytest.fixture
+def client(api: MemoryApi) -> Client:
+    return Client(api, "test")
+
+
+class House:
+    """Controllers at work on an API in memory."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def context(self, **options: Any) -> Context:
+        return Context(self.client, lambda _: self.client, **options)
+
+    @asynccontextmanager
+    async def running(
+        self, *factories: Callable[[Context], Controller[Any]], context: Context | None = None
+    ) -> AsyncIterator[list[Controller[Any]]]:
+        context = context or self.context()
+        controllers = [factory(context) for factory in factories]
+        tasks = [spawn(context.factory.run(), name="informers")]
+        tasks += [spawn(c.run(), name=c.name) for c in controllers]
+        try:
+            await context.factory.wait_for_cache_sync()
+            yield controllers
+            for task in tasks:
+                assert not task.done(), task
+        finally:
+            await cancel(*tasks)
+            await context.close()
+
+    async def settle(self, controllers: Iterable[Controller[Any]], quiet: int = 30) -> None:
+        """Until no controller has anything to do."""
+        controllers = list(controllers)
+        still = 0
+        async with asyncio.timeout(5):
+            while still < quiet:
+                await asyncio.sleep(0.001)
+                still = still + 1 if all(c.queue.idle for c in controllers) else 0
+
+
+@pytest.fixture
+def house(client: Client) -> House:
+    return House(client)
+
+
+async def make_ready(client: Client, pod: dict[str, Any], ip: str = "10.0.0.1", node: str = "n1") -> None:
+    """What a kubelet would report of a pod that runs."""
+    metadata = pod["metadata"]
+    if not pod["spec"].get("nodeName"):
+        await client.create(PODS, {"target": {"name": node}}, metadata["namespace"], "binding", metadata["name"])
+    status = {
+        "phase": "Running",
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": rfc3339(SYSTEM.now())}],
+    }
+    await client.patch(PODS, metadata["name"], {"status": status}, metadata["namespace"], subresource="status")
+
+
+@asynccontextmanager
+async def kubelet(client: Client) -> AsyncIterator[None]:
+    """Makes every pod ready as soon as it is seen."""
+
+    async def follow() -> None:
+        async for event in client.watch(PODS, resource_version="0"):
+            pod = event["object"]
+            if event["type"] == "ADDED" and not pod["metadata"].get("deletionTimestamp"):
+                await make_ready(client, pod)
+
+    task = spawn(follow(), name="kubelet")
+    try:
+        yield
+    finally:
+        await cancel(task)
+
+
+async def items(client: Client, gvr: Any, namespace: str = "default") -> list[dict[str, Any]]:
+    return (await client.list(gvr, namespace))["items"]

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shirube.controllers import deployment_rollout as rollout
+
+
+def deployment(replicas: int, surge: Any = "25%", unavailable: Any = "25%", **spec: Any) -> dict[str, Any]:
+    rolling = {"maxSurge": surge, "maxUnavailable": unavailable}
+    return {
+        "metadata": {"name": "d", "namespace": "default", "uid": "d"},
+        "spec": {
+            "replicas": replicas,
+            "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"v": 1}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling},
+            **spec,
+        },
+        "status": {},
+    }
+
+
+def replica_set(name: str, replicas: int, available: int | None = None, **annotations: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "annotations": annotations,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"replicas": replicas, "template": {"spec": {"v": name}}},
+        "status": {"replicas": replicas, "availableReplicas": replicas if available is None else available},
+    }
+
+
+@pytest.mark.parametrize(
+    "replicas,surge,unavailable,expected",
+    [
+        (10, "25%", "25%", (3, 2)),
+        (1, "25%", "25%", (1, 0)),
+        (10, 0, 0, (0, 1)),
+        (10, 0, "1%", (0, 1)),
+        (2, "100%", "100%", (2, 2)),
+        (2, 0, 5, (0, 2)),
+    ],
+)
+def test_bounds(replicas: int, surge: Any, unavailable: Any, expected: tuple[int, int]):
+    assert rollout.bounds(deployment(replicas, surge, unavailable)) == expected
+
+
+share = st.one_of(st.integers(0, 6), st.integers(0, 100).map(lambda n: f"{n}%"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    replicas=st.integers(0, 12),
+    surge=share,
+    unavailable=share,
+    olds=st.lists(st.integers(0, 6), max_size=3),
+    data=st.data(),
+)
+def test_a_rolling_update_stays_within_its_bounds_and_ends(
+    replicas: int, surge: Any, unavailable: Any, olds: list[int], data: st.DataObject
+):
+    """Whatever becomes available when: never too many pods, never too few available, and it comes to an end."""
+    d = deployment(replicas, surge, unavailable)
+    most, fewest = rollout.bounds(d)
+    old_sets = [replica_set(f"old{n}", size) for n, size in enumerate(olds)]
+    new = replica_set("new", rollout.new_set_replicas(d, old_sets, None), 0)
+    every = [*old_sets, new]
+    for turn in range(200):
+        before_total = rollout.total(every)
+        before_available = sum(rollout.available_of(rs) for rs in every)
+        steps = rollout.scale_new(d, new, old_sets) or rollout.scale_olds(d, new, old_sets)
+        for rs, size in steps:
+            grown = size > rollout.replicas_of(rs)
+            rs["spec"]["replicas"] = size
+            # The worst case: those that go were all available.
+            rs["status"]["availableReplicas"] = min(rs["status"]["availableReplicas"], size)
+            if grown:
+                assert rollout.total(every) <= max(replicas + most, before_total)
+        available = sum(rollout.available_of(rs) for rs in every)
+        if available < before_available:
+            assert available >= min(replicas - fewest, before_available)
+        done = rollout.replicas_of(new) == replicas and rollout.total(old_sets) == 0
+        if done and rollout.available_of(new) == replicas:
+            return
+        missing = rollout.replicas_of(new) - rollout.available_of(new)
+        # At first as it comes, later for certain: a rollout whose pods become available must end.
+        arrived = data.draw(st.integers(0, missing)) if turn < 15 else missing
+        new["status"]["availableReplicas"] += arrived
+    pytest.fail("the rollout does not end")
+
+
+def test_sick_old_pods_go_first():
+    d = deployment(10, 2, 2)
+    healthy, sick = replica_set("a", 5, 5), replica_set("b", 5, 0)
+    new = replica_set("new", 2, 0)
+    steps = {s.replica_set["metadata"]["name"]: s.replicas for s in rollout.scale_olds(d, new, [healthy, sick])}
+    assert steps == {"b": 3}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    wanted=st.integers(0, 40),
+    before=st.integers(1, 40),
+    surge=st.integers(0, 5),
+    sizes=st.lists(st.integers(1, 10), min_size=2, max_size=4),
+)
+def test_scaling_in_proportion_adds_up(wanted: int, before: int, surge: int, sizes: list[int]):
+    d = deployment(wanted, surge, 1)
+    sets = [
+        replica_set(f"rs{n}", size, 0, **{rollout.DESIRED: str(before), rollout.MAXIMUM: str(before + surge)})
+        for n, size in enumerate(sizes)
+    ]
+    steps = rollout.rescale(d, sets[0], sets[1:])
+    assert all(s.replicas >= 0 for s in steps)
+    allowed = wanted + rollout.bounds(d)[0] if wanted else 0
+    if sum(sizes) <= allowed or wanted == 0:
+        assert sum(s.replicas for s in steps) == allowed
+
+
+def test_revisions_are_numbered_and_remembered():
+    d = deployment(1)
+    d["metadata"]["annotations"] = {"note": "x", rollout.REVISION: "9"}
+    first = rollout.new_set_annotations(d, None, 1)
+    assert first == {"note": "x", rollout.REVISION: "1"}
+    again = rollout.new_set_annotations(d, replica_set("a", 1, **first), 3)
+    assert again[rollout.REVISION] == "3"
+    assert again[rollout.REVISION_HISTORY] == "1"
+
+
+def test_the_new_set_is_found_by_template_without_its_hash():
+    d = deployment(1)
+    rs = replica_set("x", 1)
+    template = d["spec"]["template"]
+    rs["spec"]["template"] = {
+        "metadata": {"labels": {"app": "d", rollout.HASH_LABEL: "h"}, "creationTimestamp": None},
+        "spec": template["spec"],
+    }
+    assert rollout.find_new(d, [rs]) is rs
+    assert rollout.template_hash(rs["spec"]["template"], None) == rollout.template_hash(template, None)
+    assert rollout.template_hash(template, 1) != rollout.template_hash(template, None)
+
+
+def test_history_beyond_the_limit_is_cleaned_up_oldest_first():
+    d = deployment(1, revisionHistoryLimit=1)
+    olds = [replica_set(f"r{n}", 0, **{rollout.REVISION: str(n)}) for n in (3, 1, 2)]
+    assert [rs["metadata"]["name"] for rs in rollout.to_clean_up(d, olds)] == ["r1", "r2"]
+    olds[1]["spec"]["replicas"] = 1
+    assert [rs["metadata"]["name"] for rs in rollout.to_clean_up(d, olds)] == ["r2", "r3"]
