@@ -6,9 +6,10 @@ protocol number are ever changed.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
+
+from shirube.foundation.programs import ProgramError, run
 
 PROTOCOL = "83"  # marks our routes; the number is free in rt_protos
 
@@ -64,14 +65,7 @@ async def carry_out(lines: list[str]) -> None:
 
 
 async def _ip(*arguments: str, given: str = "") -> str:
-    process = await asyncio.create_subprocess_exec(
-        "ip",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, said = await process.communicate(given.encode())
-    if process.returncode != 0:
-        raise RouteError(f"cannot set routes: {said.decode(errors='replace').strip()}")
-    return out.decode()
+    try:
+        return await run("ip", *arguments, given=given)
+    except ProgramError as error:
+        raise RouteError(f"cannot set routes: {error}") from error

@@ -79,7 +79,7 @@ class Proxy:
             return
         try:
             await nft.apply(script)
-        except (nft.NftError, TimeoutError) as error:
+        except nft.NftError as error:
             _logger.error("cannot program services, will start afresh", error=str(error))
             self._programmed = None
             await asyncio.sleep(_RETRY_SECONDS)
