@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from tests.client.memory_api import MemoryApi
 
+from shirube.api.errors import ApiError
 from shirube.api.gvr import PODS
 from shirube.client.controller import Controller
 from shirube.client.rest import Client
@@ -89,7 +91,8 @@ async def kubelet(client: Client) -> AsyncIterator[None]:
         async for event in client.watch(PODS, resource_version="0"):
             pod = event["object"]
             if event["type"] == "ADDED" and not pod["metadata"].get("deletionTimestamp"):
-                await make_ready(client, pod)
+                with contextlib.suppress(ApiError):  # gone meanwhile
+                    await make_ready(client, pod)
 
     task = spawn(follow(), name="kubelet")
     try:
