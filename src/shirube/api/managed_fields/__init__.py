@@ -206,11 +206,7 @@ def apply_patch(
         created = merge({}, applied, root)
         _set_managers(created, written(_with(key, {}, wanted, version, now)))
         return created
-    entries = read(_managed(live)) or {
-        key_of(BEFORE_FIRST_APPLY, "Update", str(live.get("apiVersion", "")), ""): Entry(
-            _fields_of_new(live, root)[0], str(live.get("apiVersion", "")), _time(now), None
-        )
-    }
+    entries = read(_managed(live)) or _from_before(live, root, now)
     before = entries.get(key)
     others = {other: entry for other, entry in entries.items() if other != key}
     merged = merge(plain_copy(_without_managers(live)), applied, root)
@@ -227,6 +223,13 @@ def apply_patch(
         return merged
     _set_managers(merged, written(capped(_with(key, others, wanted, version, now))))
     return merged
+
+
+def _from_before(live: Json, root: Struct, now: float | str) -> Entries:
+    """The owner of everything in an object whose fields nobody has tracked yet."""
+    version = str(live.get("apiVersion", ""))
+    fields, _ = _fields_of_new(live, root)
+    return _with(key_of(BEFORE_FIRST_APPLY, "Update", version, ""), {}, fields, version, now)
 
 
 def _with(key: Key, others: Entries, fields: FieldSet, version: str, now: float | str) -> Entries:
