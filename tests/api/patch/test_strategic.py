@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shirube.api.errors import ApiError
 from shirube.api.patch.merge_patch import same
 from shirube.api.patch.strategic import apply
+from shirube.api.schema import type_of
 from shirube.api.schema.types import Type
 
 STRING = Type("string")
@@ -204,3 +205,56 @@ def test_merging_keeps_others_and_is_idempotent(old, change):
     found = {x["name"]: x for x in once["containers"]}
     assert found.keys() == {x["name"] for x in [*old, *change]}
     assert all(found[x["name"]] == x for x in change)
+
+
+# ---------------------------------------------------------------------------------- real types
+
+
+def test_a_set_image_of_kubectl():
+    doc = {"spec": {"template": {"spec": {"containers": [c("a", image="1", args=["x"]), c("b", image="1")]}}}}
+    patch = {
+        "spec": {
+            "template": {
+                "spec": {"$setElementOrder/containers": [c("a"), c("b")], "containers": [c("b", image="2")]},
+            }
+        }
+    }
+    result = apply(doc, patch, type_of("apps", "v1", "Deployment"))
+    assert result["spec"]["template"]["spec"]["containers"] == [c("a", image="1", args=["x"]), c("b", image="2")]
+
+
+def test_switching_the_strategy_of_a_deployment():
+    doc = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}}}}
+    patch = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert apply(doc, patch, type_of("apps", "v1", "Deployment")) == {"spec": {"strategy": {"type": "Recreate"}}}
+
+
+def test_ports_of_a_service_and_conditions_of_a_node():
+    service = {"spec": {"ports": [{"port": 80, "nodePort": 30000}], "externalIPs": ["1.1.1.1"]}}
+    patch = {"spec": {"ports": [{"port": 80, "name": "http"}, {"port": 81}], "externalIPs": ["2.2.2.2"]}}
+    assert apply(service, patch, type_of("", "v1", "Service")) == {
+        "spec": {
+            "ports": [{"port": 80, "nodePort": 30000, "name": "http"}, {"port": 81}],
+            "externalIPs": ["2.2.2.2"],
+        }
+    }
+    node = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "x"}, {"type": "Disk"}]}}
+    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    assert apply(node, ready, type_of("", "v1", "Node"))["status"]["conditions"] == [
+        {"type": "Ready", "status": "True", "reason": "x"},
+        {"type": "Disk"},
+    ]
+
+
+def test_finalizers_and_owners_merge():
+    doc = {"metadata": {"finalizers": ["a"], "ownerReferences": [{"uid": "1"}], "labels": {"a": "b"}}}
+    patch = {
+        "metadata": {
+            "$deleteFromPrimitiveList/finalizers": ["a"],
+            "ownerReferences": [{"uid": "1", "$patch": "delete"}, {"uid": "2"}],
+            "labels": {"a": None},
+        }
+    }
+    assert apply(doc, patch, type_of("", "v1", "Pod")) == {
+        "metadata": {"finalizers": [], "ownerReferences": [{"uid": "2"}], "labels": {}}
+    }
