@@ -1,0 +1,161 @@
+"""The Kubernetes protobuf encoding: `application/vnd.kubernetes.protobuf`, what Go clients speak by default.
+
+An object is `k8s\\0` followed by a `runtime.Unknown`: its apiVersion and kind, and the message of its kind as raw
+bytes. One generic codec, driven by tables of field numbers (`protobuf_tables`), serves every built-in kind; custom
+resources and tables have no messages, and are refused with 406 or 415 as upstream does.
+
+A watch (`;stream=watch`) is a sequence of frames, a four-byte big-endian length and a bare `WatchEvent`, whose
+object is enveloped. https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from shirube.api import errors
+from shirube.api.protobuf_decode import MAGIC, decoder
+from shirube.api.protobuf_encode import encoder
+from shirube.api.protobuf_forms import Malformed, delimited, entries, varint
+from shirube.api.protobuf_tables import message_of
+
+MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+STREAM_MEDIA_TYPE = "application/vnd.kubernetes.protobuf;stream=watch"
+
+Json = dict[str, Any]
+
+_OTHER_MEDIA_TYPES = ("application/json", "application/yaml")
+_BROKEN = (ValueError, IndexError, OverflowError, RecursionError)  # what malformed bytes lead to
+
+
+def knows(api_version: str, kind: str) -> bool:
+    """Whether objects of this kind can be encoded."""
+    return message_of(api_version, kind) is not None
+
+
+def encode(obj: Json) -> bytes:
+    """The enveloped object. Raises ApiError 406 for kinds without a message, 500 for values of wrong types."""
+    return envelope(obj.get("apiVersion", ""), obj.get("kind", ""), encode_body(obj))
+
+
+def encode_body(obj: Json) -> bytes:
+    """The message alone, without the envelope: an item of a list. Raises as `encode`."""
+    api_version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
+    message = message_of(api_version, kind)
+    if message is None:
+        raise errors.not_acceptable(_OTHER_MEDIA_TYPES)
+    try:
+        return encoder(message).body(obj)
+    except (TypeError, ValueError, AttributeError, orjson.JSONEncodeError) as error:
+        raise errors.internal_error(f"cannot encode {kind} as protobuf: {error}") from error
+
+
+def envelope(api_version: str, kind: str, body: bytes) -> bytes:
+    return b"".join(_open(api_version, kind, len(body), body))
+
+
+def _open(api_version: str, kind: str, size: int, body: bytes = b"") -> tuple[bytes, ...]:
+    meta = delimited(1, api_version.encode()) + delimited(2, kind.encode())
+    # contentEncoding and contentType follow, empty, as Go writes them; a list's body is appended by others.
+    return MAGIC, delimited(1, meta), b"\x12", varint(size), body, *((_UNKNOWN_END,) if body or not size else ())
+
+
+_UNKNOWN_END = b"\x1a\x00\x22\x00"
+
+
+def encode_list(api_version: str, kind: str, metadata: Json, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """A list in pieces, made of the bodies of its items (`encode_body`, or `body_of` an enveloped item), so that a long
+    list is never one buffer. `kind` is the list's. Raises as `encode`, before the first piece."""
+    if message_of(api_version, kind) is None:
+        raise errors.not_acceptable(_OTHER_MEDIA_TYPES)
+    head = delimited(1, encoder("meta.v1.ListMeta").body(metadata))
+    items = [(b"\x12" + varint(len(body)), body) for body in bodies]
+    size = len(head) + sum(len(lead) + len(body) for lead, body in items)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"".join(_open(api_version, kind, size))
+        yield head
+        for lead, body in items:
+            yield lead
+            yield body
+        yield _UNKNOWN_END
+
+    return pieces()
+
+
+def decode(data: bytes, default: tuple[str, str] | None = None) -> Json:
+    """The object in enveloped bytes; `default` is the (apiVersion, kind) of one that does not tell its own.
+
+    Raises ApiError 400 for malformed bytes, 415 for kinds without a message.
+    """
+    try:
+        api_version, kind, message, body = open_envelope(data, default)
+        obj: Json = {"apiVersion": api_version, "kind": kind}
+        decoder(message).into(obj, body, 0, len(body), 0)
+    except _BROKEN as error:
+        raise errors.bad_request(f"cannot decode protobuf: {_why(error)}") from error
+    return obj
+
+
+def open_envelope(data: bytes, default: tuple[str, str] | None = None) -> tuple[str, str, str, bytes]:
+    """(apiVersion, kind, message name, body). Raises ApiError 415, Malformed and other ValueErrors."""
+    api_version, kind, body = _unknown(data)
+    if default is not None:
+        api_version, kind = api_version or default[0], kind or default[1]
+    message = message_of(api_version, kind)
+    if message is None:
+        raise errors.unsupported_media_type(_OTHER_MEDIA_TYPES)
+    return api_version, kind, message, body
+
+
+def body_of(data: bytes) -> bytes:
+    """The message within enveloped bytes that we encoded."""
+    return _unknown(data)[2]
+
+
+def _unknown(data: bytes) -> tuple[str, str, bytes]:
+    if not data.startswith(MAGIC):
+        raise Malformed("the data does not begin with the prefix of Kubernetes objects")
+    api_version = kind = body = b""
+    for number, value in entries(data[len(MAGIC) :]):
+        if not isinstance(value, bytes):
+            continue
+        if number == 1:
+            for part, text in entries(value):
+                if isinstance(text, bytes):
+                    api_version = text if part == 1 else api_version
+                    kind = text if part == 2 else kind
+        elif number == 2:
+            body = value
+        elif number == 3 and value:
+            raise Malformed(f"content encoding {value!r} is not supported")
+    return api_version.decode(), kind.decode(), body
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, (IndexError, RecursionError)):
+        return "the message is truncated" if isinstance(error, IndexError) else "messages are nested too deep"
+    return str(error)
+
+
+def encode_watch_event(type: str, enveloped: bytes) -> bytes:
+    """One frame of a watch; `enveloped` is the object as `encode` makes it."""
+    event = delimited(1, type.encode()) + delimited(2, delimited(1, enveloped))
+    return len(event).to_bytes(4, "big") + event
+
+
+def decode_watch_event(frame: bytes) -> tuple[str, Json]:
+    """(type, object) of one frame without its length. Raises ApiError as `decode`."""
+    type, enveloped = b"", b""
+    try:
+        for number, value in entries(frame):
+            if number == 1 and isinstance(value, bytes):
+                type = value
+            elif number == 2 and isinstance(value, bytes):
+                enveloped = next((v for n, v in entries(value) if n == 1 and isinstance(v, bytes)), b"")
+        name = type.decode()
+    except _BROKEN as error:
+        raise errors.bad_request(f"cannot decode watch event: {_why(error)}") from error
+    return name, decode(enveloped)
