@@ -57,3 +57,12 @@ def test_wordings():
         "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
         "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
     ]
+
+
+def test_long_values_are_checked_in_linear_time_and_not_kept():
+    for value in ("a" * 1_000_000, "a." * 500_000, "a-" * 500_000, "-" * 1_000_000, "a/" * 500_000):
+        assert names.is_dns1123_subdomain(value)
+        assert names.is_dns1123_label(value)
+        assert names.is_qualified_name(value)
+        assert names.is_label_value(value)
+        assert names.is_dns1035_label(value)

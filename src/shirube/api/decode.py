@@ -319,7 +319,8 @@ def _scalar(event: Any) -> Any:
     if tag in (None, "", "!"):
         # A lone "!" says "as it stands"; so do quotes and blocks.
         plain = event.style in (None, "") and tag != "!"
-        return _number(_plain(event.value), event.value) if plain else event.value
+        # Long scalars are text, and are not kept in the memory of `_plain`.
+        return _number(_plain(event.value), event.value) if plain and len(event.value) <= 400 else event.value
     if tag == _CORE + "binary":
         try:
             return base64.b64decode(event.value.encode(), validate=False).decode("utf-8", "replace")
@@ -328,7 +329,7 @@ def _scalar(event: Any) -> Any:
                 "error converting YAML to JSON: yaml: !!binary value contains invalid base64 data"
             ) from None
     if tag in (_CORE + "int", _CORE + "float", _CORE + "bool", _CORE + "null"):
-        return _number(_plain(event.value), event.value)
+        return _number(_plain(event.value[:400]), event.value)
     return event.value
 
 
@@ -361,7 +362,7 @@ def _plain(text: str) -> Any:
     """What an unquoted scalar means (YAML 1.1 as go-yaml v2 resolves it; times stay text)."""
     if text in _WORDS:
         return _WORDS[text]
-    if text[0] not in "+-.0123456789" or len(text) > 400:
+    if text[0] not in "+-.0123456789":
         return text
     digits = text.replace("_", "")
     sign, body = (digits[0], digits[1:]) if digits[:1] in ("+", "-") else ("", digits)

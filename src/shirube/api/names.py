@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 
 _LABEL_1123 = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_1123 = _LABEL_1123 + r"(\." + _LABEL_1123 + ")*"
@@ -41,6 +42,19 @@ _COMPILED = {
 
 EMPTY = "must be non-empty"
 
+Check = Callable[[str], tuple[str, ...]]
+
+
+def _remembered(check: Check) -> Check:
+    """Memoise a check: clusters repeat a few thousand names. Long values, which are wrong anyway, are not kept."""
+    known = lru_cache(maxsize=4096)(check)
+
+    @wraps(check)
+    def remembered(value: str) -> tuple[str, ...]:
+        return known(value) if len(value) <= 320 else check(value)
+
+    return remembered
+
 
 def max_length(limit: int) -> str:
     return f"must be no more than {limit} bytes"
@@ -68,7 +82,7 @@ def _longer(value: str, limit: int) -> bool:
     return len(value) > limit or (not value.isascii() and len(value.encode()) > limit)
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _dns1123_label(value: str) -> tuple[str, ...]:
     errors = []
     if _longer(value, 63):
@@ -89,7 +103,7 @@ def is_dns1123_label(value: str) -> list[str]:
     return list(_dns1123_label(value))
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _dns1123_subdomain(value: str) -> tuple[str, ...]:
     errors = []
     if _longer(value, 253):
@@ -134,7 +148,7 @@ def is_wildcard_dns1123_subdomain(value: str) -> list[str]:
     return errors
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _qualified_name(value: str) -> tuple[str, ...]:
     wording = (
         "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -166,7 +180,7 @@ def is_qualified_name(value: str) -> list[str]:
     return list(_qualified_name(value))
 
 
-@lru_cache(maxsize=4096)
+@_remembered
 def _label_value(value: str) -> tuple[str, ...]:
     errors = []
     if _longer(value, 63):
