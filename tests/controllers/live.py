@@ -1,0 +1,141 @@
+"""The real API server in this process, with RBAC on, and clients that speak to it without sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from shirube.apiserver.handle import ApiServer
+from shirube.apiserver.main import in_process
+from shirube.apiserver.options import Options
+from shirube.client.rest import Client
+from shirube.controllers.context import Context
+from shirube.controllers.credentials import ServiceAccountToken
+from shirube.controllers.main import CONTROLLERS, build, run_controllers
+from shirube.foundation.tasks import cancel, spawn
+from shirube.serving.messages import Peer, Request, Response
+
+_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate(user: str, *groups: str) -> bytes:
+    """What TLS would hand over for this user."""
+    names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in groups]
+    subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(_KEY.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(_KEY, hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
+    )
+
+
+class _Answer:
+    def __init__(self, response: Response) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = {k.title(): v for k, v in response.headers}
+        self._body = response.body
+
+    async def read(self) -> bytes:
+        if isinstance(self._body, bytes):
+            return self._body
+        return b"".join([chunk async for chunk in self._body])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, bytes):
+            yield self._body
+            return
+        try:
+            async for chunk in self._body:
+                if chunk:
+                    yield chunk
+        finally:
+            await self._body.aclose()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        pass
+
+
+class InProcess:
+    """Implements `client.rest.Transport`. `log` is every request: (method, path, status)."""
+
+    def __init__(self, server: ApiServer, der: bytes | None) -> None:
+        self._server = server
+        self._peer = Peer("127.0.0.1", 1, der)
+        self.log: list[tuple[str, str, int]] = []
+
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> _Answer:
+        request = Request.of(method, target, headers.items(), body or b"", self._peer)
+        response = await self._server.handle(request)
+        assert isinstance(response, Response)
+        self.log.append((method, target.partition("?")[0], response.status))
+        return _Answer(response)
+
+    async def close(self) -> None:
+        pass
+
+
+class Live:
+    def __init__(self, server: ApiServer, root_ca: Path) -> None:
+        self.server = server
+        self.root_ca = root_ca
+        self.admin = self.client("kubernetes-admin", "system:masters")
+        self.tokens = InProcess(server, None)
+
+    def client(self, user: str, *groups: str) -> Client:
+        return Client(InProcess(self.server, certificate(user, *groups)), user)
+
+    @asynccontextmanager
+    async def controllers(self) -> AsyncIterator[list[Any]]:
+        """All of the table, each with its own service account, as in a cluster."""
+        own = self.client("system:kube-controller-manager")
+        accounts: dict[str, Client] = {}
+
+        def client_of(account: str) -> Client:
+            if account not in accounts:
+                accounts[account] = own.acting_as(
+                    ServiceAccountToken(own, account), "kube-controller-manager", self.tokens
+                )
+            return accounts[account]
+
+        context = Context(own, client_of, root_ca=self.root_ca)
+        controllers = build(context, CONTROLLERS)
+        task = spawn(run_controllers(context, controllers), name="controllers")
+        try:
+            yield controllers
+            assert not task.done()
+        finally:
+            await cancel(task)
+            await context.close()
+
+
+@asynccontextmanager
+async def live(directory: Path) -> AsyncIterator[Live]:
+    key = directory / "sa.key"
+    key.write_bytes(
+        _KEY.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    ca = directory / "ca.crt"
+    ca.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    async with in_process(Options(data_dir=directory / "data", service_account_key=key)) as server:
+        yield Live(server, ca)
+        await asyncio.sleep(0)
