@@ -113,6 +113,6 @@ class Runtime:
     async def close(self) -> None:
         await self._channel.close()
         # A cancelled stream ends a moment later, in a task of gRPC's own that nothing gives us a handle of.
-        ending = [task for task in asyncio.all_tasks() if "_AioCall" in repr(task.get_coro())]
+        ending = [task for task in asyncio.all_tasks() if "_AioCall" in repr(task)]
         if ending:
             await asyncio.wait(ending, timeout=1)
