@@ -230,9 +230,6 @@ VERBS = {
 }
 PART_VERBS = {"get": get, "update": put, "patch": do_patch}
 
-# Subresources whose strategy decides what an update of them may change.
-PARTS = frozenset(("status", "ephemeralcontainers", "resize", "finalize", "approval"))
-
 
 def handler(resource: Resource, subresource: str, verb: str) -> Any:
     """The function for a verb on a stored resource; None when it does not have it."""
@@ -241,4 +238,4 @@ def handler(resource: Resource, subresource: str, verb: str) -> Any:
     declared = resource.subresources.get(subresource)
     if declared is None or verb not in declared.verbs:
         return None
-    return PART_VERBS.get(verb) if subresource in PARTS else None
+    return PART_VERBS.get(verb) if subresource in update.PARTS else None

@@ -135,6 +135,9 @@ def path_route(path: str) -> Route | None:
     return None
 
 
+_ITEM_VERBS = frozenset(("create", "update", "patch"))
+
+
 def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
     """The handler of a resource request. Raises ApiError 404, 405."""
     info, found = rc.info, rc.resource
@@ -147,6 +150,8 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
             raise errors.path_not_found()
         if info.verb in ("create", "deletecollection") and not found.virtual:
             raise errors.method_not_allowed()
+    if not info.subresource and bool(info.name) is (info.verb == "create") and info.verb in _ITEM_VERBS:
+        raise errors.method_not_allowed()  # POST to an object, PUT or PATCH to a collection
     declared = found.subresources.get(info.subresource) if info.subresource else None
     if info.subresource and declared is None:
         raise errors.path_not_found()

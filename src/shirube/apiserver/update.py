@@ -7,8 +7,8 @@ not written and keeps its resourceVersion; an object that was only waiting for i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -17,8 +17,13 @@ from shirube.apiserver import allocation, create, stored
 from shirube.apiserver.write import Preconditions, Write, Written
 from shirube.storage.types import Compare, CompareFailed, Delete, KeyValue, Op, Put
 
+if TYPE_CHECKING:
+    from shirube.api.strategy import Strategy
+
 Json = dict[str, Any]
 Change = Callable[[Json], Json | None]
+Prepare = Callable[[Json, Json], None]
+Validate = Callable[[Json, Json], list[errors.Cause]]
 
 TRIES = 32  # of writers that all change one object, each round lets one through
 PATCH_TRIES = 5  # as upstream: what a patch applies to should not run away from its author
@@ -91,7 +96,7 @@ async def guaranteed(
     *,
     own: bool = True,
     tries: int = TRIES,
-    missing: Callable[[], Any] | None = None,
+    missing: Callable[[], Awaitable[Written]] | None = None,
 ) -> Written:
     """Read, change, write, until no other write comes between.
 
@@ -155,19 +160,39 @@ async def prepare(w: Write, new: Json, old: Json, own: bool = True) -> Json:
         w.own_fields(old, new)
     request = w.admission("UPDATE", new, old)
     new = await w.mutate(request, new)
-    if w.subresource == "status":
-        strategy.prepare_for_status_update(new, old)
-        causes = strategy.validate_status_update(new, old)
-    else:
-        strategy.prepare_for_update(new, old)
-        if w.allocates:
-            allocation.carry_over(new, old)
-        causes = strategy.validate_update(new, old)
+    prepare_for, validate = part_rules(strategy, w.subresource)
+    prepare_for(new, old)
+    if w.allocates:
+        allocation.carry_over(new, old)
+    causes = validate(new, old)
     w.refuse(new, causes)
     await w.validate(request)
-    if w.subresource != "status":
+    if not w.subresource:
         w.warnings += strategy.warnings(new, old)
     return new
+
+
+# Subresources that write a part of an object, and the rules of a strategy for that part.
+PARTS = {
+    "": ("prepare_for_update", "validate_update"),
+    "status": ("prepare_for_status_update", "validate_status_update"),
+    "finalize": ("prepare_for_finalize", "validate_finalize"),
+    "ephemeralcontainers": (
+        "prepare_for_ephemeral_containers_update",
+        "validate_ephemeral_containers_update",
+    ),
+    "resize": ("prepare_for_resize", "validate_resize"),
+    "approval": ("prepare_for_approval", "validate_approval"),
+}
+
+
+def part_rules(strategy: Strategy, subresource: str) -> tuple[Prepare, Validate]:
+    """(prepare, validate) of an update of the object or of a part; parts without rules of their own change the
+    status."""
+    prepare_name, validate_name = PARTS[subresource]
+    if not hasattr(strategy, prepare_name):
+        prepare_name, validate_name = PARTS["status"]
+    return getattr(strategy, prepare_name), getattr(strategy, validate_name)
 
 
 def finished(w: Write, new: Json, old: Json) -> bool:
