@@ -98,14 +98,17 @@ def build(context: Context, entries: Sequence[Entry]) -> list[Controller[Any]]:
     return controllers
 
 
-async def run_controllers(context: Context, controllers: Sequence[Controller[Any]]) -> None:
-    """Informers and controllers, until cancelled."""
+async def run_controllers(
+    context: Context, controllers: Sequence[Controller[Any]], synced: Callable[[], None] | None = None
+) -> None:
+    """Informers and controllers, until cancelled. `synced` is called once the first caches are filled."""
     async with asyncio.TaskGroup() as group:
         group.create_task(context.factory.run(), name="informers")
         for controller in controllers:
             group.create_task(controller.run(), name=controller.name)
         await context.factory.wait_for_cache_sync()
-        settle_memory()
+        if synced is not None:
+            synced()
 
 
 def make_context(options: Options, config: KubeConfig, clock: Clock, chance: Chance) -> tuple[Context, Client]:
@@ -145,7 +148,7 @@ async def run(options: Options, stop: asyncio.Event, *, clock: Clock = SYSTEM) -
     async def lead() -> None:
         controllers = build(context, enabled(options))
         _log.info("starting controllers", count=len(controllers))
-        await run_controllers(context, controllers)
+        await run_controllers(context, controllers, settle_memory)
 
     try:
         if options.leader_elect:
