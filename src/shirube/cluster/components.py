@@ -114,6 +114,7 @@ def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
             kubeconfig=cluster.component_kubeconfig("controllers"),
             cluster_cidr=layout.POD_CIDR,
             root_ca=pki.ca.cert,
+            identity=cluster.name,  # there is one, so a new one goes on with the old one's Lease at once
         )
 
     return _component("controllers", "shirube.controllers.main", options, cluster)

@@ -97,7 +97,6 @@ def import_image(node: NodeLayout, archive: Path) -> None:
             "k8s.io",
             "images",
             "import",
-            "--digests",
             str(archive),
         ],
         timeout=300,

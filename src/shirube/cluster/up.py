@@ -32,6 +32,7 @@ from shirube.cluster.api import Api, ApiUnavailable
 from shirube.cluster.layout import ClusterLayout, NodeLayout
 from shirube.cluster.progress import Progress
 from shirube.cluster.spec import ClusterSpec
+from shirube.foundation.clock import parse_rfc3339
 
 _READY_SECONDS = 60.0
 
@@ -66,9 +67,10 @@ def up(cluster: ClusterLayout, wanted: ClusterSpec, progress: Progress, *, insta
             progress.say(f"  ✓ cluster {cluster.name} is running")
         else:
             _start(cluster, spec, progress)
+        started = _supervisor_started(cluster)
         api = Api(cluster.admin_kubeconfig)
         _wait_for_api(cluster, api, progress)
-        _wait_for_nodes(cluster, spec, api, progress)
+        _wait_for_nodes(cluster, spec, api, progress, started)
 
 
 def is_running(cluster: ClusterLayout) -> bool:
@@ -200,18 +202,23 @@ def _wait_for_api(cluster: ClusterLayout, api: Api, progress: Progress) -> None:
         addons.apply(api)
 
 
-def _wait_for_nodes(cluster: ClusterLayout, spec: ClusterSpec, api: Api, progress: Progress) -> None:
+def _supervisor_started(cluster: ClusterLayout) -> float:
+    """When the cluster was started, seconds since 1970: what a node said before that is from another life."""
+    return cluster.control_socket.stat().st_mtime
+
+
+def _wait_for_nodes(cluster: ClusterLayout, spec: ClusterSpec, api: Api, progress: Progress, started: float) -> None:
     for index in range(spec.nodes):
         node = cluster.node(index + 1)
         with progress.step(f"node {node.name}"):
             deadline = time.monotonic() + _READY_SECONDS
-            while (problem := _node_problem(api, node.name)) is not None:
+            while (problem := _node_problem(api, node.name, started)) is not None:
                 if time.monotonic() > deadline:
                     raise UpError(f"cannot use node {node.name}: {problem}; see {cluster.logs}/kubelet@{node.name}.log")
                 time.sleep(0.05)
 
 
-def _node_problem(api: Api, name: str) -> str | None:
+def _node_problem(api: Api, name: str, started: float) -> str | None:
     try:
         found = api.get(f"/api/v1/nodes/{name}")
     except ApiUnavailable as error:
@@ -220,6 +227,8 @@ def _node_problem(api: Api, name: str) -> str | None:
         return "it has not registered"
     for condition in found.get("status", {}).get("conditions", []):
         if condition["type"] == "Ready":
+            if parse_rfc3339(condition["lastHeartbeatTime"]) < int(started):
+                return "its agent has not reported since the cluster was started"
             return None if condition["status"] == "True" else condition.get("message", "it is not ready")
     return "it has not reported its condition"
 
