@@ -157,8 +157,7 @@ _QUESTIONS = {
     "routes": "ip route show table all",
     "rules": "ip rule",
     "firewall": "nft list ruleset",
-    "sysctls": "cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward ipv4/ip_unprivileged_port_start core "
-    "| grep -v -e /stat -e flush",
+    "sysctls": "cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward core | grep -v -e /stat -e flush",
     "mounts": "cut -d' ' -f2- /proc/self/mounts",
     "namespaces": "ls /run/netns 2>/dev/null || true",
     "cgroups": "find /sys/fs/cgroup -maxdepth 3 -type d -name 'shirube*' -o -maxdepth 3 -type d -path '*/shirube/*'",

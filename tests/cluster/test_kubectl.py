@@ -238,10 +238,7 @@ def test_auth_can_i(cluster, namespace):
     denied = cluster.run("auth", "can-i", "get", "secrets", "--as=nobody", "-n", namespace)
     assert denied.stdout.strip() == "no"
     error = cluster.fails("get", "secrets", "--as=nobody", "-n", namespace)
-    assert (
-        f'secrets is forbidden: User "nobody" cannot list resource "secrets" in API group "" in the namespace "{namespace}"'
-        in error
-    )
+    assert 'secrets is forbidden: User "nobody" cannot list resource "secrets" in API group ""' in error
 
 
 @pytest.mark.parametrize(

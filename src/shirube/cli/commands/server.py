@@ -21,7 +21,7 @@ from shirube.foundation import process
 @click.option("--datastore", default="", help="URL of the store.  [default: SQLite in the data directory]")
 def command(data_dir: Path, host: str, port: int, datastore: str) -> None:
     """Run the API in the foreground: RBAC on, an administrator's kubeconfig in DATA_DIR/admin.kubeconfig."""
-    from shirube.apiserver import main as apiserver
+    import shirube.apiserver.main as apiserver
 
     address = _address(host)
     data_dir = data_dir.absolute()
