@@ -53,15 +53,15 @@ def encode_body(obj: Json) -> bytes:
 
 
 def envelope(api_version: str, kind: str, body: bytes) -> bytes:
-    return b"".join(_open(api_version, kind, len(body), body))
+    return b"".join((_opening(api_version, kind, len(body)), body, _UNKNOWN_END))
 
 
-def _open(api_version: str, kind: str, size: int, body: bytes = b"") -> tuple[bytes, ...]:
+def _opening(api_version: str, kind: str, size: int) -> bytes:
     meta = delimited(1, api_version.encode()) + delimited(2, kind.encode())
-    # contentEncoding and contentType follow, empty, as Go writes them; a list's body is appended by others.
-    return MAGIC, delimited(1, meta), b"\x12", varint(size), body, *((_UNKNOWN_END,) if body or not size else ())
+    return b"".join((MAGIC, delimited(1, meta), b"\x12", varint(size)))
 
 
+# contentEncoding and contentType, empty, as Go writes them.
 _UNKNOWN_END = b"\x1a\x00\x22\x00"
 
 
@@ -75,7 +75,7 @@ def encode_list(api_version: str, kind: str, metadata: Json, bodies: Iterable[by
     size = len(head) + sum(len(lead) + len(body) for lead, body in items)
 
     def pieces() -> Iterator[bytes]:
-        yield b"".join(_open(api_version, kind, size))
+        yield _opening(api_version, kind, size)
         yield head
         for lead, body in items:
             yield lead
