@@ -425,6 +425,9 @@ class PodWorker:
         return pods.is_deleting(self.pod)
 
     def _grace(self) -> float:
+        """Seconds that the containers get. Who takes a pod away by force still lets it react to a signal."""
+        if self._gone:
+            return 1.0
         if pods.is_terminal(self.pod) and not pods.is_deleting(self.pod):
             return float(pods.grace_period(self.pod))
         return float(max(pods.grace_period(self.pod), 1))
@@ -452,6 +455,7 @@ class PodWorker:
             stop_containers(services, self.pod, self.runtime, request, self._pod_ips()),
             name=f"stop {pods.full_name(self.pod)}",
         )
+        woken: asyncio.Task[Any] | None = None
         try:
             while not stopping.done():
                 self._wake.clear()
@@ -467,7 +471,7 @@ class PodWorker:
                 self._report(Plan(), ending=True)
             stopping.result()
         finally:
-            await cancel(stopping)
+            await cancel(stopping, woken)
 
     async def _delete_from_api(self) -> None:
         await self._services.statuses.flush(self.uid)

@@ -1,0 +1,123 @@
+"""Moves bytes between a client's upgraded connection and the runtime's, as they are or through a translation.
+
+Guarantees: what one side does not take is not read from the other (one buffer of 64 KB and the transports' own);
+when either side goes, the other is closed, after what was under way to the client has been sent; a session over
+which nothing moves for four hours (upstream's `streamingConnectionIdleTimeout`) ends; no task outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from shirube.foundation import log, tasks
+from shirube.serving.messages import Connection
+from shirube.streaming.translation import Translation
+
+IDLE_TIMEOUT = 4 * 3600.0
+# Seconds that a client gets to take what is under way to it when the runtime is done.
+LINGER = 30.0
+_POLL = 0.02
+
+_logger = log.get("kubelet.streaming")
+Touch = Callable[[], None]
+
+
+async def pass_through(client: Connection, runtime: Connection) -> None:
+    """Both directions as they are, until either ends. Closes the runtime's connection; the server the client's."""
+
+    async def copy(source: Connection, target: Connection, touch: Touch) -> None:
+        while data := await source.read():
+            touch()
+            await target.write(data)
+
+    await _session(
+        runtime,
+        lambda touch: copy(client, runtime, touch),
+        lambda touch: copy(runtime, client, touch),
+        lambda: _flushed(client),
+    )
+
+
+async def translate(client: Connection, runtime: Connection, translation: Translation) -> None:
+    """Both directions through `translation`, until either ends. Closes as `pass_through`."""
+    ready = asyncio.Event()
+
+    async def deliver() -> None:
+        if data := translation.take_for_runtime():
+            await runtime.write(data)
+        if data := translation.take_for_client():
+            await client.write(data)
+        if translation.accepts_client:
+            ready.set()
+
+    async def up(touch: Touch) -> None:
+        await deliver()
+        await ready.wait()
+        while not translation.client_done:
+            data = await client.read()
+            touch()
+            translation.from_client(data)
+            await deliver()
+
+    async def down(touch: Touch) -> None:
+        while not translation.runtime_done:
+            data = await runtime.read()
+            touch()
+            translation.from_runtime(data)
+            await deliver()
+
+    # The client answers the close frame when it has read all that came before: `up` ends then.
+    await _session(runtime, up, down, None)
+
+
+async def _session(
+    runtime: Connection,
+    up: Callable[[Touch], Awaitable[None]],
+    down: Callable[[Touch], Awaitable[None]],
+    flushed: Callable[[], Awaitable[None]] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    pumps: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.timeout(IDLE_TIMEOUT) as idle:
+
+            def touch() -> None:
+                idle.reschedule(loop.time() + IDLE_TIMEOUT)
+
+            pumps += [
+                tasks.spawn(_until_gone(up(touch)), name="stream to runtime"),
+                tasks.spawn(_until_gone(down(touch)), name="stream to client"),
+            ]
+            upward, downward = pumps
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            if downward.done() and not upward.done():
+                if flushed is not None:
+                    await flushed()
+                else:
+                    await asyncio.wait((upward,), timeout=LINGER)
+    except TimeoutError:
+        _logger.info("ended a stream over which nothing moved", seconds=IDLE_TIMEOUT)
+    finally:
+        await tasks.cancel(*pumps)
+        await runtime.close()
+
+
+async def _until_gone(pump: Awaitable[None]) -> None:
+    try:
+        await pump
+    except ConnectionError as error:
+        _logger.debug("stream ended", why=str(error))
+
+
+async def _flushed(client: Connection) -> None:
+    """Wait until what was written to the client has left our buffers.
+
+    Closing gives a client two seconds for them, which a slow reader at the end of a long output needs more of.
+    """
+    transport = getattr(client, "_transport", None)
+    deadline = asyncio.get_running_loop().time() + LINGER
+    while transport is not None and not transport.is_closing() and transport.get_write_buffer_size():
+        if asyncio.get_running_loop().time() > deadline:
+            return
+        await asyncio.sleep(_POLL)
