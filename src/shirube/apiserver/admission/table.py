@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from shirube.apiserver.admission.certificate_requests import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
+from shirube.apiserver.admission.default_ingress_class import DefaultIngressClass
+from shirube.apiserver.admission.default_storage_class import DefaultStorageClass
 from shirube.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from shirube.apiserver.admission.limit_ranger import LimitRanger
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
+from shirube.apiserver.admission.node_restriction import NodeRestriction
 from shirube.apiserver.admission.not_enforced import NotEnforced
+from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.pod_security import PodSecurity
+from shirube.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from shirube.apiserver.admission.priority import Priority
+from shirube.apiserver.admission.quota import ResourceQuota
 from shirube.apiserver.admission.rbac_escalation import RbacEscalation
+from shirube.apiserver.admission.runtime_class import RuntimeClass
 from shirube.apiserver.admission.service_account import ServiceAccount
+from shirube.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from shirube.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
 
 PLUGINS: tuple[type[Plugin], ...] = (
     NamespaceLifecycle,
+    LimitRanger,
     ServiceAccount,
+    NodeRestriction,
     TaintNodesByCondition,
+    PodSecurity,
     Priority,
     DefaultTolerationSeconds,
+    DefaultStorageClass,
+    StorageObjectInUseProtection,
+    PersistentVolumeClaimResize,
+    RuntimeClass,
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+    DefaultIngressClass,
+    PodTopologyLabels,
     RbacEscalation,
     NotEnforced,
+    # Last: what it takes is taken, so everybody else must have agreed.
+    ResourceQuota,
 )

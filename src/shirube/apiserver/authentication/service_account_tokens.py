@@ -192,7 +192,9 @@ class ServiceAccountTokens:
         elif node:
             self._check(NODES, "", node)
         if node:
-            extra[_NODE_NAME], extra[_NODE_UID] = (node["name"],), (node.get("uid", ""),)
+            extra[_NODE_NAME] = (node["name"],)
+            if node.get("uid"):
+                extra[_NODE_UID] = (node["uid"],)
         user = _user(namespace, account["name"], account["uid"], extra)
         return Verified(user, tuple(str(a) for a in audiences))
 

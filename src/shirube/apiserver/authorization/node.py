@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.authorization.decision import Decision
-from shirube.apiserver.authorization.pod_graph import PodGraph
+from shirube.apiserver.authorization.pod_graph import PodGraph, PodsOnNode
 from shirube.apiserver.authorization.rules import CompiledRule
 from shirube.apiserver.user import User
 
@@ -62,8 +62,8 @@ def _selected(selector: str, field: str) -> str:
 
 
 class NodeAuthorizer:
-    def __init__(self, reader: Reader) -> None:
-        self._graph = PodGraph(reader)
+    def __init__(self, reader: Reader, pods_on_node: PodsOnNode) -> None:
+        self._graph = PodGraph(reader, pods_on_node)
 
     def authorize(self, a: Attributes) -> Decision | None:
         """None when the user is no node."""

@@ -1,13 +1,13 @@
 """What the pods bound to a node need: the question behind most of the node authoriser's answers.
 
-Asked only when a node agent reads a single secret, claim and so on. The pods of one node are few (110); they
-are found through the Reader and what they refer to is collected once for each state of the pods and kept.
+Asked when a node agent reads a single secret, claim and so on. The pods of a node are picked out of the watch
+cache by their selectable field `spec.nodeName`, without decoding any other pod; a node has at most a few hundred.
 Mirror pods are passed over: a node makes them itself, so they must not open anything to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from shirube.api.gvr import (
@@ -96,19 +96,22 @@ def _of_volume(volume: dict[str, Any], pod_name: str) -> Iterator[Reference]:
             yield "configmaps", ref.get("name", "")
 
 
+# (node, namespace or "") -> the pods bound to the node
+PodsOnNode = Callable[[str, str], Iterable[dict[str, Any]]]
+
+
 class PodGraph:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, pods_on_node: PodsOnNode) -> None:
         self._reader = reader
+        self._pods_on_node = pods_on_node
 
     def pod_on(self, node: str, namespace: str, name: str) -> bool:
         pod = self._reader.get(PODS, namespace, name)
         return pod is not None and (pod.get("spec") or {}).get("nodeName") == node
 
     def _pods(self, node: str, namespace: str = "") -> Iterator[dict[str, Any]]:
-        for pod in self._reader.list(PODS, namespace):
-            if (pod.get("spec") or {}).get("nodeName") == node and MIRROR_ANNOTATION not in (
-                pod["metadata"].get("annotations") or {}
-            ):
+        for pod in self._pods_on_node(node, namespace):
+            if MIRROR_ANNOTATION not in (pod["metadata"].get("annotations") or {}):
                 yield pod
 
     def needs(self, node: str, resource: str, namespace: str, name: str) -> bool:

@@ -15,8 +15,6 @@ from shirube.api.gvr import ENDPOINTSLICES, NODES, PODS, SERVICES
 from shirube.apiserver.subresources import node_agent
 
 if TYPE_CHECKING:
-    import ssl
-
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
