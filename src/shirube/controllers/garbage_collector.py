@@ -121,17 +121,17 @@ class GarbageCollector(Controller[Task]):
         failed = set(served.failed)
         for gvr in [g for g in self._monitors if g not in wanted and g.group_version not in failed]:
             await self._stop_monitor(gvr)
-        for gvr in wanted:
+        for gvr, resource in wanted.items():
             if gvr not in self._monitors:
-                self._start_monitor(gvr)
+                self._start_monitor(gvr, resource.kind)
         self._served = served
 
-    def _start_monitor(self, gvr: GVR) -> None:
+    def _start_monitor(self, gvr: GVR, kind: str) -> None:
         shared = self._factory.find(gvr)
         informer = shared or self._factory.informer(gvr, projection=ownership_only, metadata_only=True)
         handler = informer.add_handler(
-            lambda obj: self._schedule(self.graph.seen(gvr, obj)),
-            lambda _, obj: self._schedule(self.graph.seen(gvr, obj)),
+            lambda obj: self._schedule(self.graph.seen(gvr, kind, obj)),
+            lambda _, obj: self._schedule(self.graph.seen(gvr, kind, obj)),
             self._gone,
         )
         self._monitors[gvr] = (informer, handler, shared is None)

@@ -45,13 +45,13 @@ class Remains:
         return not (self.counts or self.failures or self.discovery_failures)
 
 
-def conditions_of(old: Iterable[Object], found: Remains, now: float) -> list[Object]:
-    """The namespace's conditions with upstream's types, reasons and messages."""
+def _verdicts(found: Remains) -> list[tuple[str, bool, str, str]]:
+    """(type, bad, reason, message) of each condition, in upstream's words."""
     left = ", ".join(f"{name} has {n} resource instances" for name, n in sorted(found.counts.items()))
     holding = ", ".join(f"{name} in {n} resource instances" for name, n in sorted(found.finalizers.items()))
     broken = "; ".join(found.failures)
     undiscovered = "; ".join(found.discovery_failures)
-    wanted = [
+    return [
         (
             "NamespaceDeletionDiscoveryFailure",
             bool(undiscovered),
@@ -89,8 +89,12 @@ def conditions_of(old: Iterable[Object], found: Remains, now: float) -> list[Obj
             else "All content-preserving finalizers finished",
         ),
     ]
+
+
+def conditions_of(old: Iterable[Object], found: Remains, now: float) -> list[Object]:
+    """The namespace's conditions; those that say nothing new keep their time."""
     known = {c["type"]: c for c in old}
-    for kind, bad, reason, message in wanted:
+    for kind, bad, reason, message in _verdicts(found):
         status = "True" if bad else "False"
         before = known.get(kind)
         if before is not None and (before["status"], before.get("reason"), before.get("message")) == (

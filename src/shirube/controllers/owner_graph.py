@@ -60,20 +60,20 @@ class OwnerGraph:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
 
-    def seen(self, gvr: GVR, obj: Object) -> Work:
-        """An object was added or changed."""
+    def seen(self, gvr: GVR, kind: str, obj: Object) -> Work:
+        """An object was added or changed. Its own `kind` may only say PartialObjectMetadata."""
         metadata = obj["metadata"]
         uid = metadata["uid"]
         work = Work()
         node = self.nodes.get(uid)
         if node is None:
             node = self.nodes[uid] = Node(
-                uid, gvr, metadata.get("namespace", ""), metadata["name"], obj["apiVersion"], obj["kind"]
+                uid, gvr, metadata.get("namespace", ""), metadata["name"], gvr.group_version, kind
             )
             was_deleting, was_orphaning, was_gone = False, False, False
         else:
             if node.virtual:
-                self._became_real(node, gvr, obj, work)
+                self._became_real(node, gvr, kind, obj, work)
             was_deleting, was_orphaning = node.deleting_dependents, node.orphaning
             was_gone = node.being_deleted
         node.finalizers = tuple(metadata.get("finalizers") or ())
@@ -109,12 +109,12 @@ class OwnerGraph:
         owner = self.nodes.get(uid)
         return owner is not None and owner.deleting_dependents
 
-    def _became_real(self, node: Node, gvr: GVR, obj: Object, work: Work) -> None:
+    def _became_real(self, node: Node, gvr: GVR, kind: str, obj: Object, work: Work) -> None:
         """The owner that was only named is there. Dependents that named it wrongly are looked at again."""
         metadata = obj["metadata"]
         node.gvr = gvr
         node.namespace, node.name = metadata.get("namespace", ""), metadata["name"]
-        node.api_version, node.kind = obj["apiVersion"], obj["kind"]
+        node.api_version, node.kind = gvr.group_version, kind
         for dependent in node.dependents.values():
             reference = next((o for o in dependent.owners if o["uid"] == node.uid), None)
             if reference is not None and not refers_to(dependent, reference, node):
