@@ -292,7 +292,9 @@ def test_lists_in_pieces():
 
 
 def test_watch_frames():
-    frame = protobuf.encode_watch_event("ADDED", protobuf.encode(POD))
+    event = protobuf.encode_watch_event("ADDED", POD)
+    assert event == protobuf.encode_watch_event("ADDED", protobuf.encode(POD))
+    frame = protobuf.frame(event)
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     assert frame[4:11] == b"\x0a\x05ADDED"
     assert protobuf.decode_watch_event(frame[4:]) == ("ADDED", POD)

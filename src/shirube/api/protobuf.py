@@ -140,17 +140,22 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
-def encode_watch_event(type: str, enveloped: bytes) -> bytes:
-    """One frame of a watch; `enveloped` is the object as `encode` makes it."""
-    event = delimited(1, type.encode()) + delimited(2, delimited(1, enveloped))
-    return len(event).to_bytes(4, "big") + event
+def encode_watch_event(type: str, obj: Json | bytes) -> bytes:
+    """One event of a watch, not yet framed; `obj` is an object, or what `encode` made of it. Raises as `encode`."""
+    enveloped = obj if isinstance(obj, bytes) else encode(obj)
+    return delimited(1, type.encode()) + delimited(2, delimited(1, enveloped))
 
 
-def decode_watch_event(frame: bytes) -> tuple[str, Json]:
-    """(type, object) of one frame without its length. Raises ApiError as `decode`."""
+def frame(message: bytes) -> bytes:
+    """A message of a stream: its length in four bytes, big-endian, before it."""
+    return len(message).to_bytes(4, "big") + message
+
+
+def decode_watch_event(message: bytes) -> tuple[str, Json]:
+    """(type, object) of one event without its length. Raises ApiError as `decode`."""
     type, enveloped = b"", b""
     try:
-        for number, value in entries(frame):
+        for number, value in entries(message):
             if number == 1 and isinstance(value, bytes):
                 type = value
             elif number == 2 and isinstance(value, bytes):
