@@ -44,10 +44,11 @@ async def translate(client: Connection, runtime: Connection, translation: Transl
     ready = asyncio.Event()
 
     async def deliver() -> None:
-        if data := translation.take_for_runtime():
-            await runtime.write(data)
+        # The client first: the runtime may take nothing more (a full stdin) while there is an outcome to tell.
         if data := translation.take_for_client():
             await client.write(data)
+        if data := translation.take_for_runtime():
+            await runtime.write(data)
         if translation.accepts_client:
             ready.set()
 

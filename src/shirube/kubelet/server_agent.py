@@ -1,0 +1,49 @@
+"""What the HTTPS API needs of the node agent. `agent.Agent` is one; tests bring smaller ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from shirube.client.rest import Client
+from shirube.foundation.clock import Clock
+from shirube.kubelet import pod as pods
+from shirube.kubelet.runtime_state import Container, PodRuntime
+
+
+class ServedWorker(Protocol):
+    runtime: PodRuntime
+
+
+class ServedPods(Protocol):
+    """`pod_registry.PodRegistry`."""
+
+    def get(self, namespace: str, name: str) -> pods.Pod | None: ...
+
+    def list(self) -> Sequence[pods.Pod]: ...
+
+    def worker(self, namespace: str, name: str) -> Any: ...
+
+    def container(self, namespace: str, name: str, container: str, previous: bool = False) -> Container | None: ...
+
+    def running_containers(self) -> Iterator[Container]: ...
+
+
+class ServedRuntime(Protocol):
+    """`cri.client.Runtime`."""
+
+    async def call(self, method: str, **fields: Any) -> Any: ...
+
+
+class ServedAgent(Protocol):
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def client(self) -> Client: ...
+
+    @property
+    def runtime(self) -> ServedRuntime: ...
+
+    @property
+    def pods(self) -> ServedPods: ...
