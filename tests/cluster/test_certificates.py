@@ -75,10 +75,7 @@ def test_renewed_when_less_than_thirty_days_are_left(tmp_path):
     after = contents(tmp_path)
     assert after[pki.apiserver.cert.relative_to(tmp_path)] != first[pki.apiserver.cert.relative_to(tmp_path)]
     assert after[pki.ca.cert.relative_to(tmp_path)] == first[pki.ca.cert.relative_to(tmp_path)]
-    assert (
-        after[pki.service_account_key.relative_to(tmp_path)]
-        == first[pki.service_account_key.relative_to(tmp_path)]
-    )
+    assert after[pki.service_account_key.relative_to(tmp_path)] == first[pki.service_account_key.relative_to(tmp_path)]
 
 
 def test_new_address_renews_only_the_serving_certificate(tmp_path):

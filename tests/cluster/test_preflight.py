@@ -1,0 +1,72 @@
+"""What must hold before `up`: one clear sentence each, and nothing changed."""
+
+import shutil
+import socket
+from collections import namedtuple
+
+import pytest
+
+from shirube.cluster import cgroups, packages, preflight
+from shirube.cluster.layout import ClusterLayout
+from shirube.cluster.spec import ClusterSpec
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHIRUBE_HOME", str(tmp_path))
+    monkeypatch.setattr(packages, "missing", lambda table: [])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    yield ClusterLayout.of("edge")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def free():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return ClusterSpec(api_port=probe.getsockname()[1])
+
+
+def test_root_is_needed(cluster, free, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    [said] = preflight.findings(cluster, free)
+    assert "root is needed" in said and "sudo" in said
+
+
+def test_missing_programs_name_the_packages(cluster, free, monkeypatch):
+    monkeypatch.setattr(packages, "missing", lambda table: ["containerd", "nftables"])
+    [said] = preflight.findings(cluster, free)
+    assert "apt-get install containerd nftables" in said
+
+
+def test_a_port_in_use(cluster):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        [said] = preflight.findings(cluster, ClusterSpec(api_port=port))
+    assert f"127.0.0.1:{port}" in said and "--port" in said
+
+
+def test_no_disk_space(cluster, free, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, 10**6))
+    [said] = preflight.findings(cluster, free)
+    assert "free some space" in said
+
+
+def test_missing_kernel_features(cluster, free, monkeypatch):
+    monkeypatch.setattr(preflight, "_FILESYSTEMS", {"nosuchfs": "nosuchfs (images)"})
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: ())
+    said = preflight.findings(cluster, free)
+    assert any("the kernel has no nosuchfs" in s for s in said) and any("no cgroup hierarchy" in s for s in said)
+
+
+def test_nothing_to_say_on_a_good_machine(cluster, free):
+    assert preflight.findings(cluster, free) == []
+
+
+def test_packages_are_found_by_program_and_by_file(tmp_path):
+    present = tmp_path / "there"
+    present.touch()
+    table = {"sh": "dash", str(present): "x", str(tmp_path / "gone"): "gone-package", "no-such-program": "a-package"}
+    assert packages.missing(table) == ["a-package", "gone-package"]
