@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.main import Options, in_process
@@ -44,13 +47,12 @@ class Answer:
 
 
 class Admins:
-    """Everybody is `user`."""
+    """Everybody is `user`, whatever they show."""
 
-    tokens = None
-    audiences = ()
-
-    def __init__(self, user: User) -> None:
+    def __init__(self, user: User, real: Any) -> None:
         self.user = user
+        self.tokens = real.tokens
+        self.audiences = real.audiences
 
     async def authenticate(self, headers: Any, peer: Any) -> User:
         return self.user
@@ -139,11 +141,22 @@ class Events:
         await self._chunks.aclose()
 
 
+@pytest.fixture(scope="session")
+def signing_key(tmp_path_factory) -> Path:
+    """The key that signs service-account tokens, as a PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    path = tmp_path_factory.mktemp("keys") / "sa.key"
+    form = serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return path
+
+
 @pytest.fixture
-async def api(tmp_path) -> AsyncIterator[Api]:
+async def api(tmp_path, signing_key) -> AsyncIterator[Api]:
     """A bootstrapped server whose every request comes from a cluster administrator."""
-    async with in_process(Options(data_dir=tmp_path), chance=Chance(1)) as server:
-        server.context.authenticator = Admins(ADMIN)
+    options = Options(data_dir=tmp_path, service_account_key=signing_key)
+    async with in_process(options, chance=Chance(1)) as server:
+        server.context.authenticator = Admins(ADMIN, server.context.authenticator)
         yield Api(server)
 
 

@@ -189,7 +189,7 @@ PARTS = {
 def part_rules(strategy: Strategy, subresource: str) -> tuple[Prepare, Validate]:
     """(prepare, validate) of an update of the object or of a part; parts without rules of their own change the
     status."""
-    prepare_name, validate_name = PARTS[subresource]
+    prepare_name, validate_name = PARTS.get(subresource, PARTS[""])
     if not hasattr(strategy, prepare_name):
         prepare_name, validate_name = PARTS["status"]
     return getattr(strategy, prepare_name), getattr(strategy, validate_name)
