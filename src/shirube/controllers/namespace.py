@@ -148,6 +148,8 @@ class NamespaceController(Controller[str]):
         if not namespace["metadata"].get("deletionTimestamp"):
             return None
         finalizers = (namespace.get("spec") or {}).get("finalizers") or []
+        if not finalizers:
+            await self._remove(namespace)
         if _FINALIZER not in finalizers:
             return None
         found = await self._empty(key)
@@ -160,6 +162,17 @@ class NamespaceController(Controller[str]):
         if found.failures or found.discovery_failures:
             raise ApiError(500, "InternalError", "; ".join(found.failures + found.discovery_failures))
         return _LOOK_AGAIN_PODS if list(found.counts) == ["pods."] else _LOOK_AGAIN
+
+    async def _remove(self, namespace: Object) -> None:
+        """A finalized namespace that the server has kept all the same (an older store, a crash in between)."""
+        metadata = namespace["metadata"]
+        if metadata.get("finalizers"):
+            return
+        try:
+            await self._client.delete(NAMESPACES, metadata["name"], preconditions={"uid": metadata["uid"]})
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
 
     async def _empty(self, namespace: str) -> Remains:
         found = Remains()
