@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shirube.storage import live_watch, open_storage
+from shirube.storage import live_watch, open_storage, sqlite
 from shirube.storage.sqlite import SQLiteStorage
 from shirube.storage.types import Compare, CompareFailed, Delete, Event, Put, StorageError, StorageUnavailable
 
@@ -85,6 +85,23 @@ async def test_a_cancelled_writer_harms_nobody(store: SQLiteStorage):
         await task
     assert await store.commit([], [Put("/b", b"1")]) == 3
     assert len((await store.range("/")).items) == 2
+
+
+async def test_a_key_that_is_no_text_fails_its_writer_alone(store: SQLiteStorage):
+    good = asyncio.ensure_future(store.commit([], [Put("/a", b"1")]))  # noqa: TID251
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        await store.commit([], [Put("/\ud800", b"")])
+    assert await good == 2
+
+
+async def test_compaction_of_much_history(store: SQLiteStorage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sqlite, "_COMPACT_SCAN", 50)
+    monkeypatch.setattr(sqlite, "_COMPACT_SLICE", 7)
+    await asyncio.gather(*(store.commit([], [Put(f"/{i % 10}", b"v" * 100)]) for i in range(500)))
+    await asyncio.gather(*(store.commit([], [Delete(f"/{i}")]) for i in range(3)))
+    await store.compact(await store.current_revision())
+    (rows,) = store._inline.execute("SELECT count(*) FROM history").fetchone()
+    assert rows == len((await store.range("/")).items) == 7
 
 
 async def test_groups_larger_than_one_statement(store: SQLiteStorage):

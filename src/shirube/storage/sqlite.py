@@ -48,6 +48,8 @@ from shirube.storage.types import (
 )
 
 _COMPACT_SLICE = 200  # rows removed between two commit groups
+_COMPACT_SCAN = 20_000  # rows looked for at a time
+_RANGE_TRIES = 5
 
 # Seconds a thread waits for the interpreter lock before it asks for it. A busy event loop lets go of the lock at
 # every system call and has it back before the commit thread is awake; each such miss restarts the wait, and with
@@ -136,6 +138,8 @@ class SQLiteStorage:
 
     def _prepare(self, ops: Sequence[Op]) -> tuple[list[Any], list[Event], int]:
         """Rows and events of a commit at the next revision; marks its keys pending."""
+        for op in ops:
+            op.key.encode()  # what is no UTF-8 fails its writer here, not its whole group in the commit thread
         if len(ops) > MAX_OPS or len({op.key for op in ops}) != len(ops):
             raise ValueError(f"cannot commit: at most {MAX_OPS} operations, each on a key of its own")
         revision = self._next
@@ -211,9 +215,12 @@ class SQLiteStorage:
         except sqlite3.Error as error:
             raise explain(error, self._path, "read") from error
         if row is None:
-            raise StorageError(f"cannot read {self._path}: a row is missing; the file is damaged, restore a backup")
+            raise self._row_missing()
         value: bytes = row[0]
         return value
+
+    def _row_missing(self) -> StorageError:
+        return StorageError(f"cannot read {self._path}: a row is missing; the file is damaged, restore a backup")
 
     def _current(self, key: str) -> KeyValue | None:
         held = self._index.get(key)
@@ -238,7 +245,7 @@ class SQLiteStorage:
                 lambda c: reads.range_at(c, prefix, start_after, limit, revision, count)
             )
             return Range(items, revision, more, total)
-        while True:
+        for _ in range(_RANGE_TRIES):
             now = self._durable
             keys, total = self._keys(prefix, start_after, limit)
             held = await self._readers.run(lambda c, ids=[k[2] for k in keys]: reads.values(c, ids))  # type: ignore[misc]
@@ -246,6 +253,7 @@ class SQLiteStorage:
             if len(held) == len(keys):
                 items = [KeyValue(key, held[id], create, id >> OP_BITS) for key, create, id in keys]
                 return Range(items, now, total > len(items), total if count else len(items))
+        raise self._row_missing()
 
     def _keys(self, prefix: str, start_after: str, limit: int) -> tuple[list[tuple[str, int, int]], int]:
         """([(key, create revision, id)], number of keys in the range) of the durable head."""
@@ -304,15 +312,17 @@ class SQLiteStorage:
         # Readers refuse old revisions before any row goes; what a crash leaves behind, the next compaction finds.
         await self._writer.run(forbid)
         self._compact_revision = max(self._compact_revision, revision)
-        ids = await self._readers.run(lambda c: reads.superseded(c, revision))
-        for start in range(0, len(ids), _COMPACT_SLICE):
-            part = ids[start : start + _COMPACT_SLICE]
-            marks = ",".join("?" * len(part))
+        while ids := await self._readers.run(lambda c: reads.superseded(c, revision, _COMPACT_SCAN)):
+            for start in range(0, len(ids), _COMPACT_SLICE):
+                await self._remove(ids[start : start + _COMPACT_SLICE])
 
-            def remove(connection: sqlite3.Connection, part: list[int] = part, marks: str = marks) -> None:
-                connection.execute(f"DELETE FROM history WHERE id IN ({marks})", part)  # noqa: S608
+    async def _remove(self, ids: list[int]) -> None:
+        statement = f"DELETE FROM history WHERE id IN ({','.join('?' * len(ids))})"  # noqa: S608 - question marks
 
-            await self._writer.run(remove)
+        def remove(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, ids)
+
+        await self._writer.run(remove)
 
     async def close(self) -> None:
         if self._closed:

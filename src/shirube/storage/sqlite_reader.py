@@ -33,9 +33,11 @@ SELECT id, key, create_revision, deleted, value FROM history
 WHERE id >= :start AND id < :bound AND key >= :low AND (:high = '' OR key < :high) ORDER BY id
 """
 _SUPERSEDED = """
-SELECT id FROM (
-  SELECT id, deleted, lead(id) OVER (PARTITION BY key ORDER BY id) AS next FROM history INDEXED BY history_key
-) WHERE id < :bound AND (deleted OR next < :bound)
+SELECT json_group_array(id) FROM (
+  SELECT id FROM (
+    SELECT id, deleted, lead(id) OVER (PARTITION BY key ORDER BY id) AS next FROM history INDEXED BY history_key
+  ) WHERE id < :bound AND (deleted OR next < :bound) LIMIT :limit
+)
 """
 _BEFORE = "SELECT value FROM history WHERE key = ? AND id < ? ORDER BY id DESC LIMIT 1"
 
@@ -177,7 +179,11 @@ def history(connection: sqlite3.Connection, prefix: str, after: int, upto: int) 
     return batch
 
 
-def superseded(connection: sqlite3.Connection, revision: int) -> list[int]:
-    """Ids that nobody can ask for once everything up to `revision` is compacted."""
-    rows = connection.execute(_SUPERSEDED, {"bound": (revision + 1) << OP_BITS})
-    return [id for (id,) in rows]
+def superseded(connection: sqlite3.Connection, revision: int, limit: int) -> list[int]:
+    """Ids, at most `limit`, that nobody can ask for once everything up to `revision` is compacted.
+
+    One row comes back: a thread that steps through many takes the interpreter lock from the loop for each.
+    """
+    (found,) = connection.execute(_SUPERSEDED, {"bound": (revision + 1) << OP_BITS, "limit": limit}).fetchone()
+    ids: list[int] = json.loads(found)
+    return ids

@@ -139,10 +139,13 @@ class Writer:
         try:
             if row:
                 self._insert(row)
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is, writers must hear of it, and the thread goes on
             roll_back(self._connection)
             self._failed_epoch = group[0].epoch
-            self._failure = explain(error, self._path, "write")
+            if isinstance(error, sqlite3.Error):
+                self._failure = explain(error, self._path, "write")
+            else:
+                self._failure = StorageError(f"cannot write {self._path}: {error!r}")
             _logger.error("commit failed", writes=len(group), error=str(self._failure))
             self._call(self._publish, group, self._failure)
             return
