@@ -168,6 +168,8 @@ def _own_namespaces() -> Iterator[None]:
     try:
         _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS))
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        # containerd's mount namespace follows this one, as if it were the same.
+        subprocess.run(["mount", "--make-rshared", "/"], check=True)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
     finally:
@@ -199,7 +201,7 @@ def containerd_running(directory: Path) -> Iterator[Containerd]:
     (directory / "config.toml").write_text(CONFIG.format(dir=directory, pause=PAUSE))
     node = Containerd(str(directory / "containerd.sock"), directory, f"/shirube-test-{os.getpid()}/kubepods")
     with _own_namespaces(), (directory / "containerd.log").open("wb") as log:
-        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "unchanged"]
+        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"]
         command += ["/usr/bin/catatonit", "--", "containerd", "--config", str(directory / "config.toml")]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:

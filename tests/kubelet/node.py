@@ -123,6 +123,13 @@ class Node:
         chunks = self.agent.read_logs("default", name, container, LogOptions(), previous)
         return b"".join([chunk async for chunk in chunks]).decode()
 
+    async def log_with(self, name: str, text: str, container: str = "c0") -> str:
+        """The container's log, once it says `text`."""
+        async with asyncio.timeout(10):
+            while text not in (found := await self.log(name, container)):
+                await asyncio.sleep(0.01)
+            return found
+
     async def remove(self, name: str, grace: int | None = 1) -> None:
         """Delete the pod and wait until it is gone from API and node."""
         uid = self.api.pod(name)["metadata"]["uid"]

@@ -55,7 +55,7 @@ async def test_init_containers_run_one_after_the_other(node):
     name = node.run(pod("initial", shell("cat /s/log; sleep 1000", **mount), initContainers=init, **volume))
     status = await node.ready(name)
     assert [c["state"]["terminated"]["reason"] for c in status["initContainerStatuses"]] == ["Completed"] * 2
-    assert await node.log(name) == "one\ntwo\n"
+    await node.log_with(name, "one\ntwo\n")
 
 
 async def test_a_failed_init_container_fails_a_pod_that_never_restarts(node):
@@ -156,9 +156,7 @@ async def test_a_missing_image_and_a_missing_config_map_are_told(node):
     absent = node.run(pod("absent", shell("true", image="shirube.test/absent:1", imagePullPolicy="Never")))
     env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "nope", "key": "a"}}}]
     unset = node.run(pod("unset", shell("echo $A; sleep 1000", env=env)))
-    mounted = node.run(
-        pod("unmounted", shell("sleep 1000"), volumes=[{"name": "v", "secret": {"secretName": "nope"}}])
-    )
+    mounted = node.run(pod("unmounted", shell("sleep 1000"), volumes=[{"name": "v", "secret": {"secretName": "nope"}}]))
 
     def reason(name):
         return node.container(name)["state"].get("waiting", {}).get("reason")
@@ -174,7 +172,7 @@ async def test_a_missing_image_and_a_missing_config_map_are_told(node):
     node.api.put("/api/v1/namespaces/default/secrets/nope", {"data": {}})
     await node.ready(unset)
     await node.ready(mounted)
-    assert await node.log(unset) == "now\n"
+    await node.log_with(unset, "now\n")
 
 
 async def test_a_force_deleted_pod_is_killed(node):

@@ -28,7 +28,7 @@ async def test_a_pod_runs_and_is_ready(node):
     assert {c["type"]: c["status"] for c in status["conditions"]} == dict.fromkeys(
         ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
     )
-    assert await node.log(name) == "hello\n"
+    assert await node.log_with(name, "hello") == "hello\n"
     await node.until(lambda: {"Pulled", "Created", "Started"} <= {e["reason"] for e in node.api.events()})
 
 
