@@ -187,7 +187,7 @@ async def _attach(api: NodeApi, request: Request, parameters: Parameters) -> Ans
 async def _remote_command(
     api: NodeApi, request: Request, parameters: Parameters, method: str, command: list[str]
 ) -> Answer:
-    if not is_upgrade(request):
+    if not await is_upgrade(request):
         return plain(400, "Upgrade request required")
     pod = api.pod(parameters)
     if isinstance(pod, Response):
@@ -229,7 +229,7 @@ def requested_streams(query: str) -> Streams:
 
 
 async def _port_forward(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
-    if not is_upgrade(request):
+    if not await is_upgrade(request):
         return plain(400, "Upgrade request required")
     pod = api.pod(parameters)
     if isinstance(pod, Response):

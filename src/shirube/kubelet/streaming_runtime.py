@@ -7,7 +7,7 @@ v4. Clients that speak these are passed through; `v5.channel.k8s.io` and WebSock
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from shirube.streaming import channels, port_forward, remote_command, websocket
 from shirube.streaming.translation import Translation
 
 CONNECT_SECONDS = 30.0
+UNCLAIMED_SECONDS = 10.0
 _MAX_ERROR = 64 * 1024
 # End-to-end headers of an upgrade; credentials are not for the runtime.
 _PASSED = frozenset(
@@ -57,9 +58,13 @@ def plain(status: int, text: str, headers: Iterable[tuple[str, str]] = ()) -> Re
     return Response(status, text.encode(), list(headers), "text/plain; charset=utf-8")
 
 
-def is_upgrade(request: Request) -> bool:
-    connection = ",".join(request.headers.get_all("connection")).lower()
-    return "upgrade" in connection and "upgrade" in request.headers
+async def is_upgrade(request: Request) -> bool:
+    """Whether the connection can be upgraded. Raises BodyTooLarge when there is a body."""
+    connection = ",".join(request.headers.get_all("connection")).lower().split(",")
+    asks = "upgrade" in (token.strip() for token in connection) and "upgrade" in request.headers
+    if asks:
+        await request.read(0)
+    return asks
 
 
 def wants_translation(request: Request) -> bool:
@@ -101,24 +106,31 @@ async def _translate(
     answer = await _connect(url, "POST", spdy)
     if isinstance(answer, Response):
         return answer
-    runtime = answer.connection
-
-    async def run(client: Connection) -> None:
-        await streaming_relay.translate(client, runtime, session)
-
-    return Upgrade(accepted, run)
+    return _handover(
+        accepted, answer.connection, lambda client, runtime: streaming_relay.translate(client, runtime, session)
+    )
 
 
 async def _pass_through(request: Request, url: str) -> Response | Upgrade:
     answer = await _connect(url, request.method, _passed(request.headers))
     if isinstance(answer, Response):
         return answer
-    runtime = answer.connection
+    return _handover(_passed(answer.headers), answer.connection, streaming_relay.pass_through)
+
+
+def _handover(
+    headers: list[tuple[str, str]],
+    runtime: RawConnection,
+    relay: Callable[[Connection, Connection], Awaitable[None]],
+) -> Upgrade:
+    # A client that is gone by now never gets its upgrade: nobody else would close the runtime's connection.
+    unclaimed = asyncio.get_running_loop().call_later(UNCLAIMED_SECONDS, runtime.abort)
 
     async def run(client: Connection) -> None:
-        await streaming_relay.pass_through(client, runtime)
+        unclaimed.cancel()
+        await relay(client, runtime)
 
-    return Upgrade(_passed(answer.headers), run)
+    return Upgrade(headers, run)
 
 
 def _passed(headers: Headers) -> list[tuple[str, str]]:
@@ -126,10 +138,7 @@ def _passed(headers: Headers) -> list[tuple[str, str]]:
 
 
 async def _connect(url: str, method: str, headers: list[tuple[str, str]]) -> RuntimeAnswer | Response:
-    """The runtime's answer when it upgrades, else the response that tells the client why not.
-
-    A caller must not await between this and handing the connection on: being cancelled there would leak it.
-    """
+    """The runtime's answer when it upgrades, else the response that tells the client why not."""
     try:
         answer = await _open(url, method, headers)
     except (OSError, TimeoutError, ConnectionError) as error:
