@@ -52,7 +52,7 @@ def main() -> int:
             run(*ctl, "-n", "hello", "rollout", "status", "deployment/hello", "--timeout=90s")
         with progress.step("the page from a pod, through the Service's name and ClusterIP"):
             inside = run(
-                *ctl, "-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", "-T", "5", "http://hello/"
+                *ctl, "-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", "http://hello/"
             )
         with progress.step(f"the page from this machine, through http://127.0.0.1:{NODE_PORT}/"):
             outside = fetch(f"http://127.0.0.1:{NODE_PORT}/")

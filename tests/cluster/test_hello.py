@@ -30,7 +30,7 @@ def hello(cluster: Cluster, node_port: int):
 
 
 def page_inside(cluster: Cluster, address: str = "http://hello/") -> str:
-    return cluster.kubectl("-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", "-T", "5", address)
+    return cluster.kubectl("-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", address)
 
 
 def page_outside(port: int) -> str:

@@ -214,7 +214,7 @@ def test_expose_and_wait(ctl):
     ctl("expose", "deployment", "web", "--port=80", "--target-port=8080")
     ctl("wait", "deployment/web", "--for=condition=Available", "--timeout=60s")
     assert eventually(
-        lambda: ctl("exec", "deploy/web", "--", "wget", "-q", "-T", "3", "-O-", "http://web/") == "one\n",
+        lambda: ctl("exec", "deploy/web", "--", "wget", "-q", "-O-", "http://web/") == "one\n",
         "the Service works",
     )
 
