@@ -1,8 +1,8 @@
 """Which rules hold for which resource: one table, from (group, plural) to the strategy's class.
 
 Modules are imported when the first object of their kind arrives: an API server that serves only a few kinds
-starts without paying for the rest. Resources that are not in the table (custom resources before their
-definition chose otherwise, virtual resources) get the default rules.
+starts without paying for the rest. Resources that are not in the table are custom resources, or virtual ones
+of which nothing is stored.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from shirube.api.kinds.custom_resource import CustomResourceStrategy
 from shirube.api.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -116,12 +117,10 @@ def strategy_of(resource: Resource) -> Strategy:
 def _load(resource: Resource, has_status: bool) -> Strategy:
     target = KINDS.get((resource.group, resource.name))
     if target is None:
-        return Strategy(namespaced=resource.namespaced, has_status=has_status)
+        rules = Strategy if resource.virtual else CustomResourceStrategy
+        return rules(namespaced=resource.namespaced, has_status=has_status)
     module, _, name = target.partition(":")
-    try:
-        strategy: Strategy = getattr(importlib.import_module(f"shirube.api.kinds.{module}"), name)(
-            namespaced=resource.namespaced, has_status=has_status
-        )
-    except ModuleNotFoundError:
-        return Strategy(namespaced=resource.namespaced, has_status=has_status)
+    strategy: Strategy = getattr(importlib.import_module(f"shirube.api.kinds.{module}"), name)(
+        namespaced=resource.namespaced, has_status=has_status
+    )
     return strategy

@@ -15,6 +15,8 @@ _PROTOCOLS = ["SCTP", "TCP", "UDP"]
 
 
 class EndpointsStrategy(Strategy):
+    allow_create_on_update = True
+
     def default(self, obj: Obj) -> None:
         for subset in obj.get("subsets") or ():
             for port in subset.get("ports") or ():

@@ -21,8 +21,6 @@ _MAX_PERIOD = 1800
 
 
 class HorizontalPodAutoscalerStrategy(Strategy):
-    has_generation = True
-
     def default(self, obj: Obj) -> None:
         spec = obj.setdefault("spec", {})
         if spec.get("minReplicas") is None:

@@ -14,6 +14,7 @@ _STRATEGIES = ["OldestEmulationVersion"]
 
 
 class LeaseStrategy(Strategy):
+    allow_unconditional_update = False
     allow_create_on_update = True
 
     def default(self, obj: Obj) -> None:

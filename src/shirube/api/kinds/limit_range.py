@@ -21,6 +21,8 @@ _FIELDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
 class LimitRangeStrategy(Strategy):
+    allow_create_on_update = True
+
     def default(self, obj: Obj) -> None:
         for item in obj.setdefault("spec", {}).setdefault("limits", []):
             for field in _FIELDS:

@@ -19,17 +19,18 @@ Obj = dict[str, Any]
 
 
 @lru_cache(maxsize=8192)
-def _canonical_text(value: str) -> str:
+def canonical_text(value: str) -> str:
+    """A quantity in the form that is stored; what is none is left for validation."""
     try:
         return quantity.canonical(value)
     except ValueError:
-        return value  # validation reports it
+        return value
 
 
 def canonical_resources(resources: Obj | None) -> None:
     """Write the quantities of a resource list in canonical form; amounts below a milli-unit are rounded up."""
     for name, value in (resources or {}).items():
-        resources[name] = _canonical_text(value if isinstance(value, str) else str(value))  # type: ignore[index]
+        resources[name] = canonical_text(value if isinstance(value, str) else str(value))  # type: ignore[index]
 
 
 def default_probe(probe: Obj) -> None:
@@ -91,7 +92,7 @@ def _default_env_source(source: Obj) -> None:
         field["apiVersion"] = "v1"
     if (resource := source.get("resourceFieldRef")) is not None:
         divisor = resource.get("divisor")
-        resource["divisor"] = "0" if divisor is None else _canonical_text(str(divisor))
+        resource["divisor"] = "0" if divisor is None else canonical_text(str(divisor))
     if (file := source.get("fileKeyRef")) is not None:
         file.setdefault("optional", False)
 

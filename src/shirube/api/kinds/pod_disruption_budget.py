@@ -20,6 +20,7 @@ _COUNTS = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPo
 
 
 class PodDisruptionBudgetStrategy(Strategy):
+    allow_unconditional_update = False
     has_generation = True
 
     def default(self, obj: Obj) -> None:

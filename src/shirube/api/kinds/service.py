@@ -18,6 +18,7 @@ _AFFINITY_SECONDS = 10800
 
 
 class ServiceStrategy(Strategy):
+    allow_create_on_update = True
     name_rule = staticmethod(name_is_dns1035_label)
 
     def default(self, obj: Obj) -> None:
