@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from shirube.client.rest import Client
+from shirube.foundation import log
 from shirube.foundation.process import settle_memory
 from shirube.kubelet.agent import Agent, Options
+from shirube.kubelet.server import serve
 
 __all__ = ["Options", "run"]
+
+_logger = log.get("kubelet")
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
@@ -17,6 +21,11 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     try:
         agent = Agent(options, client)
         settle_memory()
-        await agent.run(stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(agent.run(stop), name="agent")
+            if options.tls_cert:
+                group.create_task(serve(agent, options, stop), name="server")
+            else:
+                _logger.warning("no serving certificate: logs, exec and port-forward are not served")
     finally:
         await client.close()
