@@ -34,7 +34,15 @@ def record(name, state=RUNNING, exit_code=0, attempt=0, sandbox="box", ended=NOW
     hash_ = labels.container_hash({"name": name, "image": "i"})
     finished = int(ended * NANO) if state == EXITED else 0
     return Container(
-        f"{name}-{attempt}", name, attempt, state, sandbox, attempt, finished_at=finished, exit_code=exit_code, hash=hash_
+        f"{name}-{attempt}",
+        name,
+        attempt,
+        state,
+        sandbox,
+        attempt,
+        finished_at=finished,
+        exit_code=exit_code,
+        hash=hash_,
     )
 
 
@@ -105,7 +113,10 @@ def test_sidecars_do_not_keep_a_finished_pod_alive():
     p = pod("a", init=[init("s", sidecar=True)], policy="Never")
     both = runtime(record("s"), record("a", EXITED))
     assert planned(p, both).finished
-    assert [[c.name for c in group] for group in plan.stop_order(p, runtime(record("s"), record("a")))] == [["a"], ["s"]]
+    assert [[c.name for c in group] for group in plan.stop_order(p, runtime(record("s"), record("a")))] == [
+        ["a"],
+        ["s"],
+    ]
 
 
 def test_sidecars_stop_in_reverse_order():
