@@ -77,10 +77,8 @@ async def test_send_initial_events_needs_its_match(api):
 async def test_bookmarks(api, monkeypatch):
     monkeypatch.setattr(watching, "BOOKMARK_INTERVAL", 0.05)
     async with api.watch(f"{CONFIGMAPS}?allowWatchBookmarks=true&labelSelector=none") as events:
-        first = asyncio.gather(events.next())
-        await asyncio.sleep(0)
         await api.ok("POST", CONFIGMAPS, configmap("a"))
-        [(kind, mark)] = await first
+        kind, mark = await events.next()
         assert kind == "BOOKMARK"
         assert list(mark["metadata"]) == ["resourceVersion", "creationTimestamp"]
 
@@ -146,3 +144,9 @@ async def test_another_version(api):
         await api.ok("POST", "/api/v1/namespaces/default/events", body)
         _, event = await events.next()
     assert (event["apiVersion"], event["regarding"]["name"], event["note"]) == ("events.k8s.io/v1", "p", "because")
+
+
+async def test_a_watch_follows_from_its_answer_on_and_ends_unread(api):
+    async with api.watch(CONFIGMAPS):
+        assert len(api.context.watchers) == 1
+    assert not api.context.watchers

@@ -55,7 +55,7 @@ def parse(rc: RequestContext, data: bytes, media: str, group: str, version: str,
     if media == PROTOBUF:
         from shirube.api import protobuf
 
-        obj = protobuf.decode(data)
+        obj = protobuf.decode(data, (f"{group}/{version}" if group else version, kind))
         check_kind(obj, group, version, kind)
         return _with_metadata(obj)
     if media in (JSON, ""):
@@ -78,7 +78,7 @@ def parse_options(data: bytes, media: str) -> Json:
     if media == PROTOBUF:
         from shirube.api import protobuf
 
-        return protobuf.decode(data)
+        return protobuf.decode(data, ("v1", "DeleteOptions"))
     obj = decode.yaml_body(data) if media == YAML else decode.json_body(data)
     if not isinstance(obj, dict):
         raise errors.bad_request("DeleteOptions must be an object")

@@ -21,6 +21,7 @@ from shirube.serving.messages import Response
 
 if TYPE_CHECKING:
     from shirube.api.resources import Resource
+    from shirube.apiserver.cache_entry import Entry
     from shirube.apiserver.context import RequestContext
 
 Json = dict[str, Any]
@@ -43,7 +44,7 @@ def headers(rc: RequestContext) -> list[tuple[str, str]]:
 def warning_headers(warnings: list[str]) -> list[tuple[str, str]]:
     out, size = [], 0
     for text in dict.fromkeys(warnings):
-        shown = "".join(c if c.isprintable() else " " for c in text)
+        shown = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
         escaped = shown.replace("\\", "\\\\").replace('"', '\\"')
         size += len(escaped)
         if size > MAX_WARNING_BYTES:
@@ -71,9 +72,21 @@ def serialize(obj: Json, media: str, pretty: bool = False) -> bytes:
     return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
 
 
+def wanted_for(rc: RequestContext, api_version: str, kind: str) -> Accepted:
+    """The form that an answer of this kind takes. Raises ApiError 406."""
+    header = rc.request.headers.get("accept")
+    wanted = accepted(header)
+    if wanted.media == PROTOBUF and not wanted.transform:
+        from shirube.api import protobuf
+
+        if not protobuf.knows(api_version, kind):  # custom resources: whatever else is accepted
+            return accepted(header, protobuf=False)
+    return wanted
+
+
 def respond(rc: RequestContext, obj: Json, status: int = 200) -> Response:
     """A decoded object; tables and partial metadata where asked for."""
-    wanted = accepted(rc.request.headers.get("accept"))
+    wanted = wanted_for(rc, obj.get("apiVersion", ""), obj.get("kind", ""))
     if wanted.transform and obj.get("kind") != "Status" and rc.resource is not None:
         obj = transform(rc, rc.resource, [obj], wanted, single=True)
     data = serialize(obj, wanted.media, wanted.media == JSON and wants_pretty(rc))
@@ -88,6 +101,25 @@ def respond_stored(rc: RequestContext, data: bytes, status: int = 200) -> Respon
     if wanted.plain and resource.storage == resource.gvr and not wants_pretty(rc):
         return Response(status, data, headers(rc))
     return respond(rc, stored.from_hub(rc.server.table, resource, stored.decode(data)), status)
+
+
+def respond_entry(rc: RequestContext, entry: Entry) -> Response:
+    """One object of the watch cache: its other encodings are made once and shared."""
+    resource = rc.resource
+    assert resource is not None
+    wanted = wanted_for(rc, resource.api_version, resource.kind)
+    if wanted.media != PROTOBUF or wanted.transform:
+        return respond_stored(rc, entry.data)
+    return Response(200, protobuf_of(rc, resource, entry), headers(rc), PROTOBUF)
+
+
+def protobuf_of(rc: RequestContext, resource: Resource, entry: Entry) -> bytes:
+    """The enveloped message of a cached object in the served version."""
+
+    def make(e: Entry) -> bytes:
+        return serialize(stored.from_hub(rc.server.table, resource, stored.decode(e.data)), PROTOBUF)
+
+    return entry.encoding((PROTOBUF, resource.gvr), make)
 
 
 def respond_raw(

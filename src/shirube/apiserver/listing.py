@@ -9,7 +9,7 @@ again, and a whole list is never one buffer. Selecting yields to the loop every 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -17,7 +17,7 @@ import orjson
 from shirube.api import errors
 from shirube.api.kinds import strategy_of
 from shirube.apiserver import caches, continuation, encoding, selection, stored
-from shirube.apiserver.negotiation import JSON, Accepted, accepted
+from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
 from shirube.serving.messages import Response
 from shirube.storage.types import Compacted, FutureRevision
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
 PAGE = 500  # objects that one read of storage brings when a selector drops some of them
 YIELD_EVERY = 2000  # entries looked at, or 256 encoded, between which the loop may run
@@ -47,8 +48,20 @@ class Wanted(NamedTuple):
 NEWEST = -1
 
 
+class Bytes:
+    """An object that did not come from the cache: like an entry, but its encodings are made for this answer."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def encoding(self, media: Hashable, make: Callable[[Any], bytes]) -> bytes:
+        return make(self)
+
+
 class Page(NamedTuple):
-    data: list[bytes]  # bytes with resourceVersion, of the stored version
+    items: Sequence[Any]  # Entry or Bytes: `.data` with resourceVersion, of the stored version
     revision: int
     more_after: str  # key (relative to the prefix) that a continuation goes on after; "" when done
     remaining: int | None
@@ -157,15 +170,14 @@ async def _from_cache(server: ServerContext, resource: Resource, wanted: Wanted)
         entry = cache.get(key)
         entries = [entry] if entry is not None and key[len(prefix) :] > wanted.start_after else []
         entries = [e for e in entries if e.selected(chosen.labels, chosen.fields)]
-        return Page([e.data for e in entries], cache.revision, "", None)
+        return Page(entries, cache.revision, "", None)
     start = prefix + wanted.start_after if wanted.start_after else ""
     found = cache.list(prefix, chosen.labels, chosen.fields, start_after=start, limit=limit)
-    data = [e.data for e in found.entries]
     after, remaining = "", None
     if found.more:
         after = found.entries[-1].key[len(prefix) :]
         remaining = found.remaining if chosen.empty else None
-    return Page(data, found.revision, after, remaining)
+    return Page(found.entries, found.revision, after, remaining)
 
 
 def _only_key(resource: Resource, prefix: str, name: str) -> str:
@@ -177,7 +189,7 @@ def _only_key(resource: Resource, prefix: str, name: str) -> str:
 
 async def _from_storage(server: ServerContext, resource: Resource, wanted: Wanted) -> Page:
     strategy, chosen = strategy_of(stored.hub(server.table, resource)), wanted.selection
-    data: list[bytes] = []
+    data: list[Bytes] = []
     after = prefix_after = wanted.prefix + wanted.start_after if wanted.start_after else ""
     step = wanted.limit if wanted.limit and chosen.empty else (PAGE if wanted.limit else 0)
     while True:
@@ -200,7 +212,7 @@ async def _from_storage(server: ServerContext, resource: Resource, wanted: Wante
             if n % 256 == 255:
                 await asyncio.sleep(0)
             if chosen.empty or _selected(strategy, chosen, value):
-                data.append(value)
+                data.append(Bytes(value))
                 if wanted.limit and len(data) == wanted.limit:
                     more = found.more or n + 1 < len(found.items)
                     remaining = found.count - len(found.items) if chosen.empty and more else None
@@ -237,12 +249,18 @@ def list_meta(rc: RequestContext, page: Page) -> Json:
 def respond(rc: RequestContext, page: Page) -> Response:
     resource = rc.resource
     assert resource is not None
-    wanted = accepted(rc.request.headers.get("accept"))
+    wanted = encoding.wanted_for(rc, resource.api_version, resource.kind)
     meta = list_meta(rc, page)
     headers = encoding.headers(rc)
     pretty = encoding.wants_pretty(rc) and wanted.media == JSON
     if wanted.plain and not pretty:
         return _plain(rc, resource, page, meta, headers)
+    if wanted.media == PROTOBUF and not wanted.transform:
+        chunks = _protobuf(rc, resource, page, meta)
+        if accepts_much(rc, page):
+            headers += GZIPPED
+            chunks = encoding.gzip_stream(chunks)
+        return Response(200, chunks, headers, PROTOBUF)
     return Response(200, _encoded(rc, resource, page, meta, wanted, pretty), headers, wanted.media)
 
 
@@ -253,15 +271,42 @@ def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, heade
         orjson.dumps(meta),
     )
     direct = resource.storage == resource.gvr
-    size = sum(map(len, page.data))
+    data = [item.data for item in page.items]
+    size = sum(map(len, data))
     if direct and size < CHUNK // 2:
-        return Response(200, b"%b%b]}\n" % (head, b",".join(page.data)), headers)
-    items = page.data if direct else _converted(rc.server, resource, page.data)
+        return Response(200, b"%b%b]}\n" % (head, b",".join(data)), headers)
+    items = data if direct else _converted(rc.server, resource, data)
     chunks = _joined(head, items, b"]}\n")
-    if size > encoding.GZIP_FROM and encoding.accepts_gzip(rc):
-        headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    if accepts_much(rc, page):
+        headers += GZIPPED
         chunks = encoding.gzip_stream(chunks)
     return Response(200, chunks, headers)
+
+
+def accepts_much(rc: RequestContext, page: Page) -> bool:
+    """Whether to compress: the client can, and there is enough of it."""
+    return encoding.accepts_gzip(rc) and sum(len(item.data) for item in page.items) > encoding.GZIP_FROM
+
+
+async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Json) -> AsyncIterator[bytes]:
+    from shirube.api import protobuf
+
+    bodies = []
+    for n, item in enumerate(page.items):
+        bodies.append(protobuf.body_of(encoding.protobuf_of(rc, resource, item)))
+        if n % 32 == 31:
+            await asyncio.sleep(0)
+    parts: list[bytes] = []
+    size = 0
+    for piece in protobuf.encode_list(resource.api_version, resource.list_kind, meta, bodies):
+        parts.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+            await asyncio.sleep(0)
+    yield b"".join(parts)
 
 
 def _converted(server: ServerContext, resource: Resource, data: list[bytes]) -> Iterable[bytes]:
@@ -291,8 +336,8 @@ async def _encoded(
     """Tables, metadata, YAML, protobuf: objects are decoded, a slice at a time."""
     server = rc.server
     objects: list[Json] = []
-    for n, data in enumerate(page.data):
-        objects.append(stored.from_hub(server.table, resource, stored.decode(data)))
+    for n, item in enumerate(page.items):
+        objects.append(stored.from_hub(server.table, resource, stored.decode(item.data)))
         if n % 64 == 63:
             await asyncio.sleep(0)
     if wanted.transform:

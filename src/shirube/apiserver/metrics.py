@@ -60,8 +60,8 @@ class Metrics:
         requests = CounterMetricFamily(
             "apiserver_request", "Requests by verb, resource and HTTP code.", labels=[*labels, "code"]
         )
-        for (key, code), count in self._requests.items():
-            requests.add_metric([*key, str(code)], count)
+        for (key, code), number in self._requests.items():
+            requests.add_metric([*key, str(code)], number)
         yield requests
         seconds = HistogramMetricFamily(
             "apiserver_request_duration_seconds", "Time to the answer's head.", labels=labels
@@ -102,7 +102,7 @@ async def handle(server: ServerContext, rc: RequestContext) -> Response:
     from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(server))  # type: ignore[arg-type]
+    registry.register(_Collector(server))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return encoding.respond_raw(rc, generate_latest(registry), TEXT)

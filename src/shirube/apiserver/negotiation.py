@@ -62,11 +62,11 @@ def _clauses(header: str) -> tuple[tuple[str, dict[str, str]], ...]:
 
 
 @lru_cache(maxsize=512)
-def _negotiate(header: str, transforms: bool) -> Accepted | None:
+def _negotiate(header: str, transforms: bool, protobuf: bool) -> Accepted | None:
     for media, options in _clauses(header):
         if media in ("*/*", "application/*"):
             media = JSON
-        if media not in ACCEPTED:
+        if media not in ACCEPTED or (media == PROTOBUF and not protobuf):
             continue
         transform = options.get("as", "")
         if not transform:
@@ -85,11 +85,12 @@ def _negotiate(header: str, transforms: bool) -> Accepted | None:
     return None
 
 
-def accepted(header: str | None, *, transforms: bool = True) -> Accepted:
-    """`transforms`: whether the answer can be a table or metadata. Raises ApiError 406."""
+def accepted(header: str | None, *, transforms: bool = True, protobuf: bool = True) -> Accepted:
+    """`transforms`: whether the answer can be a table or metadata; `protobuf`: whether its kind has a message.
+    Raises ApiError 406."""
     if header is None or header == "*/*" or header == JSON:
         return PLAIN
-    found = _negotiate(header, transforms)
+    found = _negotiate(header, transforms, protobuf)
     if found is None:
         if not header.strip():
             return PLAIN

@@ -24,13 +24,14 @@ from shirube.apiserver import (
     update,
     watching,
 )
+from shirube.apiserver.negotiation import media_type
 from shirube.apiserver.write import Write, Written
 from shirube.serving.messages import Response
 from shirube.storage.types import Compacted, FutureRevision
 
 if TYPE_CHECKING:
     from shirube.api.resources import Resource
-    from shirube.apiserver.context import RequestContext, ServerContext
+    from shirube.apiserver.context import RequestContext, RouteHandler, ServerContext
 
 Json = dict[str, Any]
 
@@ -56,7 +57,7 @@ async def get(server: ServerContext, rc: RequestContext) -> Response:
     entry = cache.get(key)
     if entry is None:
         raise errors.not_found(resource, rc.name)
-    return encoding.respond_stored(rc, entry.data)
+    return encoding.respond_entry(rc, entry)
 
 
 async def _get_at(server: ServerContext, rc: RequestContext, key: str) -> Response:
@@ -149,7 +150,7 @@ async def _delete_options(rc: RequestContext) -> delete.DeleteOptions:
     """From the body, else from the query, as upstream."""
     body = await decoding.read(rc)
     if body:
-        media = decoding.media_type(rc.request.headers.get("content-type"))
+        media = media_type(rc.request.headers.get("content-type"))
         obj = decoding.parse_options(body, media)
     else:
         params = rc.params
@@ -183,7 +184,7 @@ async def delete_collection(server: ServerContext, rc: RequestContext) -> Respon
     w = write_of(rc, "DeleteOptions")
     page = await listing.read(server, rc)
     gate = asyncio.Semaphore(DELETE_WORKERS)
-    outcome: list[bytes | None] = [None] * len(page.data)
+    outcome: list[bytes | None] = [None] * len(page.items)
 
     async def one(n: int, data: bytes) -> None:
         meta = stored.decode(data)["metadata"]
@@ -209,11 +210,13 @@ async def delete_collection(server: ServerContext, rc: RequestContext) -> Respon
 
     try:
         async with asyncio.TaskGroup() as group:
-            for n, data in enumerate(page.data):
+            for n, data in enumerate(i.data for i in page.items):
                 group.create_task(one(n, data), name="delete-collection")
     except* errors.ApiError as failed:
         raise failed.exceptions[0] from None
-    done = listing.Page([d for d in outcome if d is not None], page.revision, page.more_after, page.remaining)
+    done = listing.Page(
+        [listing.Bytes(d) for d in outcome if d is not None], page.revision, page.more_after, page.remaining
+    )
     return listing.respond(rc, done)
 
 
@@ -231,7 +234,7 @@ VERBS = {
 PART_VERBS = {"get": get, "update": put, "patch": do_patch}
 
 
-def handler(resource: Resource, subresource: str, verb: str) -> Any:
+def handler(resource: Resource, subresource: str, verb: str) -> RouteHandler | None:
     """The function for a verb on a stored resource; None when it does not have it."""
     if not subresource:
         return VERBS.get(verb) if verb in resource.verbs else None

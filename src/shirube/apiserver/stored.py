@@ -40,7 +40,8 @@ def splice(value: bytes, revision: int) -> bytes:
 
 def decode(data: bytes) -> Json:
     """The caller's own copy."""
-    return orjson.loads(data)
+    obj: Json = orjson.loads(data)
+    return obj
 
 
 def hub(table: ResourceTable, resource: Resource) -> Resource:

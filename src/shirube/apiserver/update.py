@@ -187,8 +187,8 @@ PARTS = {
 
 
 def part_rules(strategy: Strategy, subresource: str) -> tuple[Prepare, Validate]:
-    """(prepare, validate) of an update of the object or of a part; parts without rules of their own change the
-    status."""
+    """(prepare, validate) of an update. Approval without rules of its own is one of the status; special handlers
+    (scale, binding) change the object."""
     prepare_name, validate_name = PARTS.get(subresource, PARTS[""])
     if not hasattr(strategy, prepare_name):
         prepare_name, validate_name = PARTS["status"]

@@ -10,7 +10,7 @@ See "Efficient detection of changes" in the upstream documentation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,7 +18,7 @@ import orjson
 from shirube.api import errors
 from shirube.apiserver import encoding, listing, selection, stored
 from shirube.apiserver.cache_entry import event_line
-from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted, accepted
+from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
 from shirube.apiserver.watcher import BOOKMARK, INITIAL_EVENTS_END, WatchEnded
 from shirube.serving.messages import Response
 
@@ -91,8 +91,7 @@ class Framing:
         if self._wanted.media == PROTOBUF:
             from shirube.api import protobuf
 
-            message = protobuf.encode_watch_event(kind, obj)
-            return len(message).to_bytes(4, "big") + message
+            return protobuf.frame(protobuf.encode_watch_event(kind, obj))
         return b'{"type":"%b","object":%b}\n' % (kind.encode(), orjson.dumps(obj))
 
     def bookmark(self, revision: int, initial_end: bool = False) -> bytes:
@@ -144,15 +143,35 @@ def timeout_of(rc: RequestContext) -> float:
 async def handle(server: ServerContext, rc: RequestContext) -> Response:
     resource = rc.resource
     assert resource is not None
-    wanted = accepted(rc.request.headers.get("accept"))
+    wanted = encoding.wanted_for(rc, resource.api_version, resource.kind)
     send_initial = _check_options(rc)
     version = listing.revision_of(rc.params.get("resourceVersion"))
     chosen = selection.of(resource, rc.params)
     if rc.name:  # the old /watch/ prefix with a name
         chosen = selection.named(chosen, rc.name)
     framing = Framing(rc, resource, wanted)
-    events = _events(server, rc, framing, chosen, version, send_initial)
-    return Response(200, events, encoding.headers(rc), framing.content_type)
+    headers = encoding.headers(rc)
+    try:
+        watcher = _begin(rc, await _cache(rc, version, send_initial), chosen, version, send_initial)
+    except errors.ApiError as error:
+        if error.code != 410:
+            raise
+        # As upstream: a version that is too old is told inside the stream.
+        return Response(200, _only(framing.error(error)), headers, framing.content_type)
+    return Response(200, Events(server, rc, framing, watcher), headers, framing.content_type)
+
+
+async def _only(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
+
+
+async def _cache(rc: RequestContext, version: int, send_initial: bool | None) -> WatchCache:
+    """The cache, as current as the beginning of this watch demands."""
+    caches, resource = rc.server.caches, rc.resource
+    assert resource is not None
+    if rc.params.get("resourceVersion") == "":
+        return await caches.fresh(resource)
+    return await caches.at_least(resource, version if send_initial else 0)
 
 
 def _begin(
@@ -182,43 +201,34 @@ def _begin(
     )
 
 
-async def _events(
-    server: ServerContext,
-    rc: RequestContext,
-    framing: Framing,
-    chosen: selection.Selection,
-    version: int,
-    send_initial: bool | None,
-) -> AsyncIterator[bytes]:
-    resource = rc.resource
-    assert resource is not None
-    yield b""  # the head leaves now: clients wait for it
-    end = asyncio.get_running_loop().time() + timeout_of(rc)
-    try:
-        if rc.params.get("resourceVersion") == "":
-            cache = await server.caches.fresh(resource)
-        elif send_initial:
-            cache = await server.caches.at_least(resource, version)
-        else:
-            cache = await server.caches.at_least(resource, 0)
-        watcher = _begin(rc, cache, chosen, version, send_initial)
-    except errors.ApiError as error:
-        yield framing.error(error)
-        return
-    server.watchers.add(watcher)
-    try:
-        async for chunk in _live(framing, watcher, end, rc.params.flag("allowWatchBookmarks")):
-            yield chunk
-    finally:
-        server.watchers.discard(watcher)
-        watcher.close()
+class Events:
+    """The body of a watch: follows from the moment it is made, and ends its watcher however it ends."""
+
+    def __init__(self, server: ServerContext, rc: RequestContext, framing: Framing, watcher: Watcher) -> None:
+        self._server = server
+        self._watcher = watcher
+        end = asyncio.get_running_loop().time() + timeout_of(rc)
+        self._chunks = _live(framing, watcher, end, rc.params.flag("allowWatchBookmarks"))
+        server.watchers.add(watcher)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        self._server.watchers.discard(self._watcher)
+        self._watcher.close()
+        await self._chunks.aclose()
 
 
-async def _live(framing: Framing, watcher: Watcher, end: float, bookmarks: bool) -> AsyncIterator[bytes]:
+async def _live(framing: Framing, watcher: Watcher, end: float, bookmarks: bool) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     timer = loop.call_at(end, watcher.end, TIMED_OUT)
     frame = framing.frame
     try:
+        yield b""  # the head leaves now: clients wait for it
         while True:
             batch = await watcher.next_batch()
             if len(batch) == 1:
