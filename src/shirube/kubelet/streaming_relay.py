@@ -17,6 +17,8 @@ from shirube.streaming.translation import Translation
 IDLE_TIMEOUT = 4 * 3600.0
 # Seconds that a client gets to take what is under way to it when the runtime is done.
 LINGER = 30.0
+# Seconds that the runtime gets to accept the streams opened to it.
+READY_SECONDS = 30.0
 _POLL = 0.02
 
 _logger = log.get("kubelet.streaming")
@@ -54,16 +56,22 @@ async def translate(client: Connection, runtime: Connection, translation: Transl
 
     async def up(touch: Touch) -> None:
         await deliver()
-        await ready.wait()
         while not translation.client_done:
             data = await client.read()
             touch()
+            if data:
+                await ready.wait()
             translation.from_client(data)
             await deliver()
 
     async def down(touch: Touch) -> None:
         while not translation.runtime_done:
-            data = await runtime.read()
+            try:
+                async with asyncio.timeout(None if ready.is_set() else READY_SECONDS):
+                    data = await runtime.read()
+            except TimeoutError:
+                _logger.warning("container runtime did not accept streams in time", seconds=READY_SECONDS)
+                data = b""
             touch()
             translation.from_runtime(data)
             await deliver()
