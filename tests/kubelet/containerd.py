@@ -20,7 +20,6 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 BUSYBOX = "shirube.test/busybox:1"
@@ -72,10 +71,26 @@ CNI = {
 }
 
 
-class Containerd(NamedTuple):
-    socket: str
-    dir: Path
-    cgroup_root: str
+class Containerd:
+    def __init__(self, directory: Path) -> None:
+        self.dir = directory
+        self.socket = str(directory / "containerd.sock")
+        self.cgroup_root = f"/shirube-test-{os.getpid()}/kubepods"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"]
+        command += ["/usr/bin/catatonit", "--", "containerd", "--config", str(self.dir / "config.toml")]
+        with (self.dir / "containerd.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        _wait_until_serving(self, self._process)
+
+    def stop(self) -> None:
+        """End it and all containers at once, as a power failure would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+        _remove_cgroups("/" + self.cgroup_root.split("/")[1])
 
     def ctr(self, *args: str) -> None:
         command = ["ctr", "-a", self.socket, "-n", "k8s.io", *args]
@@ -199,19 +214,14 @@ def containerd_running(directory: Path) -> Iterator[Containerd]:
     (directory / "cni").mkdir()
     (directory / "cni/10-test.conflist").write_text(json.dumps(CNI))
     (directory / "config.toml").write_text(CONFIG.format(dir=directory, pause=PAUSE))
-    node = Containerd(str(directory / "containerd.sock"), directory, f"/shirube-test-{os.getpid()}/kubepods")
-    with _own_namespaces(), (directory / "containerd.log").open("wb") as log:
-        command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "slave"]
-        command += ["/usr/bin/catatonit", "--", "containerd", "--config", str(directory / "config.toml")]
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    node = Containerd(directory)
+    with _own_namespaces():
         try:
-            _wait_until_serving(node, process)
+            node.start()
             _import_images(node)
             yield node
         finally:
-            process.kill()
-            process.wait(10)
-            _remove_cgroups("/" + node.cgroup_root.split("/")[1])
+            node.stop()
 
 
 def _wait_until_serving(node: Containerd, process: subprocess.Popen) -> None:

@@ -58,7 +58,7 @@ async def test_environment_from_everywhere(node):
 
 
 async def test_files_of_config_maps_secrets_and_tokens_follow_the_api(node, monkeypatch):
-    monkeypatch.setattr("shirube.kubelet.pod_worker.REFRESH", 0.3)
+    monkeypatch.setattr("shirube.kubelet.worker_volumes.REFRESH", 0.3)
     node.api.put("/api/v1/namespaces/default/configmaps/page", {"data": {"index": "first"}})
     sources = [
         {"serviceAccountToken": {"path": "token"}},

@@ -208,3 +208,24 @@ async def test_the_agent_comes_back_to_running_pods_without_touching_them(node):
     assert node.container(name) == before
     assert node.agent.pods.container("default", name, "c0").id == before["containerID"].rpartition("/")[2]
     assert len(node.api.status_patches) == patches
+
+
+async def test_a_machine_that_comes_back_brings_its_pods_back(node):
+    init = [{**shell("true"), "name": "i", "image": "shirube.test/busybox:1"}]
+    name = node.run(pod("returning", shell("sleep 1000"), initContainers=init))
+    done = node.run(pod("done-before", shell("true"), restartPolicy="Never"))
+    lost = node.run(pod("lost", shell("sleep 1000"), restartPolicy="Never"))
+    await node.ready(name)
+    await node.ready(lost)
+    finished = await node.phase(done, "Succeeded")
+    before = node.container(name)
+    await node.kill()
+    await asyncio.to_thread(node.containerd.stop)
+    node.containerd.start()
+    node.start()
+    await node.until(lambda: node.container(name).get("restartCount") == 1 and node.is_ready(name))
+    assert node.container(name)["containerID"] != before["containerID"]
+    assert node.container(name)["lastState"]["terminated"]["containerID"] == before["containerID"]
+    await node.phase(lost, "Failed")
+    assert node.status(done)["containerStatuses"] == finished["containerStatuses"]
+    assert node.status(done)["phase"] == "Succeeded"

@@ -78,9 +78,10 @@ def known_status(pod: pods.Pod, name: str) -> Mapping[str, Any] | None:
     """What the API holds about the container."""
     status = pod.get("status") or {}
     for part in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
-        for known in status.get(part) or ():
-            if known["name"] == name:
-                return known
+        found: Mapping[str, Any]
+        for found in status.get(part) or ():
+            if found["name"] == name:
+                return found
     return None
 
 

@@ -26,7 +26,7 @@ _MINIMUM_AFTER_HOOK = 2
 class StopRequest:
     grace: float
     message: str = ""  # why, for the event; '' for an ordinary stop
-    hook: bool = True  # run preStop
+    hooked: frozenset[str] = frozenset()  # containers whose preStop has begun before
 
 
 def hook_target(pod: pods.Pod, container: pods.Container, container_id: str, pod_ips: tuple[str, ...]) -> Target:
@@ -47,7 +47,7 @@ async def stop_container(
     services.tell(pod, "Normal", "Killing", message, record.name)
     left = request.grace
     handler = ((container or {}).get("lifecycle") or {}).get("preStop")
-    if handler and container is not None and request.hook and request.grace > 0:
+    if handler and container is not None and record.id not in request.hooked and request.grace > 0:
         began = services.clock.monotonic()
         target = hook_target(pod, container, record.id, pod_ips)
         await _pre_stop(services, pod, record, handler, target, request.grace)
@@ -85,5 +85,5 @@ async def stop_containers(
         passed = services.clock.monotonic() - began
         # Sidecars get what is left of the grace period, and at least the time to react to a signal.
         grace = request.grace if passed < 0.5 else max(request.grace - passed, min(request.grace, 1))
-        one = StopRequest(grace, request.message, request.hook)
+        one = StopRequest(grace, request.message, request.hooked)
         await asyncio.gather(*(stop_container(services, pod, record, one, pod_ips) for record in group))

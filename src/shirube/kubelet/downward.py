@@ -34,16 +34,16 @@ def pod_field(pod: pods.Pod, path: str, node: NodeFacts, pod_ips: tuple[str, ...
     if path.endswith("']") and "['" in path:
         base, _, key = path[:-2].partition("['")
         if base in ("metadata.labels", "metadata.annotations"):
-            return (metadata.get(base.rpartition(".")[2]) or {}).get(key, "")
+            return str((metadata.get(base.rpartition(".")[2]) or {}).get(key, ""))
     match path:
         case "metadata.name" | "metadata.namespace" | "metadata.uid":
-            return metadata[path.rpartition(".")[2]]
+            return str(metadata[path.rpartition(".")[2]])
         case "metadata.labels" | "metadata.annotations":
             return format_map(metadata.get(path.rpartition(".")[2]) or {})
         case "spec.nodeName":
             return node.name
         case "spec.serviceAccountName":
-            return spec.get("serviceAccountName", "")
+            return str(spec.get("serviceAccountName", ""))
         case "status.hostIP":
             return node.ips[0] if node.ips else ""
         case "status.hostIPs":

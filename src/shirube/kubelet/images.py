@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,13 +33,6 @@ class ImageError(Exception):
         self.retry_at = retry_at
 
 
-@dataclass(frozen=True, slots=True)
-class PullEvents:
-    """Where the telling goes: (event type, reason, message)."""
-
-    tell: Callable[[str, str, str], None]
-
-
 def default_tag(image: str) -> str:
     """`image` with `:latest` when it names neither tag nor digest."""
     last = image.rpartition("/")[2]
@@ -49,7 +41,7 @@ def default_tag(image: str) -> str:
 
 def pull_policy(container: Mapping[str, Any]) -> str:
     if policy := container.get("imagePullPolicy"):
-        return policy
+        return str(policy)
     return "Always" if default_tag(container.get("image", "")).endswith(":latest") else "IfNotPresent"
 
 

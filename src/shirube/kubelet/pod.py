@@ -12,15 +12,15 @@ INIT, SIDECAR, APP, EPHEMERAL = "init", "sidecar", "app", "ephemeral"
 
 
 def uid(pod: Pod) -> str:
-    return pod["metadata"]["uid"]
+    return str(pod["metadata"]["uid"])
 
 
 def name(pod: Pod) -> str:
-    return pod["metadata"]["name"]
+    return str(pod["metadata"]["name"])
 
 
 def namespace(pod: Pod) -> str:
-    return pod["metadata"]["namespace"]
+    return str(pod["metadata"]["namespace"])
 
 
 def full_name(pod: Pod) -> str:
@@ -46,7 +46,8 @@ def init_containers(pod: Pod) -> list[Container]:
 
 
 def app_containers(pod: Pod) -> list[Container]:
-    return pod["spec"]["containers"]
+    found: list[Container] = pod["spec"]["containers"]
+    return found
 
 
 def ephemeral_containers(pod: Pod) -> list[Container]:

@@ -84,6 +84,9 @@ def pod_ips(pod: pods.Pod, view: View, host_ips: Sequence[str]) -> tuple[str, ..
 
 
 def _phase(pod: pods.Pod, init: Sequence[Status], apps: Sequence[Status], view: View, overall: Overall) -> str:
+    if pods.is_terminal(pod):
+        # Nothing leads out of a final phase, whoever set it.
+        return pods.phase(pod)
     app_ran = any(not _never_started(status) for status in apps)
     if overall.reason:
         wanted = "Failed"

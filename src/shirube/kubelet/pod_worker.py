@@ -23,7 +23,6 @@ from shirube.foundation.clock import parse_rfc3339
 from shirube.foundation.tasks import cancel, spawn
 from shirube.kubelet import labels
 from shirube.kubelet import pod as pods
-from shirube.kubelet.api_objects import REFRESH
 from shirube.kubelet.container_start import ContainerStart, StartFailed
 from shirube.kubelet.container_status import View
 from shirube.kubelet.container_stop import StopRequest, stop_container, stop_containers
@@ -34,7 +33,7 @@ from shirube.kubelet.pod_status import Overall, pod_ips, pod_status
 from shirube.kubelet.runtime_state import EXITED, PodRuntime
 from shirube.kubelet.sandbox_config import sandbox_config
 from shirube.kubelet.termination import termination_message
-from shirube.kubelet.volumes.table import VolumeError
+from shirube.kubelet.worker_volumes import WorkerVolumes
 
 _logger = log.get("kubelet.pod")
 _RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
@@ -58,7 +57,7 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._ending = asyncio.Event()
         self._exited: set[str] = set()
-        self._volumes: dict[str, Path] | None = None
+        self._volumes = WorkerVolumes(services)
         self._cgroup = ""
         self._held: dict[str, Held] = {}
         self._retries: dict[str, int] = {}
@@ -66,8 +65,6 @@ class PodWorker:
         self._told_waiting: dict[str, Waiting] = {}
         self._hooked: set[str] = set()  # containers whose preStop has run
         self._verdict: tuple[str, str] = ("", "")  # reason and message that fail the whole pod
-        self._refresh_at = 0.0
-        self._shown: Any = None
 
     # -- what wakes it
 
@@ -183,7 +180,8 @@ class PodWorker:
             if step.idle or not await self._act(step):
                 break
         await self._collect_garbage()
-        await self._refresh_volumes()
+        if self.runtime.sandboxes:
+            await self._volumes.refresh(self.pod, self._pod_ips())
         return self._next_round(step, left)
 
     def _memory(self) -> Memory:
@@ -215,8 +213,8 @@ class PodWorker:
         if step.retry_at is not None:
             times.append(step.retry_at)
         waits += [until - clock.now() for until in times]
-        if self._services.volumes.has_live(self.pod):
-            waits.append(self._refresh_at - clock.monotonic())
+        if (due := self._volumes.next_round(self.pod)) is not None:
+            waits.append(due)
         # Timers may ring a little early; a round that finds nothing due costs a millisecond.
         return max(min(waits), 0.01) if waits else None
 
@@ -229,7 +227,7 @@ class PodWorker:
         if step.kill:
             await asyncio.gather(*(self._kill(step, kill.container_id) for kill in step.kill))
             return True
-        if not await self._ensure_volumes():
+        if not await self._volumes.ensure(self.pod, self._pod_ips()):
             return False
         progress = False
         for start in step.start:
@@ -242,7 +240,8 @@ class PodWorker:
         kill = next(k for k in step.kill if k.container_id == container_id)
         record = next(r for r in self.runtime.running() if r.id == container_id)
         grace = pods.grace_period(self.pod) if kill.grace is None else kill.grace
-        request = StopRequest(grace, kill.message)
+        request = StopRequest(grace, kill.message, frozenset(self._hooked))
+        self._hooked.add(container_id)
         await self._interruptible(stop_container(self._services, self.pod, record, request, self._pod_ips()))
 
     # -- sandbox
@@ -258,7 +257,7 @@ class PodWorker:
         for old in self.runtime.sandboxes:
             if old.ready or old is self.runtime.sandbox:
                 await services.runtime.call("StopPodSandbox", pod_sandbox_id=old.id)
-        if step.create_sandbox is None or not await self._ensure_volumes():
+        if step.create_sandbox is None or not await self._volumes.ensure(self.pod, self._pod_ips()):
             return False
         services.paths.pod_logs(pod).mkdir(parents=True, exist_ok=True)
         try:
@@ -300,7 +299,9 @@ class PodWorker:
         if previous is not None and previous.state == EXITED:
             services.restart_backoff.next(self._backoff_key(name), services.clock.now())
         config = self._sandbox_config(sandbox.attempt)
-        job = ContainerStart(services, self.pod, start, self.runtime, self._volumes or {}, self._pod_ips(), config)
+        job = ContainerStart(
+            services, self.pod, start, self.runtime, self._volumes.paths or {}, self._pod_ips(), config
+        )
         try:
             await job.run(self._interruptible)
         except StartFailed as error:
@@ -332,48 +333,6 @@ class PodWorker:
         for sandbox_id in found.sandboxes:
             await self._services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox_id)
 
-    # -- volumes
-
-    async def _ensure_volumes(self) -> bool:
-        """Set the volumes up once; whether they are there."""
-        if self._volumes is not None:
-            return True
-        if (held := self._held.get("")) is not None and held.until > self._services.clock.now():
-            return False
-        try:
-            self._volumes = await self._services.volumes.set_up(self.pod, self._pod_ips())
-        except VolumeError as error:
-            self._services.tell(self.pod, "Warning", "FailedMount", str(error))
-            count = self._retries[""] = self._retries.get("", 0) + 1
-            pause = min(0.5 * 2**count, _RETRY_MOST)
-            until = self._services.clock.now() + pause
-            self._held[""] = Held(Waiting("ContainerCreating", ""), until)
-            return False
-        self._held.pop("", None)
-        self._refresh_at = self._services.clock.monotonic() + REFRESH
-        self._shown = self._labels_and_annotations()
-        return True
-
-    def _labels_and_annotations(self) -> Any:
-        metadata = self.pod["metadata"]
-        return metadata.get("labels"), metadata.get("annotations")
-
-    async def _refresh_volumes(self) -> None:
-        """Let files follow the API: periodically, and at once when the pod's labels or annotations changed."""
-        services = self._services
-        if not services.volumes.has_live(self.pod) or not self.runtime.sandboxes or "" in self._held:
-            return
-        shown = self._labels_and_annotations()
-        due = services.clock.monotonic() >= self._refresh_at
-        if not due and self._volumes is not None and shown == self._shown:
-            return
-        self._refresh_at = services.clock.monotonic() + REFRESH
-        self._shown = shown
-        try:
-            await services.volumes.set_up(self.pod, self._pod_ips(), max_age=REFRESH / 2, live_only=True)
-        except VolumeError as error:
-            services.tell(self.pod, "Warning", "FailedMount", str(error))
-
     # -- status
 
     def _pod_ips(self) -> tuple[str, ...]:
@@ -384,7 +343,7 @@ class PodWorker:
         for record in self.runtime.containers:
             if record.state == EXITED and record.id not in self._messages:
                 self._messages[record.id] = termination_message(record)
-        waiting = {**{name: held.waiting for name, held in self._held.items() if name}, **step.waiting}
+        waiting = {**{name: held.waiting for name, held in self._held.items()}, **step.waiting}
         running = {record.name for record in self.runtime.running()}
         view = View(
             self.runtime,
@@ -407,22 +366,21 @@ class PodWorker:
         self._ending.set()
         services.prober.stop(self.pod)
         await self._stop_everything()
-        final = Plan(finished=finished or self._verdict != ("", "") or self._gone or self._over())
+        # Deleted or final already, it ends for good whatever its restart policy says.
+        for_good = finished or bool(self._verdict[0]) or pods.is_deleting(self.pod) or pods.is_terminal(self.pod)
+        final = Plan(finished=for_good)
         services.prober.follow(self.pod, [], ())
         if not self._gone:
             self._report(final, ending=True)
         await services.volumes.remove(self.uid)
         await services.cgroups.remove_pod(self.uid)
-        self._volumes, self._cgroup = None, ""
+        self._volumes.reset()
+        self._cgroup = ""
         self.ended = True
         if pods.is_deleting(self.pod) and not self._gone and not self._deleted:
             await self._delete_from_api()
         if self._gone:
             await self._remove_everything()
-
-    def _over(self) -> bool:
-        """A pod that is being deleted ends for good, whatever its restart policy says."""
-        return pods.is_deleting(self.pod)
 
     def _grace(self) -> float:
         """Seconds that the containers get. Who takes a pod away by force still lets it react to a signal."""
@@ -448,9 +406,8 @@ class PodWorker:
 
     async def _stop_within(self, grace: float) -> None:
         services = self._services
-        hook = not any(record.id in self._hooked for record in self.runtime.running())
+        request = StopRequest(grace, hooked=frozenset(self._hooked))
         self._hooked.update(record.id for record in self.runtime.running())
-        request = StopRequest(grace, hook=hook)
         stopping = spawn(
             stop_containers(services, self.pod, self.runtime, request, self._pod_ips()),
             name=f"stop {pods.full_name(self.pod)}",

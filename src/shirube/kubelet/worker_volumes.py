@@ -1,0 +1,80 @@
+"""The volumes of one worker's pod: set up once, tried again when they cannot be, kept up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from shirube.kubelet import pod as pods
+from shirube.kubelet.api_objects import REFRESH
+from shirube.kubelet.node_services import NodeServices
+from shirube.kubelet.volumes.table import VolumeError
+
+_RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
+
+
+class WorkerVolumes:
+    def __init__(self, services: NodeServices) -> None:
+        self._services = services
+        self.paths: dict[str, Path] | None = None
+        self._retry_at: float | None = None  # on the monotonic clock, as the next
+        self._refresh_at = 0.0
+        self._failures = 0
+        self._shown: Any = None
+
+    def reset(self) -> None:
+        """They have been removed."""
+        self.paths = None
+
+    def next_round(self, pod: pods.Pod) -> float | None:
+        """Seconds until something is due here."""
+        now = self._services.clock.monotonic()
+        if self._retry_at is not None:
+            return self._retry_at - now
+        if self._services.volumes.has_live(pod):
+            return self._refresh_at - now
+        return None
+
+    async def ensure(self, pod: pods.Pod, pod_ips: tuple[str, ...]) -> bool:
+        """Set the volumes up; whether they are there. Woken too early it does nothing."""
+        if self.paths is not None:
+            return True
+        now = self._services.clock.monotonic()
+        if self._retry_at is not None and now < self._retry_at:
+            return False
+        try:
+            self.paths = await self._services.volumes.set_up(pod, pod_ips)
+        except VolumeError as error:
+            self._services.tell(pod, "Warning", "FailedMount", str(error))
+            self._retry_at = now + min(_RETRY_FIRST * 2**self._failures, _RETRY_MOST)
+            self._failures += 1
+            return False
+        self._retry_at, self._failures = None, 0
+        self._refreshed(pod)
+        return True
+
+    async def refresh(self, pod: pods.Pod, pod_ips: tuple[str, ...]) -> None:
+        """Let files follow the API: from time to time, and at once when the pod's own metadata changed.
+
+        After a restart of the agent the first call finds the volumes of a running pod again.
+        """
+        volumes = self._services.volumes
+        if not volumes.has_live(pod) or self._retry_at is not None:
+            return
+        due = self._services.clock.monotonic() >= self._refresh_at
+        if not due and self._shown == _own_metadata(pod):
+            return
+        self._refreshed(pod)
+        try:
+            await volumes.set_up(pod, pod_ips, max_age=REFRESH / 2, live_only=True)
+        except VolumeError as error:
+            self._services.tell(pod, "Warning", "FailedMount", str(error))
+
+    def _refreshed(self, pod: pods.Pod) -> None:
+        self._refresh_at = self._services.clock.monotonic() + REFRESH
+        self._shown = _own_metadata(pod)
+
+
+def _own_metadata(pod: pods.Pod) -> Any:
+    """What the downward API may show and users may change."""
+    return pod["metadata"].get("labels"), pod["metadata"].get("annotations")
