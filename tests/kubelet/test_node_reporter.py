@@ -1,0 +1,49 @@
+"""The node as the API sees it."""
+
+from __future__ import annotations
+
+import pytest
+from node import NODE, running_node
+
+pytestmark = pytest.mark.cluster
+
+
+async def test_registration_status_and_lease(containerd):
+    async with running_node(containerd) as node:
+        objects = node.api.objects
+
+        def conditions():
+            status = (objects.get(f"/api/v1/nodes/{NODE}") or {}).get("status") or {}
+            return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions") or []}
+
+        await node.until(lambda: conditions().get("Ready") == ("True", "KubeletReady"))
+        found = objects[f"/api/v1/nodes/{NODE}"]
+        assert found["metadata"]["labels"]["kubernetes.io/hostname"] == NODE
+        assert {"cpu", "memory", "pods", "ephemeral-storage"} <= found["status"]["allocatable"].keys()
+        assert {"type": "InternalIP", "address": "127.0.0.1"} in found["status"]["addresses"]
+        assert found["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://1.")
+        assert any("shirube.test/busybox:1" in i["names"] for i in found["status"]["images"])
+        assert conditions()["MemoryPressure"] == ("False", "KubeletHasSufficientMemory")
+        lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
+        await node.until(lambda: lease in objects)
+        assert objects[lease]["spec"]["holderIdentity"] == NODE
+        assert objects[lease]["metadata"]["ownerReferences"][0]["kind"] == "Node"
+
+
+async def test_a_network_that_is_not_set_up_is_told(containerd):
+    config = containerd.dir / "cni/10-test.conflist"
+    text = config.read_text()
+    config.unlink()
+    try:
+        async with running_node(containerd) as node:
+
+            def ready():
+                status = (node.api.objects.get(f"/api/v1/nodes/{NODE}") or {}).get("status") or {}
+                return next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+
+            await node.until(lambda: ready().get("status") == "False")
+            assert "container runtime network not ready: NetworkReady=false" in ready()["message"]
+            config.write_text(text)
+            await node.until(lambda: ready().get("status") == "True")
+    finally:
+        config.write_text(text)
