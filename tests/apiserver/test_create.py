@@ -175,3 +175,13 @@ async def test_a_service_gets_an_address_that_nobody_else_has(api):
     await api.ok("DELETE", f"{path}/s0")
     again = {"ports": [{"port": 80}], "clusterIP": made[0]["spec"]["clusterIP"]}
     assert (await api.post(path, {"metadata": {"name": "t"}, "spec": again})).status == 201
+
+
+async def test_a_generated_name_that_is_taken_gives_its_address_back(api):
+    path = "/api/v1/namespaces/default/services"
+    obj = {"metadata": {"generateName": "s-"}, "spec": {"ports": [{"port": 80}]}}
+    suffixes = iter(["aaaaa", "aaaaa", "bbbbb"])
+    api.context.chance.suffix = lambda length=5: next(suffixes)
+    first, second = await api.ok("POST", path, obj), await api.ok("POST", path, obj)
+    assert second["metadata"]["name"] == "s-bbbbb"
+    assert first["spec"]["clusterIP"] != second["spec"]["clusterIP"]

@@ -185,3 +185,17 @@ async def test_head_is_a_get(api):
     await api.ok("POST", CONFIGMAPS, configmap("a"))
     assert (await api.call("HEAD", f"{CONFIGMAPS}/a")).status == 200
     assert (await api.call("HEAD", f"{CONFIGMAPS}/b")).status == 404
+
+
+async def test_events_are_selected_by_the_names_of_either_version(api):
+    body = {
+        "metadata": {"name": "e"},
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
+        "reason": "Why",
+        "message": "because",
+    }
+    await api.ok("POST", "/api/v1/namespaces/default/events", body)
+    old = "/api/v1/events?fieldSelector=involvedObject.name"
+    new = "/apis/events.k8s.io/v1/events?fieldSelector=regarding.name"
+    assert names(await api.get(f"{old}=p")) == names(await api.get(f"{new}=p")) == ["e"]
+    assert names(await api.get(f"{old}=q")) == names(await api.get(f"{new}=q")) == []

@@ -87,11 +87,11 @@ class Caches:
         if cache.revision < revision and cache.ready:
             await cache.wait_for(revision, WAIT_FOR_WRITE)
 
-    def hint(self, resource: Resource, strategy: Strategy, key: str, value: bytes, obj: Json) -> None:
+    def hint(self, hub: Resource, key: str, value: bytes, obj: Json) -> None:
         """Spare the cache decoding what its writer has just encoded."""
-        cache = self._caches.get(resource.storage)
+        cache = self._caches.get(hub.storage)
         if cache is not None:
-            cache.hint(key, value, *index(strategy, obj))
+            cache.hint(key, value, *index(strategy_of(hub), obj))
 
     def ready(self) -> bool:
         return all(cache.ready for cache in self._caches.values())

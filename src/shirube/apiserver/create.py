@@ -76,30 +76,33 @@ def _generated(w: Write, prefix: str) -> str:
 
 async def _commit(w: Write, obj: Json, prefix: str) -> Written:
     for left in range(GENERATE_TRIES if prefix else 1, 0, -1):
-        async with w.allocation(obj, None):
-            written = await _put(w, obj)
-            if written is not None:
-                return written
-            if not prefix:
-                raise errors.already_exists(w.resource, obj["metadata"]["name"])
-            if left == 1:
-                raise errors.generate_name_conflict(w.resource, obj["metadata"]["name"])
-        obj["metadata"]["name"] = w.name = _generated(w, prefix)
-    raise AssertionError("unreachable")
+        try:
+            async with w.allocation(obj, None):
+                return await _put(w, obj)
+        except _NameTaken:
+            if prefix and left > 1:
+                obj["metadata"]["name"] = w.name = _generated(w, prefix)
+    name = obj["metadata"]["name"]
+    raise errors.generate_name_conflict(w.resource, name) if prefix else errors.already_exists(w.resource, name)
 
 
-async def _put(w: Write, obj: Json) -> Written | None:
-    """None when the name is taken."""
+class _NameTaken(Exception):
+    """There is an object of this name."""
+
+
+async def _put(w: Write, obj: Json) -> Written:
+    """Raises _NameTaken."""
     server, hub = w.server, w.hub
     key = hub.key(w.namespace, obj["metadata"]["name"])
     value = stored.encode(obj)
     if w.dry_run:
-        taken = (await server.caches.fresh(hub)).get(key) is not None
-        return None if taken else Written(value, True)
-    server.caches.hint(hub, w.strategy, key, value, obj)
+        if (await server.caches.fresh(hub)).get(key) is not None:
+            raise _NameTaken
+        return Written(value, True)
+    server.caches.hint(hub, key, value, obj)
     try:
         revision = await server.storage.commit((Compare(key, 0),), (Put(key, value),))
     except CompareFailed:
-        return None
+        raise _NameTaken from None
     await server.caches.seen(hub, revision)
     return Written(stored.splice(value, revision), True)

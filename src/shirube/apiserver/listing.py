@@ -3,7 +3,7 @@
 Which state is read follows upstream's table of `resourceVersion`, `resourceVersionMatch`, `limit` and `continue`:
 the newest, one not older than asked for (both from the watch cache), or exactly one revision (from storage). An
 answer leaves in chunks of about 256 KB made by joining bytes that exist already; plain JSON is never encoded
-again, and a whole list is never one buffer. Selecting yields to the loop every few thousand objects.
+again, and a whole list is never one buffer. What has to be decoded (tables, protobuf) is, a slice at a time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
 PAGE = 500  # objects that one read of storage brings when a selector drops some of them
-YIELD_EVERY = 2000  # entries looked at, or 256 encoded, between which the loop may run
+SLICE = 64  # objects decoded or encoded between two turns of the loop
 TOO_OLD = "The resourceVersion for the provided list is too old."
 
 
@@ -209,7 +209,7 @@ async def _from_storage(server: ServerContext, resource: Resource, wanted: Wante
             raise caches.too_large_version(error.revision, error.current) from None
         for n, item in enumerate(found.items):
             value = stored.splice(item.value, item.mod_revision)
-            if n % 256 == 255:
+            if n % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if chosen.empty or _selected(strategy, chosen, value):
                 data.append(Bytes(value))
@@ -257,11 +257,14 @@ def respond(rc: RequestContext, page: Page) -> Response:
         return _plain(rc, resource, page, meta, headers)
     if wanted.media == PROTOBUF and not wanted.transform:
         chunks = _protobuf(rc, resource, page, meta)
-        if accepts_much(rc, page):
-            headers += GZIPPED
-            chunks = encoding.gzip_stream(chunks)
-        return Response(200, chunks, headers, PROTOBUF)
-    return Response(200, _encoded(rc, resource, page, meta, wanted, pretty), headers, wanted.media)
+    elif wanted.transform and wanted.media == JSON and not pretty:
+        chunks = _transformed(rc, resource, page, meta, wanted)
+    else:
+        chunks = _whole(rc, resource, page, meta, wanted, pretty)
+    if accepts_much(rc, page):
+        headers += GZIPPED
+        chunks = encoding.gzip_stream(chunks)
+    return Response(200, chunks, headers, wanted.media)
 
 
 def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, headers: list[tuple[str, str]]) -> Response:
@@ -294,7 +297,7 @@ async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Js
     bodies = []
     for n, item in enumerate(page.items):
         bodies.append(protobuf.body_of(encoding.protobuf_of(rc, resource, item)))
-        if n % 32 == 31:
+        if n % SLICE == SLICE - 1:
             await asyncio.sleep(0)
     parts: list[bytes] = []
     size = 0
@@ -330,16 +333,44 @@ async def _joined(head: bytes, items: Iterable[bytes], tail: bytes) -> AsyncIter
     yield b"".join(parts)
 
 
-async def _encoded(
+async def _transformed(
+    rc: RequestContext, resource: Resource, page: Page, meta: Json, wanted: Accepted
+) -> AsyncIterator[bytes]:
+    """A Table or a list of metadata, a slice of the objects at a time."""
+    field = "rows" if wanted.transform == "Table" else "items"
+    shape = encoding.transform(rc, resource, [], wanted)
+    shape["metadata"] = meta
+    shape[field] = []
+    head = orjson.dumps(shape)
+    at = head.rindex(b'"%b":[]' % field.encode()) + len(field) + 4
+    parts, size, comma = [head[:at]], at, b""
+    for start in range(0, len(page.items), SLICE):
+        objects = _decoded(rc, resource, page.items[start : start + SLICE])
+        piece = orjson.dumps(encoding.transform(rc, resource, objects, wanted)[field])[1:-1]
+        parts += (comma, piece)
+        comma = b","
+        size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+        await asyncio.sleep(0)
+    parts.append(head[at:])
+    yield b"".join(parts)
+
+
+def _decoded(rc: RequestContext, resource: Resource, items: Sequence[Any]) -> list[Json]:
+    return [stored.from_hub(rc.server.table, resource, stored.decode(item.data)) for item in items]
+
+
+async def _whole(
     rc: RequestContext, resource: Resource, page: Page, meta: Json, wanted: Accepted, pretty: bool
 ) -> AsyncIterator[bytes]:
-    """Tables, metadata, YAML, protobuf: objects are decoded, a slice at a time."""
-    server = rc.server
+    """YAML and indented JSON, for people: decoded a slice at a time, encoded as one."""
     objects: list[Json] = []
-    for n, item in enumerate(page.items):
-        objects.append(stored.from_hub(server.table, resource, stored.decode(item.data)))
-        if n % 64 == 63:
-            await asyncio.sleep(0)
+    for start in range(0, len(page.items), SLICE):
+        objects += _decoded(rc, resource, page.items[start : start + SLICE])
+        await asyncio.sleep(0)
     if wanted.transform:
         out = encoding.transform(rc, resource, objects, wanted)
         out["metadata"] = meta

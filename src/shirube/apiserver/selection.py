@@ -42,7 +42,7 @@ def of(resource: Resource, params: Params) -> Selection:
         return EVERYTHING
     labels = selectors.parse_label_selector(labels_text) if labels_text else None
     fields = selectors.parse_field_selector(fields_text) if fields_text else None
-    if fields is not None:
+    if fields is not None and not fields.empty:
         known = selectable(resource)
         for requirement in fields.requirements:
             if requirement[0] not in known:
@@ -51,10 +51,19 @@ def of(resource: Resource, params: Params) -> Selection:
                     f'selector "{labels_text}", field selector "{fields_text}": '
                     f"field label not supported: {requirement[0]}"
                 )
+        if resource.storage != resource.gvr:
+            fields = fields.transformed(_stored_field)
     return Selection(
         labels if labels is not None and not labels.empty else None,
         fields if fields is not None and fields.requirements else None,
     )
+
+
+def _stored_field(field: str, value: str) -> tuple[str, str]:
+    """A field of events.k8s.io by its name in the stored version."""
+    if field.startswith("regarding."):
+        return "involvedObject." + field.removeprefix("regarding."), value
+    return ("reportingComponent" if field == "reportingController" else field), value
 
 
 @lru_cache(maxsize=1024)

@@ -205,7 +205,7 @@ def finished(w: Write, new: Json, old: Json) -> bool:
 async def commit(w: Write, op: Op, revision: int, new: Json) -> bytes:
     """Compare, commit, wait until readers see it; the object's bytes. Raises CompareFailed."""
     if isinstance(op, Put):
-        w.server.caches.hint(w.hub, w.strategy, op.key, op.value, new)
+        w.server.caches.hint(w.hub, op.key, op.value, new)
     revision = await w.server.storage.commit((Compare(op.key, revision),), (op,))
     await w.server.caches.seen(w.hub, revision)
     return stored.splice(op.value if isinstance(op, Put) else stored.encode(new), revision)

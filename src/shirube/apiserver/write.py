@@ -75,7 +75,8 @@ class Write:
 
     @property
     def strategy(self) -> Strategy:
-        return strategy_of(self.hub)
+        """The rules of the version that it is written through; they hold for objects of the stored one."""
+        return strategy_of(self.resource)
 
     @property
     def type(self) -> schema.Type | None:
