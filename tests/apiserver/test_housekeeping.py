@@ -6,6 +6,7 @@ import asyncio
 
 from shirube.apiserver import housekeeping
 from shirube.apiserver.housekeeping import EventSweeper
+from shirube.foundation import tasks
 from shirube.foundation.clock import ManualClock
 from shirube.storage.types import Compacted
 
@@ -32,14 +33,13 @@ async def test_old_events_go(api, monkeypatch):
     api.context.options.event_ttl = 0.0
     about = {"kind": "Pod", "namespace": "default", "name": "p"}
     await api.ok("POST", EVENTS, {"metadata": {"name": "e"}, "involvedObject": about})
-    task = asyncio.ensure_future(housekeeping.sweep_events(api.context))
+    task = tasks.spawn(housekeeping.sweep_events(api.context), name="sweep")
 
     async def gone() -> bool:
         return (await api.get(f"{EVENTS}/e")).status == 404
 
     await until(gone)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await tasks.cancel(task)
 
 
 async def test_history_is_compacted_up_to_what_is_old_enough(api):
@@ -50,7 +50,7 @@ async def test_history_is_compacted_up_to_what_is_old_enough(api):
     before = await api.context.storage.current_revision()
     for i in range(3):
         await api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": f"n{i}"}})
-    task = asyncio.ensure_future(housekeeping.compact_history(api.context))
+    task = tasks.spawn(housekeeping.compact_history(api.context), name="compact")
     await asyncio.sleep(0.05)
     await api.context.storage.get("/registry/core/namespaces/n0", before)  # still held
     clock.advance(601)
@@ -63,5 +63,4 @@ async def test_history_is_compacted_up_to_what_is_old_enough(api):
         return False
 
     await until(compacted)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await tasks.cancel(task)

@@ -12,14 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import httptools
 
 from shirube.foundation import log
-from shirube.foundation.clock import SYSTEM
+from shirube.serving.framing import answer_head, clean_value, plain_status
 from shirube.serving.messages import (
     Body,
     BodyTooLarge,
@@ -44,9 +42,6 @@ JOIN_BELOW = 16 * 1024  # chunks smaller than a TLS record are joined with their
 LINGER = 1.0  # seconds that a client gets to read an answer that ends the connection early
 NEVER = math.inf
 
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
-_REASONS = {400: "BadRequest", 408: "Timeout", 413: "RequestEntityTooLarge", 431: "", 500: "InternalError"}
-
 
 class Limits(NamedTuple):
     max_header: int  # bytes of a request line and its headers
@@ -67,37 +62,6 @@ class _Exchange:
         self.http10 = http10
         self.continue_ = continue_
         self.rejection: Response | None = None  # instead of asking the handler
-
-
-def plain_status(code: int, message: str) -> Response:
-    """A Status for failures below the API: bad framing, lost handlers."""
-    text = message.replace("\\", "\\\\").replace('"', '\\"')
-    reason = _REASONS.get(code, "")
-    body = (
-        f'{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{text}",'
-        f'"reason":"{reason}","code":{code}}}\n'
-    )
-    return Response(code, body.encode())
-
-
-_date_second = 0
-_date_line = ""
-
-
-def _date() -> str:
-    global _date_second, _date_line
-    second = int(SYSTEM.now())
-    if second != _date_second:
-        _date_second = second
-        _date_line = f"Date: {formatdate(second, usegmt=True)}\r\n"
-    return _date_line
-
-
-def _clean(value: str) -> str:
-    """A header value without line breaks: some carry text from clients (warnings)."""
-    if value.isprintable():
-        return value
-    return "".join(c if c.isprintable() or c == "\t" else " " for c in value)
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -419,7 +383,7 @@ class HttpProtocol(asyncio.Protocol):
         body = result.body
         if not isinstance(body, bytes):
             return await self._send_stream(exchange, result, keep)
-        head = _head(result, keep, len(body), exchange.http10)
+        head = answer_head(result, keep, len(body), exchange.http10)
         if request.method == "HEAD" or not body:
             self._transport.write(head)
         elif len(body) < JOIN_BELOW:
@@ -445,7 +409,7 @@ class HttpProtocol(asyncio.Protocol):
     async def _send_stream(self, exchange: _Exchange, response: Response, keep: bool) -> bool:
         chunked = not exchange.http10
         keep = keep and chunked
-        pending = _head(response, keep, None, exchange.http10)
+        pending = answer_head(response, keep, None, exchange.http10)
         chunks = response.body
         assert not isinstance(chunks, bytes)
         self._exchange = None  # from here on a half-closed connection is a closed one
@@ -491,9 +455,9 @@ class HttpProtocol(asyncio.Protocol):
             self._server.requests -= 1
             response = plain_status(400, "this resource needs a connection upgrade (WebSocket or SPDY)")
             body = cast(bytes, response.body)
-            transport.write(_head(response, exchange.keep_alive, len(body), exchange.http10) + body)
+            transport.write(answer_head(response, exchange.keep_alive, len(body), exchange.http10) + body)
             return exchange.keep_alive
-        lines = "".join(f"{name}: {_clean(value)}\r\n" for name, value in upgrade.headers)
+        lines = "".join(f"{name}: {clean_value(value)}\r\n" for name, value in upgrade.headers)
         transport.write(f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1", "replace"))
         connection = RawConnection(self._limits.write_timeout)
         connection.closed.add_done_callback(lambda _: self.connection_lost(None))
@@ -535,24 +499,3 @@ def _origin_form(url: bytes) -> bytes:
         return url
     path = parsed.path or b"/"
     return path + (b"?" + parsed.query if parsed.query else b"")
-
-
-def _head(response: Response, keep_alive: bool, length: int | None, http10: bool) -> bytes:
-    status = response.status
-    parts = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
-    for name, value in response.headers:
-        parts.append(f"{name}: {_clean(value)}\r\n")
-    if response.content_type and status != 304 and status != 204:
-        parts.append(f"Content-Type: {response.content_type}\r\n")
-    parts.append(_date())
-    if length is not None:
-        if status != 304 and status != 204:
-            parts.append(f"Content-Length: {length}\r\n")
-    elif not http10:
-        parts.append("Transfer-Encoding: chunked\r\n")
-    if not keep_alive:
-        parts.append("Connection: close\r\n")
-    elif http10:
-        parts.append("Connection: keep-alive\r\n")
-    parts.append("\r\n")
-    return "".join(parts).encode("latin-1", "replace")
