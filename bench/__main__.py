@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import traceback
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"{', '.join(GROUPS)}, or any of {', '.join(FIGURES)}; default: all")
     parser.add_argument("--json", action="store_true", help="figures as JSON on stdout at the end")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is stopped, too
     names: list[str] = []
     for name in args.names or GROUPS:
         if name not in GROUPS and name not in FIGURES:

@@ -41,8 +41,7 @@ def run(shared: Shared) -> list[Figure]:
         script.write(_SCRIPT.format(objects=OBJECTS, path=PODS, token=target.token))
         script.flush()
         done = subprocess.run(
-            [wrk, "-t1", f"-c{READERS}", f"-d{SECONDS}s", "--latency", "-s", script.name]
-            + [f"https://{target.host}:{target.port}"],
+            [wrk, "-t1", f"-c{READERS}", f"-d{SECONDS}s", "--latency", "-s", script.name, target.url],
             capture_output=True,
             text=True,
             check=False,

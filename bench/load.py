@@ -32,6 +32,10 @@ class Target(NamedTuple):
     ca: str
     token: str
 
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.ca)
 

@@ -29,7 +29,14 @@ def accounts(cluster: Cluster) -> bool:
 def spec() -> Json:
     return {
         "terminationGracePeriodSeconds": 0,
-        "containers": [{"name": "web", "image": IMAGE, "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}}}],
+        "containers": [
+            {
+                "name": "web",
+                "image": IMAGE,
+                "command": ["/bin/sleep", "3600"],
+                "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}},
+            }
+        ],
     }
 
 
