@@ -138,12 +138,12 @@ def _needs_node_ports(service: Json) -> bool:
     spec = service["spec"]
     if spec.get("type") == "LoadBalancer":
         return spec.get("allocateLoadBalancerNodePorts") is not False
-    return spec.get("type") == "NodePort"
+    return bool(spec.get("type") == "NodePort")
 
 
 def _needs_health_port(service: Json) -> bool:
     spec = service["spec"]
-    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+    return bool(spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local")
 
 
 def _same_numbers(new: Json, old: Json) -> bool:

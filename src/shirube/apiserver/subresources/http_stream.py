@@ -24,7 +24,7 @@ CONNECT_SECONDS = 30.0
 class Answer(NamedTuple):
     status: int
     headers: Headers
-    body: AsyncIterator[bytes]  # close it (aclose) when it is not read to its end
+    body: Body  # close it (aclose) when it is not read to its end
 
 
 class _Parser:
@@ -91,7 +91,7 @@ async def exchange(
         raise
     status = parser.parser.get_status_code()
     empty = method == "HEAD" or status in (204, 304)
-    return Answer(status, Headers(parser.headers), _body(connection, parser, sender, empty))
+    return Answer(status, Headers(parser.headers), Body(connection, parser, sender, empty))
 
 
 def _head(
@@ -141,31 +141,51 @@ def _feed(parser: _Parser, data: bytes) -> bool:
     return True
 
 
-async def _body(
-    connection: RawConnection, parser: _Parser, sender: asyncio.Task[None] | None, empty: bool
-) -> AsyncIterator[bytes]:
-    try:
-        if empty:
-            return
-        while True:
+class Body:
+    """The rest of an answer, chunk by chunk. Ends its connection when it ends, or when it is closed.
+
+    Not an async generator: closing one that was never started would not run its `finally`.
+    """
+
+    def __init__(
+        self, connection: RawConnection, parser: _Parser, sender: asyncio.Task[None] | None, empty: bool
+    ) -> None:
+        self._connection = connection
+        self._parser = parser
+        self._sender = sender
+        self._empty = empty
+
+    def __aiter__(self) -> Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        parser = self._parser
+        if not self._empty:
+            try:
+                while not parser.chunks and not parser.complete:
+                    if not _feed(parser, await self._connection.read()):
+                        break
+            except BaseException:
+                await self.aclose()
+                raise
             if parser.chunks:
                 chunks, parser.chunks = parser.chunks, []
-                yield b"".join(chunks)
-            if parser.complete or not _feed(parser, await connection.read()):
-                if parser.chunks:
-                    continue
-                return
-    finally:
-        await tasks.cancel(sender)
-        connection.abort()
+                return b"".join(chunks)
+        await self.aclose()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._connection.abort()
+        await tasks.cancel(self._sender)
+        await asyncio.wait((self._connection.closed,), timeout=1)
 
 
-async def read_all(body: AsyncIterator[bytes], limit: int) -> bytes:
+async def read_all(body: Body, limit: int) -> bytes:
     """Up to `limit` bytes; the rest is not read."""
     data = b""
     async for chunk in body:
         data += chunk
         if len(data) >= limit:
             break
-    await body.aclose()  # type: ignore[attr-defined]
+    await body.aclose()
     return data[:limit]

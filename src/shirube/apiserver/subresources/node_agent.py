@@ -59,6 +59,7 @@ def tls(server: ServerContext) -> ssl.SSLContext:
     stamp = tuple(f.stat().st_mtime_ns if f is not None else 0 for f in files)
     held = server.extensions.get(_CONTEXT)
     if held is None or held[0] != stamp:
-        context = client_context(files[0], files[1], files[2], insecure=files[0] is None)
-        held = server.extensions[_CONTEXT] = (stamp, context)
-    return held[1]  # type: ignore[no-any-return]
+        fresh = client_context(files[0], files[1], files[2], insecure=files[0] is None)
+        held = server.extensions[_CONTEXT] = (stamp, fresh)
+    context: ssl.SSLContext = held[1]
+    return context

@@ -21,7 +21,7 @@ def choose(pod: Json, container: str) -> str:
             raise errors.bad_request(f"container {container} is not valid for pod {name}")
         return container
     if len(names["containers"]) == 1:
-        return names["containers"][0]
+        return str(names["containers"][0])
     default = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
     if default and any(default in group for group in names.values()):
         return str(default)

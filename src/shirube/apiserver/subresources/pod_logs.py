@@ -100,23 +100,23 @@ def _refused(status: int, body: bytes, pod: str) -> errors.ApiError:
     return errors.ApiError(status if status >= 400 else 500, "", f"the node agent answered {status}: {text}")
 
 
-async def _flushed(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _flushed(body: http_stream.Body) -> AsyncIterator[bytes]:
     """The head goes out at once: who follows a silent log should see that he is heard."""
     try:
         yield b""
         async for chunk in body:
             yield chunk
     finally:
-        await body.aclose()  # type: ignore[attr-defined]
+        await body.aclose()
 
 
-async def _websocket(rc: RequestContext, body: AsyncIterator[bytes]) -> Upgrade:
+async def _websocket(rc: RequestContext, body: http_stream.Body) -> Upgrade:
     headers = rc.request.headers
     key = headers.get("sec-websocket-key")
     asked = [p.strip() for v in headers.get_all("sec-websocket-protocol") for p in v.split(",") if p.strip()]
     protocol = websocket_frames.choose_protocol([p for p in asked if not p.startswith("base64url.bearer.")])
     if not key or protocol is None:
-        await body.aclose()  # type: ignore[attr-defined]
+        await body.aclose()
         raise errors.bad_request(f"logs are sent over WebSocket as {' or '.join(websocket_frames.PROTOCOLS)}")
     answer = [
         ("Upgrade", "websocket"),
@@ -132,7 +132,7 @@ async def _websocket(rc: RequestContext, body: AsyncIterator[bytes]) -> Upgrade:
     return Upgrade(answer, run)
 
 
-async def _send_frames(client: Connection, body: AsyncIterator[bytes], protocol: str) -> None:
+async def _send_frames(client: Connection, body: http_stream.Body, protocol: str) -> None:
     async def listen() -> None:
         while await client.read():  # pings and the close frame; the end is what matters
             continue
@@ -152,5 +152,5 @@ async def _send_frames(client: Connection, body: AsyncIterator[bytes], protocol:
     except* ConnectionError:
         pass
     finally:
-        await body.aclose()  # type: ignore[attr-defined]
+        await body.aclose()
         await client.close()

@@ -36,7 +36,6 @@ _PASSED = (
     "origin",
 )
 _OPTIONS = {"exec": "PodExecOptions", "attach": "PodAttachOptions", "portforward": "PodPortForwardOptions"}
-_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 async def exec_in(server: ServerContext, rc: RequestContext) -> Response | Upgrade:
@@ -91,15 +90,4 @@ async def _tunnel(
 
 
 def _headers(rc: RequestContext) -> list[tuple[str, str]]:
-    headers = []
-    for name, value in rc.request.headers.items():
-        if name not in _PASSED:
-            continue
-        if name == "sec-websocket-protocol" and _BEARER in value:
-            # A browser's credentials are for us.
-            kept = [p for p in value.split(",") if not p.strip().startswith(_BEARER)]
-            value = ",".join(kept).strip()
-            if not value:
-                continue
-        headers.append((name, value))
-    return headers
+    return tunnel.without_credentials((n, v) for n, v in rc.request.headers.items() if n in _PASSED)

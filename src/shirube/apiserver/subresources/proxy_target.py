@@ -98,7 +98,7 @@ async def of_service(server: ServerContext, namespace: str, text: str) -> Target
 
 def _port_name(service: Json, name: str, port: str) -> str:
     """The name of the service's port that was asked for by name or number; "" for the only one."""
-    ports = (service.get("spec") or {}).get("ports") or ()
+    ports = (service.get("spec") or {}).get("ports") or []
     if port.isdigit():
         for entry in ports:
             if entry.get("port") == int(port):
@@ -112,7 +112,7 @@ def _port_name(service: Json, name: str, port: str) -> str:
 
 
 def _endpoints(server: ServerContext, namespace: str, name: str, port_name: str) -> list[tuple[str, int]]:
-    found = []
+    found: list[tuple[str, int]] = []
     for piece in server.reader.list(ENDPOINTSLICES, namespace):
         if (piece["metadata"].get("labels") or {}).get(SERVICE_NAME) != name:
             continue

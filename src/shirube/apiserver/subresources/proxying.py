@@ -65,7 +65,7 @@ async def _pass_on(server: ServerContext, rc: RequestContext, target: Target) ->
         headers += [("Connection", "Upgrade"), ("Upgrade", request.headers.get("upgrade") or "")]
         return await tunnel.open_tunnel(target.host, target.port, request.method, full, headers, tls)
     length = request.headers.get("content-length")
-    has_body = length not in (None, "0") or "chunked" in (request.headers.get("transfer-encoding") or "")
+    has_body = request.body.size > 0 or not request.body.complete
     if not has_body and request.method in ("POST", "PUT", "PATCH"):
         headers.append(("Content-Length", "0"))
     try:
@@ -90,7 +90,7 @@ async def _pass_on(server: ServerContext, rc: RequestContext, target: Target) ->
         out.append((name, _location(value, rc, target) if name == "location" else value))
     body: AsyncIterator[bytes] | bytes = answer.body
     if request.method == "HEAD" or answer.status in (204, 304):
-        await answer.body.aclose()  # type: ignore[attr-defined]
+        await answer.body.aclose()
         body = b""
     return Response(answer.status, body, out, answer.headers.get("content-type") or "")
 
@@ -99,11 +99,11 @@ def _headers(rc: RequestContext) -> list[tuple[str, str]]:
     request = rc.request
     listed = (request.headers.get("connection") or "").lower().split(",")
     dropped = _OURS | tunnel.HOP_BY_HOP | {name.strip() for name in listed}
-    headers = [
+    headers = tunnel.without_credentials(
         (name, value)
         for name, value in request.headers.items()
         if name not in dropped and not name.startswith(("impersonate-", "x-remote-", "x-forwarded-"))
-    ]
+    )
     forwarded = request.headers.get("x-forwarded-for")
     chain = f"{forwarded}, {request.peer.host}" if forwarded else request.peer.host
     if chain:

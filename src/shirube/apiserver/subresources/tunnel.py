@@ -30,6 +30,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
+BEARER_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 _ERROR_BODY = 64 * 1024
 # How long the rest of one direction may take when the other has ended.
 _LINGER = 10.0
@@ -39,6 +40,19 @@ def wants_upgrade(request: Request) -> bool:
     """Whether the client asks to switch protocols."""
     connection = (request.headers.get("connection") or "").lower()
     return "upgrade" in connection and bool(request.headers.get("upgrade"))
+
+
+def without_credentials(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without tokens that browsers put among the WebSocket protocols: those are for the API server only."""
+    kept = []
+    for name, value in headers:
+        if name == "sec-websocket-protocol" and BEARER_PROTOCOL in value:
+            protocols = [p.strip() for p in value.split(",")]
+            value = ", ".join(p for p in protocols if not p.startswith(BEARER_PROTOCOL))
+            if not value:
+                continue
+        kept.append((name, value))
+    return kept
 
 
 async def open_tunnel(
@@ -96,8 +110,10 @@ async def pump(left: Connection, right: Connection) -> None:
             forth.cancel()
             back.cancel()
     finally:
-        await left.close()
-        await right.close()
+        try:
+            await left.close()
+        finally:  # also when the wait for the first is cancelled
+            await right.close()
 
 
 async def _carry(source: Connection, sink: Connection) -> None:

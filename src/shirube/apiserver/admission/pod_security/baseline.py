@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 Json = dict[str, Any]
 
 _CAPABILITIES = frozenset(
-    [
+    (
         "AUDIT_WRITE",
         "CHOWN",
         "DAC_OVERRIDE",
@@ -26,10 +26,10 @@ _CAPABILITIES = frozenset(
         "SETPCAP",
         "SETUID",
         "SYS_CHROOT",
-    ]
+    )
 )
 _SYSCTLS = frozenset(
-    [
+    (
         "kernel.shm_rmid_forced",
         "net.ipv4.ip_local_port_range",
         "net.ipv4.tcp_syncookies",
@@ -42,7 +42,7 @@ _SYSCTLS = frozenset(
         "net.ipv4.tcp_keepalive_probes",
         "net.ipv4.tcp_rmem",
         "net.ipv4.tcp_wmem",
-    ]
+    )
 )
 _SELINUX_TYPES = frozenset(("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"))
 _APPARMOR_ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"

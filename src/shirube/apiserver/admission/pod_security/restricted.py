@@ -13,7 +13,7 @@ from shirube.apiserver.admission.pod_security.baseline import Violation, contain
 Json = dict[str, Any]
 
 _VOLUMES = frozenset(
-    [
+    (
         "configMap",
         "csi",
         "downwardAPI",
@@ -23,7 +23,7 @@ _VOLUMES = frozenset(
         "persistentVolumeClaim",
         "projected",
         "secret",
-    ]
+    )
 )
 
 

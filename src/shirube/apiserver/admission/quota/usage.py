@@ -138,7 +138,7 @@ def _in_scope(scope: Json, pod: Json) -> bool:
     if name == "NotTerminating":
         return spec.get("activeDeadlineSeconds") is None
     if name in ("BestEffort", "NotBestEffort"):
-        return _best_effort(spec) == (name == "BestEffort")
+        return bool(_best_effort(spec) == (name == "BestEffort"))
     if name == "PriorityClass":
         return _selected(scope, spec.get("priorityClassName") or "")
     if name == "CrossNamespacePodAffinity":
