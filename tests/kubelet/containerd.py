@@ -185,6 +185,9 @@ def _own_namespaces() -> Iterator[None]:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         # containerd's mount namespace follows this one, as if it were the same.
         subprocess.run(["mount", "--make-rshared", "/"], check=True)
+        # Names of pod network namespaces stay in here, also when a test is cut short.
+        os.makedirs("/run/netns", exist_ok=True)
+        subprocess.run(["mount", "-n", "-t", "tmpfs", "tmpfs", "/run/netns"], check=True)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
     finally:
