@@ -14,6 +14,7 @@ from shirube.api.gvr import PODS
 from shirube.client.controller import Controller
 from shirube.client.rest import Client
 from shirube.controllers.context import Context
+from shirube.controllers.daemon_set_plan import node_of
 from shirube.foundation.clock import SYSTEM, rfc3339
 from shirube.foundation.tasks import cancel, spawn
 
@@ -92,7 +93,7 @@ async def kubelet(client: Client) -> AsyncIterator[None]:
             pod = event["object"]
             if event["type"] == "ADDED" and not pod["metadata"].get("deletionTimestamp"):
                 with contextlib.suppress(ApiError):  # gone meanwhile
-                    await make_ready(client, pod)
+                    await make_ready(client, pod, node=node_of(pod) or "n1")
 
     task = spawn(follow(), name="kubelet")
     try:

@@ -101,8 +101,9 @@ class Live:
         return Client(InProcess(self.server, certificate(user, *groups)), user)
 
     @asynccontextmanager
-    async def controllers(self) -> AsyncIterator[list[Any]]:
-        """All of the table, each with its own service account, as in a cluster."""
+    async def controllers(self, *, only: str = "", **options: Any) -> AsyncIterator[list[Any]]:
+        """All of the table (or those named, comma separated), each with its own service account, as in a
+        cluster."""
         own = self.client("system:kube-controller-manager")
         accounts: dict[str, Client] = {}
 
@@ -113,8 +114,9 @@ class Live:
                 )
             return accounts[account]
 
-        context = Context(own, client_of, root_ca=self.root_ca)
-        controllers = build(context, CONTROLLERS)
+        context = Context(own, client_of, root_ca=self.root_ca, **options)
+        wanted = {"serviceaccount-controller", *only.split(",")} if only else set()
+        controllers = build(context, [e for e in CONTROLLERS if not wanted or e.name in wanted])
         task = spawn(run_controllers(context, controllers), name="controllers")
         try:
             yield controllers

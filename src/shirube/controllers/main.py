@@ -50,6 +50,8 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("taint-eviction-controller", "taint_eviction", "TaintEvictionController"),
     Entry("deployment-controller", "deployment", "DeploymentController"),
     Entry("replicaset-controller", "replica_set", "ReplicaSetController"),
+    Entry("statefulset-controller", "stateful_set", "StatefulSetController"),
+    Entry("daemonset-controller", "daemon_set", "DaemonSetController"),
     Entry("replicationcontroller-controller", "replication_controller", "ReplicationControllerController"),
     Entry("endpoints-controller", "endpoints", "EndpointsController"),
     Entry("endpointslice-controller", "endpoint_slice", "EndpointSliceController"),

@@ -1,0 +1,253 @@
+"""DaemonSet, the deciding half: a pod on each node that suits, and how a new template gets there.
+
+Every pod is made for one node (a required affinity on its name), so a set's state is a table of nodes and their
+pods. `plan` mends that table first (nodes without a pod, pods that may not stay, doubles, finished pods), then
+`roll` replaces pods of an old template: `maxUnavailable` at a time, or by a second pod on up to `maxSurge` nodes.
+
+Follows upstream's `daemon_controller.go` and `update.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.deployment_rollout import int_or_percent
+from shirube.controllers.node_fit import fits, required_affinity, untolerated
+from shirube.controllers.ownership import deleting
+from shirube.controllers.revisions import POD_LABEL
+
+GENERATION = "deprecated.daemonset.template.generation"
+_TOLERATED = (
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+)
+_HOST_NETWORK_TOLERATED = ("node.kubernetes.io/network-unavailable", "NoSchedule")
+
+Table = Mapping[str, list[Object]]  # node's name -> pods
+
+
+def tolerations(spec: Object) -> list[Object]:
+    """The template's own and those that every daemon has."""
+    out = list(spec.get("tolerations") or ())
+    more = [*_TOLERATED, _HOST_NETWORK_TOLERATED] if spec.get("hostNetwork") else list(_TOLERATED)
+    for key, effect in more:
+        wanted = {"key": key, "operator": "Exists", "effect": effect}
+        if wanted not in out:
+            out.append(wanted)
+    return out
+
+
+def judge(owner: Object, node: Object) -> tuple[bool, bool]:
+    """(a pod should run there, one that runs there may stay)."""
+    spec = owner["spec"]["template"]["spec"]
+    if not fits(spec, node):
+        return False, False
+    tolerated = tolerations(spec)
+    if untolerated(node, tolerated, ("NoExecute",)):
+        return False, False
+    return not untolerated(node, tolerated, ("NoSchedule",)), True
+
+
+def node_of(pod: Object) -> str:
+    """The node that a pod runs on or was made for."""
+    spec = pod["spec"]
+    if spec.get("nodeName"):
+        return str(spec["nodeName"])
+    for term in (required_affinity(spec) or {}).get("nodeSelectorTerms") or ():
+        for expression in term.get("matchFields") or ():
+            if expression["key"] == "metadata.name" and len(expression.get("values") or ()) == 1:
+                return str(expression["values"][0])
+    return ""
+
+
+def pinned(affinity: Object | None, node: str) -> Object:
+    """An affinity to that node alone, all else as it was."""
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    kept = dict((affinity or {}).get("nodeAffinity") or {})
+    kept["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": [by_name]}
+    return {**(affinity or {}), "nodeAffinity": kept}
+
+
+def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
+    table: dict[str, list[Object]] = {}
+    for pod in pods:
+        if of_pods.finished(pod) and deleting(pod):
+            continue  # only its finalizers keep it: its place is free
+        table.setdefault(node_of(pod), []).append(pod)
+    return table
+
+
+def updated(pod: Object, digest: str) -> bool:
+    return bool((pod["metadata"].get("labels") or {}).get(POD_LABEL) == digest)
+
+
+def is_rolling(owner: Object) -> bool:
+    return bool((owner["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate")
+
+
+def bounds(owner: Object, desired: int) -> tuple[int, int]:
+    """(maxSurge, maxUnavailable) as numbers; never both zero."""
+    rolling = (owner["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    surge = int_or_percent(rolling.get("maxSurge") or 0, desired, round_up=True)
+    value = rolling.get("maxUnavailable")
+    unavailable = int_or_percent(1 if value is None else value, desired, round_up=True)
+    if surge == 0 and unavailable == 0:
+        unavailable = 1
+    return surge, unavailable
+
+
+@dataclass(slots=True)
+class Plan:
+    create: list[str] = field(default_factory=list)  # nodes
+    delete: list[Object] = field(default_factory=list)
+    failed: list[Object] = field(default_factory=list)  # finished pods, deleted with back-off and an event
+
+
+def plan(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
+    """What brings the nodes and their pods in line, whatever the template's age."""
+    todo = Plan()
+    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    names = set()
+    nodes = list(nodes)
+    judged = {node["metadata"]["name"]: judge(owner, node) for node in nodes}
+    surging = is_rolling(owner) and bounds(owner, sum(run for run, _ in judged.values()))[0] > 0
+    for name, (run, stay) in judged.items():
+        names.add(name)
+        there = table.get(name, [])
+        if run and not there:
+            todo.create.append(name)
+        elif stay:
+            alive = [p for p in there if not deleting(p)]
+            finished = [p for p in alive if of_pods.finished(p)]
+            todo.failed += finished
+            running = [p for p in alive if not of_pods.finished(p)]
+            todo.delete += _doubles(running, digest, surging, minimum, now)
+        else:
+            todo.delete += [p for p in there if not deleting(p)]
+    for name, there in table.items():
+        if name not in names:  # the node is gone; what never ran there never will
+            todo.delete += [p for p in there if not p["spec"].get("nodeName") and not deleting(p)]
+    return todo
+
+
+def _age(pod: Object) -> tuple[bool, float, str]:
+    return not pod["spec"].get("nodeName"), of_pods.created(pod), pod["metadata"]["uid"]
+
+
+def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, now: float) -> list[Object]:
+    if len(running) <= 1:
+        return []
+    if not surging:
+        return sorted(running, key=_age)[1:]
+    new = sorted((p for p in running if updated(p, digest)), key=_age)
+    old = sorted((p for p in running if not updated(p, digest)), key=_age)
+    out = new[1:] + old[1:]
+    if new and old and of_pods.available(new[0], minimum, now):
+        out.append(old[0])
+    return out
+
+
+def _one_of_each(there: list[Object], digest: str) -> tuple[Object | None, Object | None] | None:
+    """(new pod, old pod) of a node; None when there are more of a sort."""
+    alive = [p for p in there if not deleting(p)]
+    new = [p for p in alive if updated(p, digest)]
+    old = [p for p in alive if not updated(p, digest)]
+    if len(new) > 1 or len(old) > 1:
+        return None
+    return (new[0] if new else None), (old[0] if old else None)
+
+
+def roll(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
+    """The next step of a rolling update."""
+    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    wanted = [n["metadata"]["name"] for n in nodes if judge(owner, n)[0]]
+    surge, unavailable = bounds(owner, len(wanted))
+
+    def up(pod: Object) -> bool:
+        return of_pods.available(pod, minimum, now)
+
+    return _surge(wanted, table, digest, surge, up) if surge else _replace(wanted, table, digest, unavailable, up)
+
+
+def _replace(wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool]) -> Plan:
+    down, at_once, candidates = 0, [], []
+    for name in wanted:
+        pair = _one_of_each(table.get(name, []), digest)
+        if pair is None or (pair[0] is None) == (pair[1] is None):
+            down += 1  # the other half of the controller is at work there
+            continue
+        new, old = pair
+        if new is not None:
+            down += not up(new)
+        elif old is not None and up(old):
+            candidates.append(old)
+        elif old is not None:
+            at_once.append(old)
+            down += 1
+    return Plan(delete=at_once + candidates[: max(limit - down, 0)])
+
+
+def _surge(wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool]) -> Plan:
+    surged = 0
+    todo = Plan()
+    candidates: list[str] = []
+    for name in wanted:
+        pair = _one_of_each(table.get(name, []), digest)
+        if pair is None:
+            surged += 1
+            continue
+        new, old = pair
+        if old is None:
+            continue
+        if new is None:
+            (candidates if up(old) else todo.create).append(name)
+        elif up(new):
+            todo.delete.append(old)
+        else:
+            surged += 1
+    todo.create += candidates[: max(limit - surged, 0)]
+    return todo
+
+
+def status_of(
+    owner: Object, nodes: Iterable[Object], table: Table, digest: str, collisions: int | None, now: float
+) -> Object:
+    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    count = dict.fromkeys(("desired", "current", "misscheduled", "ready", "available", "updated"), 0)
+    for node in nodes:
+        there = table.get(node["metadata"]["name"], [])
+        if not judge(owner, node)[0]:
+            count["misscheduled"] += bool(there)
+            continue
+        count["desired"] += 1
+        if not there:
+            continue
+        count["current"] += 1
+        ready = [p for p in there if of_pods.ready(p)]
+        count["ready"] += bool(ready)
+        count["available"] += any(of_pods.available(p, minimum, now) for p in ready)
+        count["updated"] += any(updated(p, digest) for p in there)
+    status: Object = {
+        "currentNumberScheduled": count["current"],
+        "numberMisscheduled": count["misscheduled"],
+        "desiredNumberScheduled": count["desired"],
+        "numberReady": count["ready"],
+        "observedGeneration": int(owner["metadata"].get("generation") or 0),
+        "updatedNumberScheduled": count["updated"],
+        "numberAvailable": count["available"],
+        "numberUnavailable": count["desired"] - count["available"],
+    }
+    optional = ("updatedNumberScheduled", "numberAvailable", "numberUnavailable", "observedGeneration")
+    status = {k: v for k, v in status.items() if v or k not in optional}
+    if collisions is not None:
+        status["collisionCount"] = collisions
+    if (owner.get("status") or {}).get("conditions"):
+        status["conditions"] = owner["status"]["conditions"]
+    return status

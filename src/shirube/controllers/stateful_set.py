@@ -1,0 +1,267 @@
+"""StatefulSet: pods with a number, a name and storage of their own.
+
+`stateful_set_plan` says what is next, `stateful_set_identity` what a pod and its claims look like, `revisions`
+keeps the templates; this module reads the caches and carries the plan out. Names are fixed, so a pod made twice
+by a stale cache is refused by the server: no expectations are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from shirube.api.selectors import LabelSelector, label_selector_from
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers import revisions as history
+from shirube.controllers import stateful_set_identity as identity
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import (
+    Claimer,
+    controller_of,
+    deleting,
+    index_by_controller,
+    owned_and_orphans,
+)
+from shirube.controllers.pod_control import namespace_terminating, slow_start
+from shirube.controllers.stateful_set_plan import Plan, in_range, ordinal_of, plan, revision_of, status_of
+
+_ACCOUNT = "statefulset-controller"
+
+
+class StatefulSetController(Controller[str]):
+    name = "statefulset-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._sets = context.informer(STATEFULSETS)
+        self._pods = context.informer(PODS)
+        self._revisions = context.informer(CONTROLLERREVISIONS)
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        super().__init__(self._sets, self._pods, self._revisions, self._claims)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
+        self._clock = context.clock
+        self._claimer = Claimer(self._client, STATEFULSETS, "StatefulSet", PODS)
+        self._revision_claimer = Claimer(self._client, STATEFULSETS, "StatefulSet", CONTROLLERREVISIONS)
+        self._history = history.RevisionHistory(self._client, STATEFULSETS, "StatefulSet")
+        index_by_controller(self._pods)
+        index_by_controller(self._revisions)
+        self._sets.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
+        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        self._claims.add_handler(on_delete=self._claim_deleted)
+
+    # -- what wakes us -------------------------------------------------------------------------------------
+
+    def _enqueue(self, owner: Object) -> None:
+        self.queue.add(key_of(owner))
+
+    def _pod_changed(self, pod: Object) -> None:
+        reference = controller_of(pod)
+        namespace = pod["metadata"]["namespace"]
+        if reference is not None:
+            if reference["kind"] == "StatefulSet":
+                self.queue.add(f"{namespace}/{reference['name']}")
+            return
+        labels = pod["metadata"].get("labels") or {}
+        if not labels:
+            return
+        for owner in self._sets.store.list(namespace):
+            if self._selector(owner).matches(labels):
+                self._enqueue(owner)
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if controller_of(old) != controller_of(new):
+            self._pod_changed(old)
+        self._pod_changed(new)
+
+    def _claim_deleted(self, claim: Object) -> None:
+        """A pod may have waited for an old claim of that name to be gone."""
+        for reference in claim["metadata"].get("ownerReferences") or ():
+            name = reference["name"]
+            if reference["kind"] == "Pod":
+                self.queue.add(f"{claim['metadata']['namespace']}/{name.rpartition('-')[0]}")
+
+    @staticmethod
+    def _selector(owner: Object) -> LabelSelector:
+        return label_selector_from(owner["spec"].get("selector"))
+
+    # -- reconcile ------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        owner = self._sets.store.get(*split_key(key))
+        if owner is None:
+            return None
+        selector = self._selector(owner)
+        if selector.empty:
+            return None
+        name = owner["metadata"]["name"]
+        pods = await self._claimer.claim(
+            owner,
+            [p for p in owned_and_orphans(self._pods, owner) if ordinal_of(p["metadata"]["name"], name) >= 0],
+            selector,
+        )
+        kept = await self._revision_claimer.claim(owner, owned_and_orphans(self._revisions, owner), selector)
+        if deleting(owner):
+            old = owner.get("status") or {}
+            names = old.get("currentRevision") or "", old.get("updateRevision") or ""
+            await self._report(owner, pods, *names, old.get("collisionCount"))
+            return None
+        update, collisions = await self._history.current(owner, kept, self._selector_labels(owner))
+        current = self._current(owner, kept, update)
+        names = current["metadata"]["name"], update["metadata"]["name"]
+        todo = plan(owner, pods, *names, self._clock.now())
+        templates = {r["metadata"]["name"]: r for r in (*kept, current, update)}
+        try:
+            await self._act(owner, todo, pods, templates)
+        finally:
+            status = await self._report(owner, pods, *names, collisions)
+        live = {status.get("currentRevision"), *names} | {revision_of(p) for p in pods}
+        for revision in history.to_clean_up(kept, live, owner["spec"].get("revisionHistoryLimit")):
+            await self._history.delete(revision)
+        return of_pods.next_available(pods, int(owner["spec"].get("minReadySeconds") or 0), self._clock.now())
+
+    @staticmethod
+    def _selector_labels(owner: Object) -> Object:
+        return dict((owner["spec"].get("selector") or {}).get("matchLabels") or {})
+
+    @staticmethod
+    def _current(owner: Object, kept: list[Object], update: Object) -> Object:
+        """The revision that the status calls current; the update when there is none (a first rollout)."""
+        wanted = (owner.get("status") or {}).get("currentRevision")
+        return next((r for r in kept if r["metadata"]["name"] == wanted), update)
+
+    async def _report(
+        self, owner: Object, pods: list[Object], current: str, update: str, collisions: int | None
+    ) -> Object:
+        status = status_of(owner, pods, current, update, collisions, self._clock.now())
+        kept = ("replicas", "availableReplicas", "collisionCount")
+        old = {k: v for k, v in (owner.get("status") or {}).items() if v != 0 or k in kept}
+        if {"collisionCount": 0, "availableReplicas": 0} | old != status:
+            await self._client.update_status(STATEFULSETS, {**owner, "status": status})
+        return status
+
+    # -- acting ---------------------------------------------------------------------------------------------
+
+    async def _act(self, owner: Object, todo: Plan, pods: list[Object], templates: dict[str, Object]) -> None:
+        there = {ordinal_of(p["metadata"]["name"], owner["metadata"]["name"]): p for p in pods}
+        for pod in todo.mend:
+            await self._mend(owner, pod)
+        for ordinal, pod in there.items():
+            if not in_range(owner, ordinal):
+                await self._keep_claims(owner, ordinal, pod)
+        for pod in todo.replace:
+            word = "failed" if of_pods.phase(pod) == "Failed" else "terminated"
+            metadata = pod["metadata"]
+            self._recorder.event(
+                owner,
+                WARNING if word == "failed" else NORMAL,
+                f"Recreating{word.capitalize()}Pod",
+                f"StatefulSet {metadata['namespace']}/{owner['metadata']['name']} is recreating {word} "
+                f"Pod {metadata['name']}",
+            )
+            await self._delete(owner, pod)
+
+        async def create(number: int) -> None:
+            ordinal, revision = todo.create[number]
+            await self._create(owner, ordinal, revision, templates[revision])
+
+        _, error = await slow_start(len(todo.create), create)
+        if error is not None and not namespace_terminating(error):
+            raise error
+        for pod in todo.delete:
+            await self._delete(owner, pod)
+
+    async def _told(self, owner: Object, verb: str, pod: str, work: Callable[[], Awaitable[Object | None]]) -> None:
+        about = f"{verb} Pod {pod} in StatefulSet {owner['metadata']['name']}"
+        try:
+            await work()
+        except ApiError as error:
+            if verb == "delete" and error.code == 404:
+                return
+            if not namespace_terminating(error) and error.reason != "AlreadyExists":
+                message = f"{about} failed error: {error.message}"
+                self._recorder.event(owner, WARNING, f"Failed{verb.capitalize()}", message)
+            raise
+        self._recorder.event(owner, NORMAL, f"Successful{verb.capitalize()}", f"{about} successful")
+
+    async def _create(self, owner: Object, ordinal: int, revision: str, kept: Object) -> None:
+        if not await self._make_claims(owner, ordinal):
+            return
+        pod = identity.new_pod(owner, history.template_of(kept), ordinal, revision)
+        await self._told(owner, "create", pod["metadata"]["name"], lambda: self._client.create(PODS, pod))
+
+    async def _delete(self, owner: Object, pod: Object) -> None:
+        metadata = pod["metadata"]
+        await self._told(
+            owner,
+            "delete",
+            metadata["name"],
+            lambda: self._client.delete(
+                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
+            ),
+        )
+
+    async def _mend(self, owner: Object, pod: Object) -> None:
+        """A pod that lacks its labels, or whose claims are gone or not kept as the set says."""
+        metadata = pod["metadata"]
+        ordinal = ordinal_of(metadata["name"], owner["metadata"]["name"])
+        if of_pods.phase(pod) == "Pending":
+            await self._make_claims(owner, ordinal, pod)
+        await self._keep_claims(owner, ordinal, pod)
+        if labels := identity.wrong_labels(owner, pod):
+            await self._told(
+                owner,
+                "update",
+                metadata["name"],
+                lambda: self._client.patch(
+                    PODS, metadata["name"], {"metadata": {"labels": labels}}, metadata["namespace"]
+                ),
+            )
+
+    # -- claims ---------------------------------------------------------------------------------------------
+
+    async def _make_claims(self, owner: Object, ordinal: int, pod: Object | None = None) -> bool:
+        """False when an old claim has to go first."""
+        for wanted in identity.new_claims(owner, ordinal):
+            metadata = wanted["metadata"]
+            there = self._claims.store.get(metadata["namespace"], metadata["name"])
+            if there is not None:
+                if pod is None and (deleting(there) or identity.stale(owner, there, pod)):
+                    return False
+                continue
+            references = identity.claim_owners(owner, ordinal, pod, wanted)
+            if references:
+                wanted = {**wanted, "metadata": {**metadata, "ownerReferences": references}}
+            await self._make_claim(owner, ordinal, wanted)
+        return True
+
+    async def _make_claim(self, owner: Object, ordinal: int, wanted: Object) -> None:
+        name = wanted["metadata"]["name"]
+        about = (
+            f"create Claim {name} Pod {identity.pod_name(owner, ordinal)} in StatefulSet {owner['metadata']['name']}"
+        )
+        try:
+            await self._client.create(PERSISTENTVOLUMECLAIMS, wanted)
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return
+            self._recorder.event(owner, WARNING, "FailedCreate", f"{about} failed error: {error.message}")
+            raise
+        self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"{about} success")
+
+    async def _keep_claims(self, owner: Object, ordinal: int, pod: Object) -> None:
+        for template in identity.claim_templates(owner):
+            name = identity.claim_name(owner, template, ordinal)
+            claim = self._claims.store.get(owner["metadata"]["namespace"], name)
+            if claim is None or deleting(claim):
+                continue
+            references = identity.claim_owners(owner, ordinal, pod, claim)
+            if references is None:
+                continue
+            metadata = {**claim["metadata"], "ownerReferences": references}
+            await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "metadata": metadata})

@@ -1,0 +1,218 @@
+"""StatefulSet, the deciding half: which pods to make, to delete, to mend next, and what to report.
+
+Ordered sets take one step at a time: pods are made from the lowest ordinal up, each waiting for the one before
+to be ready and available, and taken away from the highest down; never more than one pod is on its way. Parallel
+sets do all at once. Rolling updates go from the highest ordinal down to the partition, `maxUnavailable` pods at
+a time.
+
+Follows upstream's `stateful_set_control.go`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.deployment_rollout import int_or_percent
+from shirube.controllers.revisions import POD_LABEL
+
+_NAME = re.compile(r"^(.*)-([0-9]+)$")
+
+
+def ordinal_of(pod_name: str, set_name: str) -> int:
+    """-1 for a name that is not of this set's."""
+    found = _NAME.match(pod_name)
+    return int(found[2]) if found and found[1] == set_name else -1
+
+
+def replicas_of(owner: Object) -> int:
+    replicas = owner["spec"].get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def start_of(owner: Object) -> int:
+    return int((owner["spec"].get("ordinals") or {}).get("start") or 0)
+
+
+def ordered(owner: Object) -> bool:
+    return bool(owner["spec"].get("podManagementPolicy") != "Parallel")
+
+
+def rolling(owner: Object) -> Object | None:
+    """The rolling update's parameters; None for OnDelete."""
+    strategy = owner["spec"].get("updateStrategy") or {}
+    return (strategy.get("rollingUpdate") or {}) if strategy.get("type", "RollingUpdate") == "RollingUpdate" else None
+
+
+def in_range(owner: Object, ordinal: int) -> bool:
+    return start_of(owner) <= ordinal < start_of(owner) + replicas_of(owner)
+
+
+def revision_of(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(POD_LABEL) or "")
+
+
+def max_unavailable(owner: Object) -> int:
+    value = (rolling(owner) or {}).get("maxUnavailable")
+    return max(int_or_percent(1 if value is None else value, replicas_of(owner), round_up=True), 1)
+
+
+@dataclass(slots=True)
+class Plan:
+    create: list[tuple[int, str]] = field(default_factory=list)  # (ordinal, revision's name)
+    delete: list[Object] = field(default_factory=list)
+    replace: list[Object] = field(default_factory=list)  # finished pods, deleted to be made anew
+    mend: list[Object] = field(default_factory=list)  # pods whose identity or claims may be wrong
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Pods by their places. `there[i]` is the pod of ordinal start + i."""
+
+    there: list[Object | None]
+    condemned: list[Object]  # highest ordinal first
+
+    @classmethod
+    def of(cls, owner: Object, pods: list[Object]) -> _Sorted:
+        name, start = owner["metadata"]["name"], start_of(owner)
+        there: list[Object | None] = [None] * replicas_of(owner)
+        condemned: list[tuple[int, Object]] = []
+        for pod in pods:
+            ordinal = ordinal_of(pod["metadata"]["name"], name)
+            if in_range(owner, ordinal):
+                there[ordinal - start] = pod
+            elif ordinal >= 0:
+                condemned.append((ordinal, pod))
+        condemned.sort(key=lambda c: -c[0])
+        return cls(there, [pod for _, pod in condemned])
+
+
+def running_and_ready(pod: Object) -> bool:
+    return of_pods.phase(pod) == "Running" and of_pods.ready(pod)
+
+
+def plan(owner: Object, pods: list[Object], current: str, update: str, now: float) -> Plan:
+    """`current` and `update` are names of revisions; `pods` all that are the set's."""
+    todo = Plan()
+    if owner["metadata"].get("deletionTimestamp"):
+        return todo
+    places = _Sorted.of(owner, pods)
+    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+
+    def up(pod: Object) -> bool:
+        return running_and_ready(pod) and of_pods.available(pod, minimum, now)
+
+    if not _fill(owner, places, current, update, up, todo):
+        return todo
+    if not _shrink(owner, places, up, todo):
+        return todo
+    if not todo.create and not todo.replace:
+        _update(owner, places, update, up, todo)
+    return todo
+
+
+def _wanted_revision(owner: Object, ordinal: int, current: str, update: str) -> str:
+    parameters = rolling(owner)
+    if parameters is None:
+        return update
+    return current if ordinal < start_of(owner) + int(parameters.get("partition") or 0) else update
+
+
+def _fill(owner: Object, places: _Sorted, current: str, update: str, up: Any, todo: Plan) -> bool:
+    """Every place gets its pod. False when the next step has to wait for one."""
+    one_by_one = ordered(owner)
+    for number, pod in enumerate(places.there):
+        ordinal = start_of(owner) + number
+        if pod is None:
+            todo.create.append((ordinal, _wanted_revision(owner, ordinal, current, update)))
+            if one_by_one:
+                return False
+        elif of_pods.finished(pod):
+            if not pod["metadata"].get("deletionTimestamp"):
+                todo.replace.append(pod)
+            if one_by_one:
+                return False
+        elif pod["metadata"].get("deletionTimestamp"):
+            if one_by_one:
+                return False
+        else:
+            todo.mend.append(pod)
+            if one_by_one and not up(pod):
+                return False
+    return True
+
+
+def _shrink(owner: Object, places: _Sorted, up: Any, todo: Plan) -> bool:
+    """Pods beyond the range go. False when the next step has to wait for one."""
+    one_by_one = ordered(owner)
+    # An ordered set never takes a healthy pod away while another of its pods is in trouble.
+    everybody = [p for p in places.there if p is not None] + places.condemned[::-1]
+    first_unhealthy = next((p for p in everybody if not running_and_ready(p)), None)
+    for pod in places.condemned:
+        if pod["metadata"].get("deletionTimestamp"):
+            if one_by_one:
+                return False
+            continue
+        if one_by_one and not up(pod) and pod is not first_unhealthy:
+            return False
+        todo.delete.append(pod)
+        if one_by_one:
+            return False
+    return True
+
+
+def _update(owner: Object, places: _Sorted, update: str, up: Any, todo: Plan) -> None:
+    parameters = rolling(owner)
+    if parameters is None:
+        return
+    there = [p for p in places.there if p is not None]
+    down = sum(1 for p in there if p["metadata"].get("deletionTimestamp") or not up(p))
+    may_go = max_unavailable(owner) - down
+    lowest = int(parameters.get("partition") or 0)
+    for number in range(len(places.there) - 1, lowest - 1, -1):
+        pod = places.there[number]
+        if pod is None or pod["metadata"].get("deletionTimestamp") or revision_of(pod) == update:
+            continue
+        # One that is down already costs nothing: in a parallel set a broken template is replaced so.
+        if up(pod):
+            if may_go <= 0:
+                return
+            may_go -= 1
+        todo.delete.append(pod)
+
+
+def status_of(
+    owner: Object, pods: list[Object], current: str, update: str, collisions: int | None, now: float
+) -> Object:
+    """The status that the pods make; a finished rollout makes the update the current revision."""
+    old = owner.get("status") or {}
+    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    name = owner["metadata"]["name"]
+    known = [p for p in pods if ordinal_of(p["metadata"]["name"], name) >= 0]
+    alive = [p for p in known if not p["metadata"].get("deletionTimestamp")]
+    ready = [p for p in known if running_and_ready(p)]
+    status: Object = {
+        "observedGeneration": int(owner["metadata"].get("generation") or 0),
+        "replicas": len(known),
+        "readyReplicas": len(ready),
+        "availableReplicas": sum(1 for p in ready if of_pods.available(p, minimum, now)),
+        "currentReplicas": sum(1 for p in alive if revision_of(p) == current),
+        "updatedReplicas": sum(1 for p in alive if revision_of(p) == update),
+        "currentRevision": current,
+        "updateRevision": update,
+        "collisionCount": collisions or 0,
+    }
+    wanted = replicas_of(owner)
+    if (
+        rolling(owner) is not None
+        and status["updatedReplicas"] == status["replicas"] == status["readyReplicas"] == wanted
+    ):
+        status["currentReplicas"] = status["updatedReplicas"]
+        status["currentRevision"] = update
+    if old.get("conditions"):
+        status["conditions"] = old["conditions"]
+    kept = ("replicas", "availableReplicas", "collisionCount")
+    return {k: v for k, v in status.items() if v != 0 or k in kept}
