@@ -108,8 +108,13 @@ async def _session(
     except TimeoutError:
         _logger.info("ended a stream over which nothing moved", seconds=IDLE_TIMEOUT)
     finally:
-        await tasks.cancel(*pumps)
-        await runtime.close()
+        # The server cancels this when the client's connection is lost, which may well be now: a task of its own.
+        await asyncio.shield(tasks.spawn(_end(pumps, runtime), name="end of stream"))
+
+
+async def _end(pumps: list[asyncio.Task[None]], runtime: Connection) -> None:
+    await tasks.cancel(*pumps)
+    await runtime.close()
 
 
 async def _until_gone(pump: Awaitable[None]) -> None:
