@@ -43,6 +43,8 @@ class CertificateSigningRequestStrategy(Strategy):
         others = [c for c in status.get("conditions") or () if c.get("type") not in _DECISIONS]
         if decided or others:
             status["conditions"] = decided + others
+        else:
+            status.pop("conditions", None)
 
     def prepare_for_approval(self, obj: Obj, old: Obj) -> None:
         """The approval subresource changes the conditions only."""
