@@ -234,6 +234,9 @@ async def test_component_statuses(api):
     answer = await api.get("/api/v1/componentstatuses")
     assert [i["metadata"]["name"] for i in answer.json["items"]] == ["scheduler", "controller-manager", "etcd-0"]
     assert any("v1 ComponentStatus is deprecated" in w for w in answer.warnings)
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    rows = (await api.ok("GET", "/api/v1/componentstatuses", accept=accept))["rows"]
+    assert [row["cells"][:2] for row in rows][2] == ["etcd-0", "Healthy"]
     one = await api.ok("GET", "/api/v1/componentstatuses/etcd-0")
     assert one["conditions"] == [{"type": "Healthy", "status": "True", "message": "ok"}]
     assert (await api.get("/api/v1/componentstatuses/none")).status == 404

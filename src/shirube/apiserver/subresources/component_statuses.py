@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
 from shirube.api.gvr import LEASES
+from shirube.apiserver import encoding
 from shirube.apiserver.subresources.admitting import only
 from shirube.foundation.clock import parse_rfc3339
 from shirube.serving.messages import Response
@@ -30,6 +31,10 @@ async def read(server: ServerContext, rc: RequestContext) -> Response:
             raise errors.not_found(rc.resource, rc.name)
         return rc.respond(await _status(server, rc.name))
     items = [await _status(server, name) for name in NAMES]
+    wanted = encoding.wanted_for(rc, "v1", "ComponentStatusList")
+    if wanted.transform and rc.resource is not None:
+        shown = encoding.transform(rc, rc.resource, items, wanted)
+        return Response(200, encoding.serialize(shown, wanted.media), encoding.headers(rc), wanted.media)
     for item in items:
         del item["kind"], item["apiVersion"]
     return rc.respond({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items})
