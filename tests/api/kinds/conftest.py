@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -51,7 +52,7 @@ def change(obj: Obj, path: str, value: Any) -> Obj:
     new = json.loads(json.dumps(obj))
     at: Any = new
     keys: list[Any] = [int(k) if k.isdigit() else k for k in path.split("/")]
-    for key, following in zip(keys, keys[1:], strict=False):
+    for key, following in pairwise(keys):
         if isinstance(at, dict):
             at = at.setdefault(key, [] if isinstance(following, int) else {})
         else:

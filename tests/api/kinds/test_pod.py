@@ -1,5 +1,6 @@
 """Pods: what is filled in, what is refused and in which words, what may change later."""
 
+# ruff: noqa: E501 - one case a line, so that the tables read as tables
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,6 @@
 """Services: defaults by type, what is refused, what an update keeps of what was allocated."""
 
+# ruff: noqa: E501 - one case a line, so that the tables read as tables
 from __future__ import annotations
 
 import pytest

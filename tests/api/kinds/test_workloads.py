@@ -1,5 +1,6 @@
 """Workloads: defaults, selectors that match templates, what is immutable, counts in the status."""
 
+# ruff: noqa: E501 - one case a line, so that the tables read as tables
 from __future__ import annotations
 
 import pytest

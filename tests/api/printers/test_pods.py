@@ -1,5 +1,6 @@
 """The one word that says how a pod is, and the rest of its row."""
 
+# ruff: noqa: E501 - one case a line, so that the tables read as tables
 from __future__ import annotations
 
 import pytest
