@@ -112,13 +112,22 @@ class LiveWatch:
 
 
 class LiveWatches:
-    """All watches of a store. Watches of one prefix share the work of finding their events."""
+    """All watches of a store. Watches of one prefix share the work of finding their events.
+
+    There are many prefixes of few lengths: an event looks up its key's beginnings instead of being held against
+    every prefix.
+    """
 
     def __init__(self) -> None:
         self._by_prefix: dict[str, set[LiveWatch]] = {}
+        self._lengths: list[int] = []
 
     def add(self, watch: LiveWatch) -> None:
         self._by_prefix.setdefault(watch.prefix, set()).add(watch)
+        self._measure()
+
+    def _measure(self) -> None:
+        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
 
     def remove(self, watch: LiveWatch) -> None:
         watches = self._by_prefix.get(watch.prefix)
@@ -126,13 +135,26 @@ class LiveWatches:
             watches.discard(watch)
             if not watches:
                 del self._by_prefix[watch.prefix]
+                self._measure()
 
     def publish(self, events: Sequence[Event], revision: int) -> None:
-        for prefix, watches in self._by_prefix.items():
-            mine = [event for event in events if event.key.startswith(prefix)]
-            if mine:
-                for watch in watches:
-                    watch.offer(mine, revision)
+        by_prefix = self._by_prefix
+        shares: dict[str, list[Event]] = {}
+        for event in events:
+            key = event.key
+            for length in self._lengths:
+                if length > len(key):
+                    break
+                prefix = key[:length]
+                if prefix in by_prefix:
+                    share = shares.get(prefix)
+                    if share is None:
+                        shares[prefix] = [event]
+                    else:
+                        share.append(event)
+        for prefix, share in shares.items():
+            for watch in by_prefix[prefix]:
+                watch.offer(share, revision)
 
     def end(self, error: Exception) -> None:
         for watches in self._by_prefix.values():

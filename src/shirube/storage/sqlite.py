@@ -328,6 +328,7 @@ class SQLiteStorage:
         if self._closed:
             return
         self._closed = True
+        self._writer.hand_over()
         await self._loop.run_in_executor(None, self._writer.stop)
         await asyncio.sleep(0)  # the last groups are published
         self._watches.end(StorageUnavailable(f"cannot watch {self._path}: the store is closed"))

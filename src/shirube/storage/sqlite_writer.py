@@ -2,7 +2,8 @@
 
 It takes everything that waits, writes it with one transaction (usually one INSERT statement of many rows, which
 also keeps hand-overs of the interpreter lock per commit few) and reports the group to the event loop after the
-fsync. While it is in the fsync, the next group gathers behind it.
+fsync. While it is in the fsync, the next group gathers behind it. Commits of one turn of the event loop are handed
+over together: each hand-over wakes the thread, which then asks for the interpreter lock.
 
 Commits carry the epoch in which their compares were checked. When a group fails, so does everything behind it of
 the same epoch, because it was checked against writes that never happened; the loop then begins a new epoch.
@@ -83,18 +84,28 @@ class Writer:
         self._clock = clock
         self._loop = loop
         self._publish = publish
-        self._queue: queue.SimpleQueue[Commit | Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Commit] | Job | None] = queue.SimpleQueue()
+        self._gathered: list[Commit] = []  # in this turn of the loop
         self._failed_epoch = -1
         self._failure: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="shirube-commit", daemon=True)
         self._thread.start()
 
     def submit(self, commit: Commit) -> None:
-        self._queue.put(commit)
+        if not self._gathered:
+            self._loop.call_soon(self.hand_over)
+        self._gathered.append(commit)
+
+    def hand_over(self) -> None:
+        """What was submitted so far goes to the thread now. On the event loop."""
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
     async def run(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Run `work` between two groups. Raises StorageError."""
         done = self._loop.create_future()
+        self.hand_over()
         self._queue.put(Job(work, done))
         await done
 
@@ -111,10 +122,10 @@ class Writer:
             item = get()
             group: list[Commit] = []
             rows = size = 0
-            while isinstance(item, Commit):
-                group.append(item)
-                rows += len(item.row) // _COLUMNS
-                size += item.size
+            while isinstance(item, list):
+                group += item
+                rows += sum(len(commit.row) for commit in item) // _COLUMNS
+                size += sum(commit.size for commit in item)
                 if rows >= _GROUP_ROWS or size >= _GROUP_BYTES or empty():
                     break
                 item = get()
