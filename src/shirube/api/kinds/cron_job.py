@@ -5,7 +5,8 @@ Follows k8s.io/kubernetes ``pkg/registry/batch/cronjob/strategy.go`` and batch's
 
 from __future__ import annotations
 
-from zoneinfo import available_timezones
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from shirube.api.errors import Cause
 from shirube.api.kinds.job import default_failure_policy
@@ -60,6 +61,16 @@ class CronJobStrategy(Strategy):
         return pod_warnings(pod, {}, "spec.jobTemplate.spec.template.")
 
 
+@lru_cache(maxsize=256)
+def _known_zone(name: str) -> bool:
+    """Whether the zone is known here; reads one small file, once."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 def _validate_spec(causes: list[Cause], spec: Obj) -> None:
     schedule = spec.get("schedule", "")
     if not schedule:
@@ -71,14 +82,12 @@ def _validate_spec(causes: list[Cause], spec: Obj) -> None:
         causes.append(invalid("spec.schedule", schedule, error))
     zone = spec.get("timeZone")
     if zone is not None:
-        if not zone or zone.lower() == "local":
+        if not zone:
+            causes.append(invalid("spec.timeZone", zone, "must be nil or non-empty string"))
+        elif zone.lower() == "local":
             detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
-            causes.append(
-                invalid("spec.timeZone", zone, detail)
-                if zone
-                else invalid("spec.timeZone", zone, "must be nil or non-empty string")
-            )
-        elif zone not in available_timezones():
+            causes.append(invalid("spec.timeZone", zone, detail))
+        elif not _known_zone(zone):
             causes.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
     fields = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     validate_not_negative(causes, spec, fields, "spec")

@@ -12,7 +12,7 @@ from typing import Any
 
 from shirube.api.errors import Cause
 from shirube.api.kinds.pod_affinity_keys import merge_match_label_keys
-from shirube.api.kinds.pod_defaults import default_pod
+from shirube.api.kinds.pod_defaults import default_pod, sync_service_account
 from shirube.api.kinds.pod_qos import qos_class
 from shirube.api.kinds.pod_update import (
     spec_update_causes,
@@ -36,6 +36,8 @@ class PodStrategy(Strategy):
 
     def prepare_for_create(self, obj: Obj) -> None:
         spec = obj["spec"]
+        # admission may have chosen the account since the defaults were filled in
+        sync_service_account(spec)
         obj["metadata"]["generation"] = 1
         status: Obj = {"phase": "Pending", "qosClass": qos_class(spec)}
         if spec.get("schedulingGates"):

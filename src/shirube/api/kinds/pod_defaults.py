@@ -17,6 +17,9 @@ from shirube.api.kinds.volume_defaults import default_volume, image_pull_policy
 
 Obj = dict[str, Any]
 
+# false and absent are one to upstream, and absent is what it keeps; an update compares the two
+_FLAGS = ("hostNetwork", "hostPID", "hostIPC")
+
 
 @lru_cache(maxsize=8192)
 def canonical_text(value: str) -> str:
@@ -110,6 +113,9 @@ def default_pod_spec(spec: Obj) -> None:
     if not spec.get("schedulerName"):
         spec["schedulerName"] = "default-scheduler"
     sync_service_account(spec)
+    for field in _FLAGS:
+        if spec.get(field) is False:
+            del spec[field]
     for container in spec.get("containers") or ():
         default_container(container)
     for container in spec.get("initContainers") or ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from shirube.api.errors import ApiError
 from shirube.api.selectors import label_selector_from
 
 NONE = "<none>"
@@ -22,7 +23,10 @@ def selector_text(selector: Mapping[str, Any] | None) -> str:
     """A label selector in the form that ``-l`` takes."""
     if not selector:
         return NONE
-    return str(label_selector_from(selector)) or NONE
+    try:
+        return str(label_selector_from(selector)) or NONE
+    except ApiError:
+        return "<error>"
 
 
 def containers_text(pod_spec: Mapping[str, Any] | None) -> tuple[str, str]:
