@@ -31,7 +31,7 @@ def test_defaults(services, altered):
 
 
 BAD = [
-    ("metadata/name", "1web", "metadata.name", "a DNS-1035 label must consist of"),
+    ("metadata/name", "web.a", "metadata.name", "must not contain dots"),
     ("spec/ports", [], "spec.ports", "Required value"),
     ("spec/ports", [{"port": 1}, {"port": 2}], "spec.ports[0].name", "Required value"),
     ("spec/ports", [{"port": 1, "name": "a"}, {"port": 2, "name": "a"}], "spec.ports[1].name", "Duplicate value"),

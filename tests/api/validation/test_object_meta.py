@@ -7,7 +7,6 @@ import pytest
 
 from shirube.api.validation import object_meta
 from shirube.api.validation.object_meta import (
-    name_is_dns1035_label,
     name_is_dns_label,
     name_is_dns_subdomain,
     name_is_path_segment,
@@ -81,8 +80,6 @@ def test_scope():
         (name_is_dns_label, "a.b", False, False),
         (name_is_dns_label, "a-", True, True),
         (name_is_dns_label, "a-", False, False),
-        (name_is_dns1035_label, "1a", False, False),
-        (name_is_dns1035_label, "a1", False, True),
         (name_is_path_segment, "system:node", False, True),
         (name_is_path_segment, "a/b", False, False),
         (name_is_path_segment, "..", False, False),

@@ -132,7 +132,7 @@ def _validate_backend(causes: list[Cause], backend: Obj, path: str) -> None:
         if not name:
             causes.append(required(f"{path}.service.name"))
         else:
-            causes.extend(invalid(f"{path}.service.name", name, m) for m in names.is_dns1035_label(name))
+            causes.extend(invalid(f"{path}.service.name", name, m) for m in names.is_dns1123_label(name))
         at = f"{path}.service.port"
         if port.get("name") and port.get("number"):
             causes.append(invalid(path, "", "cannot set both port name & port number"))

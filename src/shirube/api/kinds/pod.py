@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from shirube.api.errors import Cause
+from shirube.api.kinds import pod_judged
 from shirube.api.kinds.pod_affinity_keys import merge_match_label_keys
 from shirube.api.kinds.pod_defaults import default_pod, sync_service_account
 from shirube.api.kinds.pod_qos import qos_class
@@ -73,21 +74,29 @@ class PodStrategy(Strategy):
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
         spec = obj["spec"]
-        validate_pod_spec(causes, spec, "spec", obj["metadata"].get("name", ""))
+        likeness = pod_judged.likeness(spec)
+        if pod_judged.is_valid(likeness):
+            return causes
+        found: list[Cause] = []
+        validate_pod_spec(found, spec, "spec", obj["metadata"].get("name", ""))
         if spec.get("ephemeralContainers"):
-            causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+            found.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
         if spec.get("schedulingGates") and spec.get("nodeName"):
             detail = "cannot be set until all schedulingGates have been cleared"
-            causes.append(forbidden("spec.nodeName", detail))
+            found.append(forbidden("spec.nodeName", detail))
         for field, i, container in containers_of(spec):
             image = container.get("image", "")
             if image != image.strip():
                 detail = "must not have leading or trailing whitespace"
-                causes.append(invalid(f"spec.{field}[{i}].image", image, detail))
-        return causes
+                found.append(invalid(f"spec.{field}[{i}].image", image, detail))
+        if not found:
+            pod_judged.remember(likeness)
+        return causes + found
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
+        if obj["spec"] == old["spec"]:
+            return causes  # it was valid when it was stored
         validate_pod_spec(causes, obj["spec"], "spec", obj["metadata"].get("name", ""))
         return causes + spec_update_causes(obj["spec"], old["spec"])
 

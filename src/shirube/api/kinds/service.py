@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.object_meta import name_is_dns1035_label
+from shirube.api.validation.object_meta import name_is_dns_label
 from shirube.api.validation.service_spec import validate_service, validate_service_update
 
 _ADDRESSED = ("", "ClusterIP", "NodePort", "LoadBalancer")
@@ -19,7 +19,8 @@ _AFFINITY_SECONDS = 10800
 
 class ServiceStrategy(Strategy):
     allow_create_on_update = True
-    name_rule = staticmethod(name_is_dns1035_label)
+    # KEP-5311: RFC 1123 labels since v1.36, RFC 1035 before
+    name_rule = staticmethod(name_is_dns_label)
 
     def default(self, obj: Obj) -> None:
         spec = obj.setdefault("spec", {})

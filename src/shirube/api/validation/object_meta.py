@@ -33,13 +33,8 @@ def name_is_dns_subdomain(name: str, prefix: bool) -> list[str]:
 
 
 def name_is_dns_label(name: str, prefix: bool) -> list[str]:
-    """Namespaces: RFC 1123 label."""
+    """Namespaces, services, stateful sets: RFC 1123 label."""
     return names.is_dns1123_label(_mask_trailing_dash(name) if prefix else name)
-
-
-def name_is_dns1035_label(name: str, prefix: bool) -> list[str]:
-    """Services before v1.36's relaxation: RFC 1035 label."""
-    return names.is_dns1035_label(_mask_trailing_dash(name) if prefix else name)
 
 
 def name_is_path_segment(name: str, prefix: bool) -> list[str]:
