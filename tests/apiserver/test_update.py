@@ -192,3 +192,19 @@ async def test_other_versions_of_a_kind_are_the_same_object(api):
     assert (listed["kind"], listed["items"][0]["apiVersion"]) == ("HorizontalPodAutoscalerList", "autoscaling/v1")
     patched = await api.patch(f"{old}/h", {"spec": {"targetCPUUtilizationPercentage": 70}})
     assert patched.json["spec"]["targetCPUUtilizationPercentage"] == 70
+
+
+async def test_what_an_endpoint_ignores_nobody_owns_through_it(api):
+    body = deployment("d") | {"status": {"replicas": 9}}
+    made = await api.patch(f"{DEPLOYMENTS}/d?fieldManager=one", body, kind=APPLY)
+    assert "f:status" not in made.json["metadata"]["managedFields"][0]["fieldsV1"]
+
+
+async def test_a_patch_may_be_about_managed_fields(api):
+    made = await api.ok("POST", CONFIGMAPS, configmap("a", x="1"))
+    assert made["metadata"]["managedFields"]
+    reset = await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"managedFields": [{}]}})
+    assert not reset.json["metadata"].get("managedFields")
+    kept = [{"op": "test", "path": "/metadata/managedFields/0/manager", "value": "unknown"}]
+    await api.ok("POST", CONFIGMAPS, configmap("b", x="1"))
+    assert (await api.patch(f"{CONFIGMAPS}/b", kept, kind="json-patch+json")).status == 200

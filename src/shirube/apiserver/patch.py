@@ -9,7 +9,7 @@ resourceVersion. See "Patch" and "Server-Side Apply" in the upstream documentati
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shirube.api import decode, errors, managed_fields, schema
 from shirube.api.patch import json_patch, merge_patch, strategic
@@ -17,6 +17,9 @@ from shirube.apiserver import authorizing, create, decoding, stored, update
 from shirube.apiserver.context import RequestContext
 from shirube.apiserver.negotiation import PATCHES, media_type
 from shirube.apiserver.write import Write, Written
+
+if TYPE_CHECKING:
+    from shirube.api.resources import Resource
 
 Json = dict[str, Any]
 
@@ -47,9 +50,16 @@ async def patch(rc: RequestContext, w: Write) -> Written:
     kind = w.resource
     type_ = _type(kind.group, kind.version, kind.kind)
 
+    # Who owns which fields is most of many an object, and hardly ever what a patch is about.
+    aside = b"managedFields" not in body
+
     def change(old: Json) -> Json:
+        meta = old["metadata"]
+        version = meta.get("resourceVersion")
+        managed = meta.get("managedFields") if aside else None
+        if managed is not None:
+            old = {**old, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}
         served = stored.from_hub(w.server.table, w.resource, old)
-        version = served["metadata"].get("resourceVersion")
         if media == JSON_PATCH:
             new = json_patch.apply(served, document)
         elif media == MERGE_PATCH:
@@ -58,9 +68,12 @@ async def patch(rc: RequestContext, w: Write) -> Written:
             if type_ is None:
                 raise errors.unsupported_media_type(m for m in PATCHES if m != STRATEGIC_PATCH)
             new = strategic.apply(served, document, type_)
-        return _checked(rc, w, new, version)
+        new = _checked(rc, w, new, version)
+        if managed is not None:
+            new["metadata"]["managedFields"] = managed
+        return new
 
-    return await update.guaranteed(w, change, tries=update.PATCH_TRIES)
+    return await update.guaranteed(w, change, copy=False, tries=update.PATCH_TRIES)
 
 
 def _type(group: str, version: str, kind: str) -> schema.Type | None:
@@ -70,13 +83,14 @@ def _type(group: str, version: str, kind: str) -> schema.Type | None:
         return None
 
 
-def _checked(rc: RequestContext, w: Write, new: Any, version: str | None) -> Json:
+def _checked(rc: RequestContext, w: Write, new: Any, version: str | None, clean: bool) -> Json:
     """The outcome of a patch, held to what a body of this kind must be, in the stored version."""
     resource = w.resource
     if not isinstance(new, dict):
         raise decoding.cannot_handle(resource.kind, resource.version, "the patched document is not an object")
     decoding.check_kind(new, resource.group, resource.version, resource.kind)
-    new = decoding.validated(rc, new, resource.group, resource.version, resource.kind)
+    if not clean:
+        new = decoding.validated(rc, new, resource.group, resource.version, resource.kind)
     meta = new["metadata"]
     given = meta.get("resourceVersion")
     if given and given != version:
@@ -122,7 +136,7 @@ async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
         await authorizing.as_create(rc)
         return await create.create(w, merge(None), own=False)
 
-    return await update.guaranteed(w, merge, own=False, tries=update.PATCH_TRIES, missing=missing)
+    return await update.guaranteed(w, merge, own=False, copy=False, tries=update.PATCH_TRIES, missing=missing)
 
 
 def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None], Json]:
@@ -130,6 +144,12 @@ def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None
     version = applied["metadata"].get("resourceVersion")
     if type_ is None:
         raise errors.unsupported_media_type(m for m in PATCHES if m != APPLY_PATCH)
+    # What this endpoint ignores, nobody comes to own through it.
+    reset: tuple[tuple[str, ...], ...] = ()
+    if w.subresource == "status":
+        reset = (("spec",),)
+    elif w.strategy.has_status and not w.subresource:
+        reset = (("status",),)
 
     def merge(live: Json | None) -> Json:
         if version and live is not None and version != live["metadata"]["resourceVersion"]:
@@ -142,6 +162,7 @@ def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None
             force=rc.params.flag("force"),
             now=rc.server.clock.now(),
             subresource=w.subresource,
+            reset_fields=reset,
         )
 
     return merge

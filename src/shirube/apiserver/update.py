@@ -86,7 +86,8 @@ async def replace(w: Write, obj: Json) -> Written:
                 await w.may_create()
             return await create.create(w, orjson.loads(spare) if spare else obj)
 
-    return await guaranteed(w, change, Preconditions(uid=uid) if uid else None, missing=missing)
+    preconditions = Preconditions(uid=uid) if uid else None
+    return await guaranteed(w, change, preconditions, copy=False, missing=missing)
 
 
 async def guaranteed(
@@ -95,13 +96,15 @@ async def guaranteed(
     preconditions: Preconditions | None = None,
     *,
     own: bool = True,
+    copy: bool = True,
     tries: int = TRIES,
     missing: Callable[[], Awaitable[Written]] | None = None,
 ) -> Written:
     """Read, change, write, until no other write comes between.
 
     `change` gets its own copy of the object and returns the new one, or None for no change; it may raise
-    ApiError and may be called again. `own=False`: managedFields are the change's business (apply).
+    ApiError and may be called again. `own=False`: managedFields are the change's business (apply). `copy=False`:
+    `change` only reads what it gets, and what it returns shares nothing with that but managedFields.
     `missing` makes the object when there is none, else that is 404.
     """
     found = await current(w)
@@ -120,7 +123,7 @@ async def guaranteed(
         old = stored.decode(data)
         if preconditions is not None:
             preconditions.check(w.resource, w.name, old["metadata"])
-        new = change(stored.decode(data))
+        new = change(stored.decode(data) if copy else old)
         if new is None:
             return Written(data)
         new = await prepare(w, new, old, own)

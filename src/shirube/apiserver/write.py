@@ -97,6 +97,7 @@ class Write:
                 manager=self.manager,
                 subresource=self.subresource,
                 now=self.server.clock.now(),
+                fragments=True,
             )
 
     def admission(self, operation: str, obj: Json | None, old: Json | None) -> AdmissionRequest | None:
