@@ -5,7 +5,9 @@ from tests.scheduler.pods import info, node
 
 from shirube.foundation.chance import Chance
 from shirube.scheduler.columns import NodeColumns
-from shirube.scheduler.decide import decide
+from shirube.scheduler.decide import Profile, decide
+
+PROFILE = Profile()
 
 
 def nodes(*some):
@@ -55,7 +57,7 @@ CASES = [
 
 @pytest.mark.parametrize(("spec", "shape", "message"), CASES)
 def test_filters_say_upstreams_words(spec, shape, message):
-    decision = decide(info(**spec), nodes(node("a", **shape)), Chance(1))
+    decision = decide(info(**spec), nodes(node("a", **shape)), Chance(1), PROFILE)
     if message is None:
         assert decision.node == "a"
     else:
@@ -63,7 +65,7 @@ def test_filters_say_upstreams_words(spec, shape, message):
 
 
 def test_no_nodes_at_all():
-    assert decide(info(), nodes(), Chance(1)).message == "no nodes available to schedule pods"
+    assert decide(info(), nodes(), Chance(1), PROFILE).message == "no nodes available to schedule pods"
 
 
 @pytest.mark.parametrize(
@@ -75,13 +77,13 @@ def test_host_ports(first, second, fits):
 
     columns = nodes(node("a"))
     columns.add_pod("a", with_port(first))
-    assert bool(decide(with_port(second), columns, Chance(1)).node) is fits
+    assert bool(decide(with_port(second), columns, Chance(1), PROFILE).node) is fits
 
 
 def test_the_emptier_node_and_the_preferred_node_win():
     columns = nodes(node("a"), node("b"))
     columns.add_pod("a", info(cpu="2", memory="4Gi"))
-    assert decide(info(cpu="1", memory="1Gi"), columns, Chance(1)).node == "b"
+    assert decide(info(cpu="1", memory="1Gi"), columns, Chance(1), PROFILE).node == "b"
     preferred = {
         "nodeAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": [
@@ -89,7 +91,7 @@ def test_the_emptier_node_and_the_preferred_node_win():
             ]
         }
     }
-    assert decide(info(affinity=preferred), columns, Chance(1)).node == "a"
+    assert decide(info(affinity=preferred), columns, Chance(1), PROFILE).node == "a"
 
 
 def test_init_containers_count_by_their_peak_and_sidecars_stay():
@@ -109,7 +111,7 @@ def test_a_node_that_goes_and_comes_back_counts_its_pods_again():
     columns.add_pod("a", info("one", cpu="2"))
     columns.remove_node("a")
     columns.set_node(node("a", cpu="2"))
-    assert decide(info(cpu="1"), columns, Chance(1)).node == ""
+    assert decide(info(cpu="1"), columns, Chance(1), PROFILE).node == ""
 
 
 @given(st.lists(st.sampled_from(["100m", "1", "1500m", "3"]), max_size=40), st.integers(0, 2**32))
@@ -118,7 +120,7 @@ def test_no_node_is_ever_overcommitted(requests, seed):
     columns = nodes(node("a"), node("b", cpu="2"), node("c", pods="3"))
     for cpu in requests:
         one = info(cpu=cpu)
-        decision = decide(one, columns, chance)
+        decision = decide(one, columns, chance, PROFILE)
         if decision.node:
             columns.add_pod(decision.node, one)
     for resource in ("cpu", "pods"):

@@ -20,9 +20,9 @@ def test_by_priority_then_by_age():
 def test_one_that_fits_nowhere_waits_for_an_event_and_its_back_off():
     queue = SchedulingQueue()
     queue.put(info("big"), 0)
-    queue.failed(queue.pop(0), 0, wait_for_event=True)
+    queue.failed(queue.pop(0), 0, frozenset())
     assert queue.pop(100) is None
-    queue.something_changed(0.1)
+    assert queue.wake(0.1, lambda info, refused_by: True) == 1
     assert queue.pop(0.5) is None
     assert queue.next_wake(0.5) == 0.5
     assert queue.pop(1.0).name == "big"
@@ -33,7 +33,7 @@ def test_back_off_doubles_up_to_ten_seconds():
     queue.put(info("p"), now)
     waits = []
     for _ in range(6):
-        queue.failed(queue.pop(now), now, wait_for_event=False)
+        queue.failed(queue.pop(now), now, None)
         waits.append(queue.next_wake(now))
         now += waits[-1]
     assert waits == [1, 2, 4, 8, 10, 10]
@@ -53,7 +53,7 @@ def test_a_changed_pod_replaces_the_queued_one_and_a_removed_one_never_comes():
 def test_nobody_waits_for_an_event_longer_than_five_minutes():
     queue = SchedulingQueue()
     queue.put(info("p"), 0)
-    queue.failed(queue.pop(0), 0, wait_for_event=True)
+    queue.failed(queue.pop(0), 0, frozenset())
     assert queue.next_wake(0) == 300
     queue.flush_leftovers(300)
     assert queue.pop(300).name == "p"

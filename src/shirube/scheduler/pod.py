@@ -1,15 +1,23 @@
-"""What the scheduler needs to know of a pod, read once when the pod enters the queue. Pure.
+"""What the scheduler needs to know of a pod, read once when the pod arrives. Pure.
+
+A `Shape` is everything that pods of one template have in common; it is interned, so that a thousand replicas share
+one and the plugins can remember results by it. A `PodInfo` is one pod: its name, and its shape.
 
 Requests follow upstream's `PodRequests`: the sum of containers and sidecars, or the largest moment while init
-containers run, whichever is more, plus overhead; pod-level resources win where they are set (KEP-2837).
+containers run, whichever is more, plus overhead; pod-level resources win where they are set (KEP-2837), and while a
+pod is resized in place the larger of what is asked and what is given counts (KEP-1287).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import weakref
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
 
 from shirube.api import quantity
+from shirube.scheduler.matching import Matcher, pod_matcher, spread_matcher
 
 Object = dict[str, Any]
 Port = tuple[str, str, int]  # (host IP, protocol, port)
@@ -18,95 +26,264 @@ CPU, MEMORY, EPHEMERAL, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 # What a container without requests is counted as when scores (not filters) compare nodes.
 _DEFAULT_CPU = 100
 _DEFAULT_MEMORY = 200 * 1024 * 1024
+# Amounts are clamped so that sums and the scores' products stay inside 64 bits, whatever somebody writes.
+_MOST = 2**54
 
 
-@dataclass(slots=True)
-class PodInfo:
-    """A pod to place. Amounts: CPU in milli-cores, everything else in its own unit."""
+class Term(NamedTuple):
+    """One pod (anti-)affinity term: pods that `matcher` selects, within a domain of `topology_key`."""
 
-    key: str
-    uid: str
-    name: str
+    matcher: Matcher
+    topology_key: str
+
+
+class Spread(NamedTuple):
+    """One topology spread constraint. `matcher` is None for the cluster's defaults, which select as the owner does."""
+
+    topology_key: str
+    max_skew: int
+    hard: bool
+    matcher: Matcher | None
+    min_domains: int
+    honor_affinity: bool
+    honor_taints: bool
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Shape:
+    """What pods of one template share. Amounts: CPU in milli-cores, everything else in its own unit."""
+
     namespace: str
+    labels: dict[str, str]
+    owner: tuple[str, str]  # (kind, name) of the controller
     priority: int
+    preempts: bool  # preemptionPolicy is not Never
+    scheduler_name: str
+    gates: tuple[str, ...]
     requests: dict[str, int]
     nonzero_cpu: int
     nonzero_memory: int
-    node_name: str
     selector: dict[str, str]
     required_terms: list[Object] | None
     preferred_terms: list[Object]
     tolerations: list[Object]
     ports: frozenset[Port]
-    scheduler_name: str
-    gates: list[str] = field(default_factory=list)
+    affinity: tuple[Term, ...]
+    anti_affinity: tuple[Term, ...]
+    preferred_pods: tuple[tuple[Term, int], ...]  # weights are negative for anti-affinity
+    spread: tuple[Spread, ...]
+    volumes: list[Object]
+    images: tuple[str, ...]
+    containers: int
+    claims_devices: bool
+    fit_key: tuple[Any, ...]
+    node_key: tuple[str, ...]  # pods with this in common are answered alike by what depends on the node object alone
+    class_key: tuple[Any, ...]  # … and with this in common they count alike for other pods' affinity and spread
+
+
+@dataclass(slots=True)
+class PodInfo:
+    """A pod to place, or placed."""
+
+    key: str
+    uid: str
+    name: str
+    namespace: str
+    shape: Shape
+    node_name: str = ""  # the node that its spec names
+    started: str = ""  # when it started (RFC 3339; "" not yet): among equals the younger is preempted
+    terminating: bool = False
+    nominated: str = ""
+    resized: tuple[tuple[str, int], ...] = ()  # what resizing in place adds to the shape's requests
+
+    @property
+    def priority(self) -> int:
+        return self.shape.priority
+
+    @property
+    def requests(self) -> dict[str, int]:
+        if not self.resized:
+            return self.shape.requests
+        total = dict(self.shape.requests)
+        _add(total, dict(self.resized))
+        return total
 
 
 def key_of(pod: Object) -> str:
     return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
+_SPEC = (
+    "nodeSelector", "affinity", "tolerations", "schedulerName", "priority", "preemptionPolicy", "overhead",
+    "resources", "schedulingGates", "topologySpreadConstraints", "resourceClaims",
+)  # fmt: skip
+_METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "creationTimestamp")
+_VOLUMES = (
+    "name", "persistentVolumeClaim", "ephemeral", "csi", "gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd",
+)  # fmt: skip
+_shapes: weakref.WeakValueDictionary[bytes, Shape] = weakref.WeakValueDictionary()
+
+
 def project(pod: Object) -> Object:
-    """The part of a pod that the scheduler keeps in memory."""
-    metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
-    kept_metadata = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp", "creationTimestamp")
-    kept_spec = (
-        "nodeName", "nodeSelector", "affinity", "tolerations", "schedulerName", "priority", "overhead", "resources",
-        "schedulingGates",
-    )  # fmt: skip
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {k: metadata[k] for k in kept_metadata if k in metadata},
-        "spec": {
-            **{k: spec[k] for k in kept_spec if k in spec},
-            "hostNetwork": spec.get("hostNetwork", False),
-            "containers": [_container(c) for c in spec.get("containers") or []],
-            "initContainers": [_container(c) for c in spec.get("initContainers") or []],
-        },
-        "status": {
-            "phase": status.get("phase", ""),
-            "conditions": [c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"],
-        },
+    """The part of a pod that the scheduler keeps in memory; its `info` is shared with all pods of its template."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    slim: Object = {
+        "metadata": {k: metadata[k] for k in _METADATA if k in metadata},
+        "node": pod["spec"].get("nodeName", ""),
+        "phase": status.get("phase", ""),
+        "conditions": [c for c in status.get("conditions") or [] if c["type"] == "PodScheduled"],
     }
-
-
-def _container(container: Object) -> Object:
-    return {k: container[k] for k in ("resources", "ports", "restartPolicy") if k in container}
+    try:
+        slim["info"] = read(pod)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        slim["info"], slim["unreadable"] = None, str(error)
+        slim["scheduler_name"] = pod["spec"].get("schedulerName", "")
+    return slim
 
 
 def read(pod: Object) -> PodInfo:
-    """A pod (whole or projected) as the plugins want it. Raises ValueError for quantities that are none."""
-    metadata, spec = pod["metadata"], pod["spec"]
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    total = requests(spec)
-    nonzero_cpu, nonzero_memory = _nonzero(spec)
+    """A pod as the plugins want it. Raises ValueError for quantities and selectors that are none."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    shape = shape_of(pod)
     return PodInfo(
         key=key_of(pod),
         uid=metadata["uid"],
         name=metadata["name"],
-        namespace=metadata["namespace"],
-        priority=spec.get("priority") or 0,
-        requests=total,
-        nonzero_cpu=nonzero_cpu,
-        nonzero_memory=nonzero_memory,
-        node_name=spec.get("nodeName", ""),
-        selector=spec.get("nodeSelector") or {},
-        required_terms=None if required is None else required.get("nodeSelectorTerms") or [],
-        preferred_terms=affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or [],
-        tolerations=spec.get("tolerations") or [],
-        ports=frozenset(_host_ports(spec)),
-        scheduler_name=spec.get("schedulerName", "default-scheduler"),
-        gates=[g["name"] for g in spec.get("schedulingGates") or []],
+        namespace=shape.namespace,
+        shape=shape,
+        node_name=pod["spec"].get("nodeName", ""),
+        started=status.get("startTime", ""),
+        terminating="deletionTimestamp" in metadata,
+        nominated=status.get("nominatedNodeName", ""),
+        resized=_resized(pod["spec"], status),
     )
 
 
+def shape_of(pod: Object) -> Shape:
+    metadata, spec = pod["metadata"], pod["spec"]
+    labels = metadata.get("labels") or {}
+    owner = next(
+        ((o["kind"], o["name"]) for o in metadata.get("ownerReferences") or [] if o.get("controller")), ("", "")
+    )
+    kept: Object = {k: spec[k] for k in _SPEC if k in spec}
+    kept["containers"] = [_container(c) for c in spec.get("containers") or []]
+    if spec.get("initContainers"):
+        kept["initContainers"] = [_container(c) for c in spec["initContainers"]]
+    volumes = _volumes(metadata["name"], spec)
+    identity = [metadata["namespace"], labels, owner, kept, volumes]
+    name = orjson.dumps(identity, option=orjson.OPT_NON_STR_KEYS)
+    shape = _shapes.get(name)
+    if shape is None:
+        shape = _shapes[name] = _parse(metadata["namespace"], labels, owner, kept, volumes)
+    return shape
+
+
+def _container(container: Object) -> Object:
+    kept: Object = {k: container[k] for k in ("resources", "restartPolicy", "image") if k in container}
+    if ports := [p for p in container.get("ports") or [] if p.get("hostPort")]:
+        kept["ports"] = ports
+    return kept
+
+
+def _volumes(pod_name: str, spec: Object) -> list[Object]:
+    found = []
+    for volume in spec.get("volumes") or []:
+        kept = {k: volume[k] for k in _VOLUMES if k in volume}
+        if len(kept) < 2:
+            continue
+        if "ephemeral" in kept:
+            kept = {"name": volume["name"], "claim": f"{pod_name}-{volume['name']}", "ephemeral": True}
+        elif "persistentVolumeClaim" in kept:
+            kept = {"name": volume["name"], "claim": volume["persistentVolumeClaim"]["claimName"]}
+        found.append(kept)
+    return found
+
+
+def _parse(
+    namespace: str, labels: dict[str, str], owner: tuple[str, str], spec: Object, volumes: list[Object]
+) -> Shape:
+    affinity = spec.get("affinity") or {}
+    node_affinity = affinity.get("nodeAffinity") or {}
+    required = node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    required_terms = None if required is None else required.get("nodeSelectorTerms") or []
+    preferred_terms = node_affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+    selector, tolerations = spec.get("nodeSelector") or {}, spec.get("tolerations") or []
+    total = requests(spec)
+    nonzero_cpu, nonzero_memory = _nonzero(spec)
+    hard, anti = (
+        tuple(_term(t, namespace, labels) for t in (affinity.get(kind) or {}).get(f"required{_IGNORED}") or [])
+        for kind in ("podAffinity", "podAntiAffinity")
+    )
+    preferred_pods = tuple(
+        (_term(t["podAffinityTerm"], namespace, labels), sign * int(t["weight"]))
+        for kind, sign in (("podAffinity", 1), ("podAntiAffinity", -1))
+        for t in (affinity.get(kind) or {}).get(f"preferred{_IGNORED}") or []
+    )
+    containers = [*spec["containers"], *(spec.get("initContainers") or [])]
+    return Shape(
+        namespace=namespace,
+        labels=labels,
+        owner=owner,
+        priority=spec.get("priority") or 0,
+        preempts=spec.get("preemptionPolicy") != "Never",
+        scheduler_name=spec.get("schedulerName", "default-scheduler"),
+        gates=tuple(g["name"] for g in spec.get("schedulingGates") or []),
+        requests=total,
+        nonzero_cpu=nonzero_cpu,
+        nonzero_memory=nonzero_memory,
+        selector=selector,
+        required_terms=required_terms,
+        preferred_terms=preferred_terms,
+        tolerations=tolerations,
+        ports=frozenset(_host_ports(containers)),
+        affinity=hard,
+        anti_affinity=anti,
+        preferred_pods=preferred_pods,
+        spread=tuple(_spread(c, namespace, labels) for c in spec.get("topologySpreadConstraints") or []),
+        volumes=volumes,
+        images=tuple(c.get("image", "") for c in containers),
+        containers=len(containers),
+        claims_devices=bool(spec.get("resourceClaims")),
+        fit_key=(*sorted(total.items()), nonzero_cpu, nonzero_memory),
+        node_key=tuple(repr(p) for p in (selector, required_terms, preferred_terms, tolerations)),
+        class_key=(
+            namespace,
+            tuple(sorted(labels.items())),
+            tuple((t.matcher.key, t.topology_key) for t in hard),
+            tuple((t.matcher.key, t.topology_key) for t in anti),
+            tuple((t.matcher.key, t.topology_key, w) for t, w in preferred_pods),
+        ),
+    )
+
+
+_IGNORED = "DuringSchedulingIgnoredDuringExecution"
+
+
+def _term(term: Object, namespace: str, labels: dict[str, str]) -> Term:
+    return Term(pod_matcher(term, namespace, labels), term["topologyKey"])
+
+
+def _spread(constraint: Object, namespace: str, labels: dict[str, str]) -> Spread:
+    return Spread(
+        topology_key=constraint["topologyKey"],
+        max_skew=int(constraint["maxSkew"]),
+        hard=constraint.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule",
+        matcher=spread_matcher(constraint, namespace, labels),
+        min_domains=int(constraint.get("minDomains") or 1),
+        honor_affinity=constraint.get("nodeAffinityPolicy", "Honor") == "Honor",
+        honor_taints=constraint.get("nodeTaintsPolicy", "Ignore") == "Honor",
+    )
+
+
+# Resources
+
+
 def amounts(resources: Object | None) -> dict[str, int]:
-    """`requests` as integers."""
+    """`requests` as integers; nothing is negative or beyond what a machine could have."""
     found = {}
     for name, text in (resources or {}).items():
-        found[name] = quantity.milli(text) if name == CPU else quantity.value(text)
+        amount = quantity.milli(text) if name == CPU else quantity.value(text)
+        found[name] = min(max(amount, 0), _MOST)
     return found
 
 
@@ -130,7 +307,7 @@ def requests(spec: Object) -> dict[str, int]:
     total = {name: max(running.get(name, 0), peak.get(name, 0)) for name in running.keys() | peak.keys()}
     total.update(amounts((spec.get("resources") or {}).get("requests")))
     _add(total, amounts(spec.get("overhead")))
-    return total
+    return {name: min(amount, _MOST) for name, amount in sorted(total.items())}
 
 
 def _add(total: dict[str, int], more: dict[str, int]) -> None:
@@ -139,19 +316,46 @@ def _add(total: dict[str, int], more: dict[str, int]) -> None:
 
 
 def _nonzero(spec: Object) -> tuple[int, int]:
-    cpu = memory = 0
-    for container in spec.get("containers") or []:
-        own = amounts((container.get("resources") or {}).get("requests"))
-        cpu += own.get(CPU, _DEFAULT_CPU)
-        memory += own.get(MEMORY, _DEFAULT_MEMORY)
-    overhead = amounts(spec.get("overhead"))
-    return cpu + overhead.get(CPU, 0), memory + overhead.get(MEMORY, 0)
+    """Requests for the scores: as `requests`, but a container that asks for nothing counts as a small one."""
+
+    def with_defaults(container: Object) -> Object:
+        own = (container.get("resources") or {}).get("requests") or {}
+        # Milli-cores and bytes as text, so that one reading of quantities serves both.
+        return {**container, "resources": {"requests": {CPU: f"{_DEFAULT_CPU}m", MEMORY: str(_DEFAULT_MEMORY), **own}}}
+
+    padded = {**spec, "containers": [with_defaults(c) for c in spec.get("containers") or []]}
+    padded["initContainers"] = [with_defaults(c) for c in spec.get("initContainers") or []]
+    total = requests(padded)
+    return total.get(CPU, 0), total.get(MEMORY, 0)
 
 
-def _host_ports(spec: Object) -> list[Port]:
-    found = []
-    for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
-        for port in container.get("ports") or []:
-            if port.get("hostPort"):
-                found.append((port.get("hostIP") or "0.0.0.0", port.get("protocol", "TCP"), port["hostPort"]))  # noqa: S104
-    return found
+def _resized(spec: Object, status: Object) -> tuple[tuple[str, int], ...]:
+    """What a resize in place holds beyond the spec's requests: until it is done the larger of both is taken."""
+    more: dict[str, int] = {}
+    desired = {
+        c["name"]: (c.get("resources") or {}).get("requests") for c in spec.get("containers") or [] if "name" in c
+    }
+    infeasible = any(
+        c.get("type") == "PodResizePending" and c.get("reason") == "Infeasible" for c in status.get("conditions") or []
+    )
+    for container in status.get("containerStatuses") or []:
+        given = container.get("allocatedResources") or (container.get("resources") or {}).get("requests")
+        asked = desired.get(container.get("name"))
+        if not given or given == asked or container.get("name") not in desired:
+            continue
+        wanted = amounts(asked)
+        for name, amount in amounts(given).items():
+            # An infeasible resize will not happen: what is given counts, more or less.
+            difference = amount - wanted.get(name, 0)
+            if name in (CPU, MEMORY) and (difference > 0 or infeasible):
+                more[name] = more.get(name, 0) + difference
+    return tuple(sorted(more.items()))
+
+
+def _host_ports(containers: list[Object]) -> list[Port]:
+    anywhere = "0.0.0.0"  # noqa: S104 - the wildcard of host ports
+    return [
+        (port.get("hostIP") or anywhere, port.get("protocol", "TCP"), port["hostPort"])
+        for container in containers
+        for port in container.get("ports") or []
+    ]

@@ -1,0 +1,114 @@
+"""Which events may help a pod that fits nowhere: one table, a row a plugin. Pure.
+
+A pod waits for a change in what its refusing plugins looked at. A hint looks closer: a node's new shape must satisfy
+the plugin there, a pod that left must have been in the way. What no hint speaks of does not wake the pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from shirube.scheduler.columns import NodeColumns
+from shirube.scheduler.decide import Profile
+from shirube.scheduler.plugins.node_ports import conflict
+from shirube.scheduler.pod import PodInfo
+
+NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION = [
+    "node",
+    "pod-removed",
+    "pod-assigned",
+    "storage",
+    "namespace",
+    "nomination",
+]
+
+
+class Event(NamedTuple):
+    kind: str
+    row: int = -1  # of the node concerned
+    pod: PodInfo | None = None  # the pod that came or went
+
+
+Hint = Callable[[PodInfo, Event, NodeColumns], bool]
+
+
+def always(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    return True
+
+
+def _ports_freed(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    return event.pod is not None and conflict(pod.shape.ports, event.pod.shape.ports)
+
+
+def _has_volumes(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    return event.pod is not None and bool(event.pod.shape.volumes)
+
+
+def _spread_counts(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The pod that came or went is one of those that a hard constraint counts."""
+    other = event.pod
+    if other is None or other.namespace != pod.namespace:
+        return False
+    constraints = [s for s in pod.shape.spread if s.hard]
+    if not constraints:
+        return True  # the cluster's defaults
+    return any(s.matcher is not None and s.matcher.selector.matches(other.shape.labels) for s in constraints)
+
+
+def _kept_away(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The pod that went kept this one away, or was kept away from by it."""
+    other, namespaces = event.pod, nodes.around.namespaces
+    if other is None:
+        return False
+    return any(
+        t.matcher.matches(other.namespace, other.shape.labels, namespaces) for t in pod.shape.anti_affinity
+    ) or any(t.matcher.matches(pod.namespace, pod.shape.labels, namespaces) for t in other.shape.anti_affinity)
+
+
+def _company(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The pod that came is one that this one wants to be near."""
+    other, namespaces = event.pod, nodes.around.namespaces
+    return other is not None and any(
+        t.matcher.matches(other.namespace, other.shape.labels, namespaces) for t in pod.shape.affinity
+    )
+
+
+def _has_domain(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The node has a label that a constraint or term is about."""
+    labels, shape = nodes.rows[event.row].labels, pod.shape
+    keys = [s.topology_key for s in shape.spread] + [t.topology_key for t in (*shape.affinity, *shape.anti_affinity)]
+    return not keys or any(key in labels for key in keys)
+
+
+# For NODE a plugin without a hint is asked itself whether it accepts the node now; so is NodeResourcesFit for pods.
+HINTS: Mapping[str, Mapping[str, Hint]] = {
+    "NodePorts": {POD_REMOVED: _ports_freed},
+    "NodeResourcesFit": {NOMINATION: always},
+    "VolumeRestrictions": {POD_REMOVED: _has_volumes, STORAGE: always},
+    "NodeVolumeLimits": {POD_REMOVED: _has_volumes, STORAGE: always},
+    "VolumeBinding": {STORAGE: always},
+    "VolumeZone": {STORAGE: always},
+    "PodTopologySpread": {POD_REMOVED: _spread_counts, POD_ASSIGNED: _spread_counts, NODE: _has_domain},
+    "InterPodAffinity": {POD_REMOVED: _kept_away, POD_ASSIGNED: _company, NODE: _has_domain, NAMESPACE: always},
+}
+
+
+def helps(pod: PodInfo, refused_by: frozenset[str], event: Event, nodes: NodeColumns, profile: Profile) -> bool:
+    """Whether a pod that these plugins refused everywhere should be tried again after an event."""
+    if not refused_by:  # there was no node at all
+        return event.kind == NODE
+    for plugin in profile.filters:
+        if plugin.name not in refused_by:
+            continue
+        hint = HINTS.get(plugin.name, {}).get(event.kind)
+        if hint is not None:
+            if hint(pod, event, nodes):
+                return True
+        elif (
+            event.row >= 0
+            and (event.kind == NODE or (event.kind == POD_REMOVED and plugin.name == "NodeResourcesFit"))
+            and (not plugin.applies(pod, nodes) or bool(plugin.fits(pod, nodes)[event.row]))
+        ):
+            return True
+    return False

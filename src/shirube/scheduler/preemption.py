@@ -1,0 +1,270 @@
+"""DefaultPreemption: which pods of lower priority must go so that one can run. Pure.
+
+Upstream's rules: on each node that evicting could help, take away all pods of lower priority, give back as many as
+fit, the most important and the budget-protected first; of the nodes choose the one with the fewest broken disruption
+budgets, the lowest highest victim, the smallest sum of priorities, the fewest victims, the latest started.
+
+For pods that only need resources the rows' plans are kept by amounts and priority, and only rows that changed are
+planned anew; all nodes are considered. Other pods are tried row by row against all filters, on at most a tenth of the
+nodes (at least 100), starting anywhere, as upstream does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from shirube.api.selectors import LabelSelector
+from shirube.foundation.chance import Chance
+from shirube.scheduler.columns import Bools, Ints, NodeColumns
+from shirube.scheduler.decide import Diagnosis, Profile, fits_row, listed
+from shirube.scheduler.matching import selector_of
+from shirube.scheduler.plugins.node_resources_fit import Kept
+from shirube.scheduler.pod import PODS, PodInfo
+
+Object = dict[str, Any]
+Rank = tuple[int, int, int, int, str]  # the smaller the better; the last is reversed (the later the better)
+_NOT_HELPFUL = "Preemption is not helpful for scheduling"
+_NO_VICTIMS = "No preemption victims found for incoming pod"
+_OFFSET = 2**31  # makes every priority positive, so that a sum grows with each victim
+_LEAST_TRIED = 100
+
+
+@dataclass(slots=True)
+class Preemption:
+    """`node` is "" when nothing can be gained; `message` then says why."""
+
+    node: str = ""
+    victims: list[PodInfo] = field(default_factory=list)
+    message: str = ""
+
+
+@dataclass(slots=True)
+class _Plans:
+    """For pods of one priority and amounts: each row's plan, and the rows that have one as columns to compare."""
+
+    kept: Kept
+    ranks: Ints  # one line a row: violations, highest, sum, count
+    started: list[str]
+    budgets: int
+
+
+class Budgets:
+    """Disruption budgets, counted down while victims are chosen."""
+
+    def __init__(self, budgets: dict[str, Object]) -> None:
+        self._by_namespace: dict[str, list[tuple[str, LabelSelector, int, frozenset[str]]]] = {}
+        for key, budget in budgets.items():
+            selector, status = selector_of(budget["spec"].get("selector")), budget.get("status") or {}
+            if selector.nothing or selector.empty:
+                continue
+            line = (
+                key,
+                selector,
+                int(status.get("disruptionsAllowed", 0)),
+                frozenset(status.get("disruptedPods") or ()),
+            )
+            self._by_namespace.setdefault(budget["metadata"]["namespace"], []).append(line)
+
+    def violators(self, pods: list[PodInfo]) -> set[str]:
+        """Of pods evicted in this order, the uids of those whose eviction would break a budget."""
+        left: dict[str, int] = {}
+        found = set()
+        for pod in pods:
+            for key, selector, allowed, disrupted in self._by_namespace.get(pod.namespace, ()):
+                if pod.name in disrupted or not selector.matches(pod.shape.labels):
+                    continue
+                left[key] = left.get(key, allowed) - 1
+                if left[key] < 0:
+                    found.add(pod.uid)
+        return found
+
+
+def preempt(
+    pod: PodInfo,
+    nodes: NodeColumns,
+    profile: Profile,
+    diagnosis: Diagnosis,
+    chance: Chance,
+    leaving: Set[str] = frozenset(),
+) -> Preemption:
+    """The node and the pods to evict, for a pod that has just been refused everywhere.
+
+    `leaving`: uids of pods whose eviction is on its way.
+    """
+    if not pod.shape.preempts:
+        return Preemption(message="not eligible due to preemptionPolicy=Never.")
+    promised = nodes.nominated.get(pod.uid)
+    at = nodes.index(promised[0]) if promised else None
+    if at is not None and any(
+        (p.terminating or p.uid in leaving) and p.priority < pod.priority for p in nodes.rows[at].pods.values()
+    ):
+        return Preemption(message="not eligible due to a terminating pod on the nominated node.")
+    helpful = diagnosis.resolvable(nodes.size) & nodes.present
+    budgets = Budgets(nodes.around.budgets)
+    found = _by_resources(pod, nodes, helpful, budgets) if _simple(pod, nodes, profile) else None
+    if found is None:
+        found = _by_filters(pod, nodes, profile, helpful, budgets, chance)
+    if found is not None:
+        return Preemption(nodes.rows[found[0]].name, found[1])
+    helped = int(helpful.sum())
+    counted = Counter({_NOT_HELPFUL: diagnosis.evaluated - helped, _NO_VICTIMS: helped})
+    return Preemption(message=f"0/{diagnosis.evaluated} nodes are available: {listed(+counted)}.")
+
+
+def _simple(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> bool:
+    """Whether resources alone stand in its way, as far as pods can."""
+    return all(
+        plugin.static or plugin.name == "NodeResourcesFit" or not plugin.applies(pod, nodes)
+        for plugin in profile.filters
+    )
+
+
+def _important_first(pod: PodInfo) -> tuple[int, str]:
+    return (-pod.priority, pod.started or "~")  # one that has not started is the least important of its priority
+
+
+# Resources alone
+
+
+def _by_resources(
+    pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets
+) -> tuple[int, list[PodInfo]] | None:
+    plans = _plans(pod, nodes, budgets)
+    rows = np.flatnonzero(helpful & (plans.ranks[:, 3] > 0))
+    if not len(rows):
+        return None
+    for column in range(4):
+        values = plans.ranks[rows, column]
+        rows = rows[values == values.min()]
+    latest = max(plans.started[at] for at in rows)
+    at = int(next(at for at in rows if plans.started[at] == latest))
+    victims, _ = _row_victims(pod, nodes, at, budgets)
+    return at, victims
+
+
+def _plans(pod: PodInfo, nodes: NodeColumns, budgets: Budgets) -> _Plans:
+    memory = nodes.remembered("preemption")
+    key = (pod.shape.fit_key, pod.priority)
+    plans: _Plans | None = memory.get(key)
+    if plans is None or plans.budgets != nodes.around.version:
+        empty = np.zeros((nodes.size, 4), dtype=np.int64)
+        plans = _Plans(Kept(None), empty, [""] * nodes.size, nodes.around.version)
+        nodes.remember(memory, key, plans)
+    stale = plans.kept.stale(nodes)
+    if stale is None:
+        return plans
+    rows = np.arange(nodes.size) if isinstance(stale, slice) else np.unique(np.array(stale))
+    plans.ranks[rows] = 0
+    for at in rows[_roomy(pod, nodes, rows)]:
+        victims, violations = _row_victims(pod, nodes, int(at), budgets)
+        *numbers, plans.started[at] = _rank(victims, violations)
+        plans.ranks[at] = numbers
+    return plans
+
+
+def _roomy(pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Bools:
+    """Rows where the pod would fit if every pod of lower priority were gone, and where there is one."""
+    lower = nodes.requested_below(pod.priority, PODS)[rows]
+    fits = (lower > 0) & nodes.present[rows]
+    fits &= nodes.requested[PODS][rows] - lower < nodes.allocatable[PODS][rows]
+    for resource, amount in pod.requests.items():
+        if amount > 0 and resource in nodes.allocatable:
+            used = nodes.requested[resource][rows] - nodes.requested_below(pod.priority, resource)[rows]
+            fits &= used + amount <= nodes.allocatable[resource][rows]
+    return fits
+
+
+def _row_victims(pod: PodInfo, nodes: NodeColumns, at: int, budgets: Budgets) -> tuple[list[PodInfo], int]:
+    """The pods to evict from a row where evicting all of lower priority would do."""
+    asked = [(r, a) for r, a in pod.requests.items() if a > 0]
+    free = {r: int(nodes.allocatable[r][at] - nodes.requested[r][at]) - a for r, a in asked if r in nodes.allocatable}
+    free[PODS] = int(nodes.allocatable[PODS][at] - nodes.requested[PODS][at]) - 1
+    lower = [p for p in nodes.rows[at].pods.values() if p.priority < pod.priority]
+    for other in lower:
+        _give(free, other, 1)
+
+    def stays(other: PodInfo) -> bool:
+        _give(free, other, -1)
+        if min(free.values()) >= 0:
+            return True
+        _give(free, other, 1)
+        return False
+
+    return _reprieve(lower, budgets, stays)
+
+
+def _give(free: dict[str, int], pod: PodInfo, sign: int) -> None:
+    free[PODS] += sign
+    for resource, amount in pod.requests.items():
+        if resource in free:
+            free[resource] += sign * amount
+
+
+def _reprieve(lower: list[PodInfo], budgets: Budgets, stays: Callable[[PodInfo], bool]) -> tuple[list[PodInfo], int]:
+    """Of pods that were all taken away, those that cannot come back, and how many budgets' pods are among them."""
+    lower = sorted(lower, key=_important_first)
+    protected = budgets.violators(lower)
+    victims = [p for p in lower if p.uid in protected and not stays(p)]
+    violations = len(victims)
+    victims += [p for p in lower if p.uid not in protected and not stays(p)]
+    return sorted(victims, key=_important_first), violations
+
+
+def _rank(victims: list[PodInfo], violations: int) -> Rank:
+    if not victims:
+        return 0, 0, 0, 0, ""
+    highest = victims[0].priority
+    started = min((p.started or "~" for p in victims if p.priority == highest), default="")
+    return violations, highest, sum(p.priority + _OFFSET for p in victims), len(victims), started
+
+
+# Everything
+
+
+def _by_filters(
+    pod: PodInfo, nodes: NodeColumns, profile: Profile, helpful: Bools, budgets: Budgets, chance: Chance
+) -> tuple[int, list[PodInfo]] | None:
+    rows = [int(at) for at in np.flatnonzero(helpful & (nodes.requested_below(pod.priority, PODS) > 0))]
+    if not rows:
+        return None
+    start = chance.below(len(rows))
+    wanted = max(_LEAST_TRIED, len(nodes) // 10)
+    best: tuple[Any, int, list[PodInfo]] | None = None
+    for at in [*rows[start:], *rows[:start]]:
+        tried = _try_row(pod, nodes, profile, at, budgets)
+        if tried is None or not tried[0]:
+            continue
+        *numbers, started = _rank(*tried)
+        if best is None or tuple(numbers) < best[0][0] or (tuple(numbers) == best[0][0] and started > best[0][1]):
+            best = ((tuple(numbers), started), at, tried[0])
+        wanted -= 1
+        if not wanted:
+            break
+    return None if best is None else best[1:]
+
+
+def _try_row(
+    pod: PodInfo, nodes: NodeColumns, profile: Profile, at: int, budgets: Budgets
+) -> tuple[list[PodInfo], int] | None:
+    lower = [p for p in nodes.rows[at].pods.values() if p.priority < pod.priority]
+    for other in lower:
+        nodes.remove_pod(other.uid)
+
+    def stays(other: PodInfo) -> bool:
+        nodes.put(at, other)
+        if fits_row(pod, nodes, profile, at):
+            return True
+        nodes.remove_pod(other.uid)
+        return False
+
+    try:
+        return _reprieve(lower, budgets, stays) if fits_row(pod, nodes, profile, at) else None
+    finally:
+        for other in lower:
+            if nodes.where(other.uid) is None:
+                nodes.put(at, other)
