@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import orjson
 
 from shirube.api import discovery, errors, openapi
+from shirube.api.openapi import version2_protobuf
 from shirube.apiserver import encoding
 from shirube.apiserver.negotiation import JSON, acceptable, accepted, discovery_clause
 from shirube.serving.messages import Response
@@ -161,10 +162,17 @@ def _part(rc: RequestContext, n: int) -> str:
 
 
 async def openapi_v2(server: ServerContext, rc: RequestContext) -> Response:
-    if acceptable(rc.request.headers.get("accept"), (*OPENAPI_V2, "text/plain")) is None:
-        raise errors.not_acceptable(OPENAPI_V2)
+    wanted = acceptable(rc.request.headers.get("accept"), (*OPENAPI_V2, *OPENAPI_V2_PROTOBUF, "text/plain"))
+    if wanted is None:
+        raise errors.not_acceptable((*OPENAPI_V2, *OPENAPI_V2_PROTOBUF))
+    vary = [("Vary", "Accept")]
+    if wanted in OPENAPI_V2_PROTOBUF:
+        document = await server.documents.in_thread(
+            "openapi v2 protobuf", lambda: version2_protobuf.encode(openapi.v2(server.table))
+        )
+        return await _answer(rc, document, version2_protobuf.MEDIA_TYPE, etag=True, more=vary)
     document = await server.documents.in_thread("openapi v2", lambda: openapi.v2(server.table))
-    return await _answer(rc, document, JSON, etag=True, more=[("Vary", "Accept")])
+    return await _answer(rc, document, JSON, etag=True, more=vary)
 
 
 async def openapi_v3_index(server: ServerContext, rc: RequestContext) -> Response:
