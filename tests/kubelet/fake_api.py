@@ -187,7 +187,10 @@ class FakeApi:
         plural = path.rpartition("/")[2]
         if key.split("/")[-2] != plural:
             return False
-        node = params.get("fieldSelector", "").removeprefix("spec.nodeName=")
+        selector = params.get("fieldSelector", "")
+        if selector.startswith("metadata.name="):
+            return bool(obj["metadata"]["name"] == selector.removeprefix("metadata.name="))
+        node = selector.removeprefix("spec.nodeName=")
         return not node or obj.get("spec", {}).get("nodeName") == node
 
     async def _watch(self, path: str, params: dict[str, str]) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shirube.api.gvr import PODS, SERVICES
+from shirube.api.gvr import NODES, PODS, SERVICES
 from shirube.client.events import EventRecorder
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
@@ -39,7 +39,7 @@ from shirube.kubelet.runtime_state import RUNNING, RuntimeState
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
 from shirube.kubelet.status_writer import StatusWriter
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
-from shirube.kubelet.volumes.table import Host
+from shirube.kubelet.volumes.volume import Host
 
 _logger = log.get("kubelet")
 
@@ -89,6 +89,7 @@ class Agent:
         self._informers = InformerFactory(client)
         self._pod_informer = self._informers.informer(PODS, field_selector=f"spec.nodeName={options.node_name}")
         self._service_informer = self._informers.informer(SERVICES, projection=_service_projection)
+        self._node_informer = self._informers.informer(NODES, field_selector=f"metadata.name={options.node_name}")
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
         self.services = self._services()
 
@@ -96,7 +97,16 @@ class Agent:
         options, client, clock = self.options, self.client, self.clock
         objects = ApiObjects(client, clock)
         tokens = ServiceAccountTokens(client, clock)
-        host = Host(self.paths, objects, tokens, clock, lambda: self._facts)
+        host = Host(
+            client,
+            self.paths,
+            objects,
+            tokens,
+            clock,
+            lambda: self._facts,
+            self.node_object,
+            self.pods.claim_in_use,
+        )
         prober = Prober(self.runtime, clock, self._tell, self.pods.changed, options.node_ip)
         servers = tuple(s for s in options.cluster_dns.split(",") if s)
         return NodeServices(
@@ -118,6 +128,11 @@ class Agent:
             services_for=self._service_environment,
             restart_backoff=RestartBackoff(),
         )
+
+    def node_object(self) -> Mapping[str, Any]:
+        """This node as the API has it; before it is there, as it will be registered."""
+        found = self._node_informer.store.get(None, self.options.node_name)
+        return found if found is not None else node_status.node_object(self.identity, self.machine)
 
     def _tell(self, pod: pods.Pod, container: str, type: str, reason: str, message: str) -> None:
         self.services.tell(pod, type, reason, message, container)

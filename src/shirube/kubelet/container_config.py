@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ class Inputs:
     mounts: list[dict[str, Any]]
     memory_capacity: int
     seccomp_dir: str
+    devices: Sequence[Mapping[str, Any]] = ()
     target_id: str = ""  # the container whose processes an ephemeral container sees
 
 
@@ -42,6 +43,7 @@ def container_config(pod: pods.Pod, container: pods.Container, inputs: Inputs) -
             {"key": key, "value": value.encode("utf-8", "surrogateescape")} for key, value in inputs.environment.items()
         ],
         "mounts": inputs.mounts,
+        "devices": list(inputs.devices),
         "labels": labels.container_labels(pod, container),
         "annotations": labels.container_annotations(pod, container, inputs.attempt),
         "log_path": f"{name}/{inputs.attempt}.log",

@@ -25,7 +25,8 @@ from shirube.kubelet.images import ImageError
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.plan import Start
 from shirube.kubelet.runtime_state import PodRuntime
-from shirube.kubelet.volumes.mounts import volume_mounts
+from shirube.kubelet.volumes.mounts import volume_devices, volume_mounts
+from shirube.kubelet.volumes.volume import Made
 
 # Runs something that may take long; ends early with `Interrupted` when the pod is to end.
 Interruptible = Callable[[Awaitable[Any]], Awaitable[Any]]
@@ -50,7 +51,7 @@ class ContainerStart:
         pod: pods.Pod,
         start: Start,
         runtime: PodRuntime,
-        volumes: Mapping[str, Path],
+        volumes: Mapping[str, Made],
         pod_ips: tuple[str, ...],
         sandbox_config: Mapping[str, Any],
     ) -> None:
@@ -116,6 +117,7 @@ class ContainerStart:
             memory_capacity=services.memory_capacity,
             seccomp_dir=str(services.paths.seccomp),
             target_id=self._target_id(),
+            devices=volume_devices(container, self._volumes),
         )
         return container_config(pod, container, inputs)
 

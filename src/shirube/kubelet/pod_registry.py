@@ -17,6 +17,7 @@ from shirube.kubelet import qos
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.pod_worker import PodWorker
 from shirube.kubelet.runtime_state import Container, Listing
+from shirube.kubelet.volumes.claims import claim_name
 
 
 class PodRegistry:
@@ -60,6 +61,17 @@ class PodRegistry:
     def running_containers(self) -> Iterator[Container]:
         for worker in self._workers.values():
             yield from worker.runtime.running()
+
+    def claim_in_use(self, pod: pods.Pod, claim: str) -> bool:
+        """Whether another pod of the namespace has sandboxes on this node and uses the claim."""
+        for worker in self._workers.values():
+            other = worker.pod
+            if worker.uid == pods.uid(pod) or worker.ended or pods.namespace(other) != pods.namespace(pod):
+                continue
+            used = any(claim_name(other, volume) == claim for volume in other["spec"].get("volumes") or ())
+            if used and worker.runtime.sandboxes:
+                return True
+        return False
 
     # -- what happened
 

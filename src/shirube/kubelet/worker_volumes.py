@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import REFRESH
 from shirube.kubelet.node_services import NodeServices
-from shirube.kubelet.volumes.table import VolumeError
+from shirube.kubelet.volumes.volume import Made, VolumeError
 
 _RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
 
@@ -16,7 +15,7 @@ _RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
 class WorkerVolumes:
     def __init__(self, services: NodeServices) -> None:
         self._services = services
-        self.paths: dict[str, Path] | None = None
+        self.paths: dict[str, Made] | None = None
         self._retry_at: float | None = None  # on the monotonic clock, as the next
         self._refresh_at = 0.0
         self._failures = 0

@@ -19,6 +19,7 @@ from shirube.kubelet.environment import ConfigError
 from shirube.kubelet.expansion import expand
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.volumes import kernel_mounts
+from shirube.kubelet.volumes.volume import Made
 
 _PROPAGATION = {
     "HostToContainer": "PROPAGATION_HOST_TO_CONTAINER",
@@ -29,16 +30,17 @@ _PROPAGATION = {
 def volume_mounts(
     pod: pods.Pod,
     container: pods.Container,
-    volumes: Mapping[str, Path],
+    volumes: Mapping[str, Made],
     environment: Mapping[str, str],
     paths: Paths,
 ) -> list[dict[str, Any]]:
     """CRI `Mount`s. Raises ConfigError."""
     found = []
     for index, mount in enumerate(container.get("volumeMounts") or ()):
-        source = volumes.get(mount["name"])
-        if source is None:
+        made = volumes.get(mount["name"])
+        if made is None or made.device:
             raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+        source = made.path
         if mount.get("recursiveReadOnly") == "Enabled":
             raise ConfigError(
                 f'volume mount "{mount["name"]}": the runtime cannot mount recursively read-only; '
@@ -53,10 +55,22 @@ def volume_mounts(
             {
                 "container_path": path if path.startswith("/") else "/" + path,
                 "host_path": str(source),
-                "readonly": bool(mount.get("readOnly")),
+                "readonly": made.read_only or bool(mount.get("readOnly")),
                 "propagation": _PROPAGATION.get(mount.get("mountPropagation") or "", "PROPAGATION_PRIVATE"),
             }
         )
+    return found
+
+
+def volume_devices(container: pods.Container, volumes: Mapping[str, Made]) -> list[dict[str, Any]]:
+    """CRI `Device`s of the container's volumeDevices. Raises ConfigError."""
+    found = []
+    for device in container.get("volumeDevices") or ():
+        made = volumes.get(device["name"])
+        if made is None or not made.device:
+            raise ConfigError(f'cannot find block volume "{device["name"]}" for container "{container["name"]}"')
+        permissions = "r" if made.read_only else "mrw"
+        found.append({"container_path": device["devicePath"], "host_path": str(made.path), "permissions": permissions})
     return found
 
 

@@ -14,7 +14,8 @@ from shirube.foundation import log
 from shirube.kubelet import pod as pods
 from shirube.kubelet.volumes import kernel_mounts
 from shirube.kubelet.volumes.atomic_writer import UnsafePath
-from shirube.kubelet.volumes.table import LIVE_TYPES, VOLUME_TYPES, Host, Request, VolumeError, volume_type
+from shirube.kubelet.volumes.table import LIVE_TYPES, VOLUME_TYPES, volume_type
+from shirube.kubelet.volumes.volume import ClaimNotReady, Host, Made, Request, VolumeError
 
 _logger = log.get("kubelet.volumes")
 
@@ -25,21 +26,23 @@ class PodVolumes:
 
     async def set_up(
         self, pod: pods.Pod, pod_ips: tuple[str, ...], max_age: float = 0.0, live_only: bool = False
-    ) -> dict[str, Path]:
+    ) -> dict[str, Made]:
         """Where each volume is on the node. Raises VolumeError naming the first that cannot be made."""
         wanted = [
             volume for volume in pod["spec"].get("volumes") or () if not live_only or volume_type(volume) in LIVE_TYPES
         ]
         made = await asyncio.gather(*(self._one(pod, volume, pod_ips, max_age) for volume in wanted))
-        return {volume["name"]: path for volume, path in zip(wanted, made, strict=True)}
+        return {volume["name"]: one for volume, one in zip(wanted, made, strict=True)}
 
-    async def _one(self, pod: pods.Pod, volume: Mapping[str, Any], pod_ips: tuple[str, ...], max_age: float) -> Path:
+    async def _one(self, pod: pods.Pod, volume: Mapping[str, Any], pod_ips: tuple[str, ...], max_age: float) -> Made:
         name, kind = volume["name"], volume_type(volume)
         plugin = VOLUME_TYPES.get(kind)
         if plugin is None:
             raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {kind} is not supported yet')
         try:
             return await plugin(self._host, Request(pod, volume, pod_ips, max_age))
+        except ClaimNotReady:
+            raise
         except (VolumeError, UnsafePath, ApiError, OSError) as error:
             raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
 

@@ -10,55 +10,20 @@ import asyncio
 import os
 import stat
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shirube.api import quantity
-from shirube.foundation.clock import Clock
-from shirube.kubelet import downward, qos
 from shirube.kubelet import pod as pods
-from shirube.kubelet.api_objects import ApiObjects
-from shirube.kubelet.paths import Paths
-from shirube.kubelet.service_account_tokens import ServiceAccountTokens
-from shirube.kubelet.volumes import atomic_writer, kernel_mounts, payload
-
-Volume = Mapping[str, Any]
-
+from shirube.kubelet import qos
+from shirube.kubelet.volumes import atomic_writer, claims, host_paths, kernel_mounts, network_file_system, payload
+from shirube.kubelet.volumes.volume import Host, Made, Request, Volume, VolumeError
 
 # Smaller volumes are written in line: a thread costs more than the write.
 _INLINE_BYTES = 64 * 1024
 
 
-class VolumeError(Exception):
-    """A volume cannot be made (yet). The message goes into the FailedMount event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What plugins work with."""
-
-    paths: Paths
-    objects: ApiObjects
-    tokens: ServiceAccountTokens
-    clock: Clock
-    node: Callable[[], downward.NodeFacts]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    pod: pods.Pod
-    volume: Volume
-    pod_ips: tuple[str, ...]
-    max_age: float  # how old ConfigMaps and Secrets may be
-
-    @property
-    def fs_group(self) -> int | None:
-        return (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
-
-
-async def _files(host: Host, request: Request) -> Path:
+async def _files(host: Host, request: Request) -> Made:
     """configMap, secret, downwardAPI, projected."""
     pod, volume = request.pod, request.volume
     kind = next(k for k in payload.KINDS if volume.get(k) is not None)
@@ -77,7 +42,7 @@ async def _files(host: Host, request: Request) -> Path:
         await asyncio.to_thread(atomic_writer.write, directory, files, now, request.fs_group)
     else:
         atomic_writer.write(directory, files, now, request.fs_group)
-    return directory
+    return Made(directory)
 
 
 def _make_directory(directory: Path, group: int | None) -> None:
@@ -95,7 +60,7 @@ def _open_to_all(directory: Path, group: int | None) -> None:
     os.chmod(directory, mode)
 
 
-async def _empty_dir(host: Host, request: Request) -> Path:
+async def _empty_dir(host: Host, request: Request) -> Made:
     source, uid = request.volume["emptyDir"], pods.uid(request.pod)
     directory = host.paths.volume(uid, "kubernetes.io/empty-dir", request.volume["name"])
     medium = source.get("medium") or ""
@@ -107,7 +72,7 @@ async def _empty_dir(host: Host, request: Request) -> Path:
         kernel_mounts.mount("tmpfs", str(directory), "tmpfs", data=f"size={size}" if size else "")
         _open_to_all(directory, request.fs_group)
     _make_directory(directory, request.fs_group)
-    return directory
+    return Made(directory)
 
 
 def _memory_size(pod: pods.Pod, source: Mapping[str, Any]) -> int:
@@ -118,48 +83,16 @@ def _memory_size(pod: pods.Pod, source: Mapping[str, Any]) -> int:
     return min((limit for limit in limits if limit), default=0)
 
 
-_HOST_PATH_KINDS = {
-    "Directory": (stat.S_ISDIR, "a directory"),
-    "File": (stat.S_ISREG, "a file"),
-    "Socket": (stat.S_ISSOCK, "a socket file"),
-    "CharDevice": (stat.S_ISCHR, "a character device"),
-    "BlockDevice": (stat.S_ISBLK, "a block device"),
-}
-
-
-async def _host_path(host: Host, request: Request) -> Path:
-    source = request.volume["hostPath"]
-    return _checked_host_path(Path(source["path"]), source.get("type") or "")
-
-
-def _checked_host_path(path: Path, kind: str) -> Path:
-    try:
-        if kind == "DirectoryOrCreate":
-            path.mkdir(parents=True, exist_ok=True)
-            kind = "Directory"
-        elif kind == "FileOrCreate":
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
-            kind = "File"
-        if kind:
-            check, what = _HOST_PATH_KINDS[kind]
-            if not path.exists() or not check(path.stat().st_mode):
-                raise VolumeError(f"hostPath type check failed: {path} is not {what}")
-        elif not path.exists():
-            # The runtime would make it; made here its mode does not depend on the runtime.
-            path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VolumeError(f"cannot prepare host path {path}: {error.strerror}") from error
-    return path
-
-
-VOLUME_TYPES: dict[str, Callable[[Host, Request], Awaitable[Path]]] = {
+VOLUME_TYPES: dict[str, Callable[[Host, Request], Awaitable[Made]]] = {
     "emptyDir": _empty_dir,
-    "hostPath": _host_path,
+    "hostPath": host_paths.set_up,
     "configMap": _files,
     "secret": _files,
     "downwardAPI": _files,
     "projected": _files,
+    "persistentVolumeClaim": claims.set_up,
+    "ephemeral": claims.set_up,
+    "nfs": network_file_system.set_up,
 }
 
 # Whose content follows the API while the pod runs.
