@@ -85,3 +85,21 @@ async def test_what_cannot_be_read(place):
     with pytest.raises(ApiError) as error:
         reader.get(GVR("x", "v1", "ys"), "ns", "a")
     assert error.value.code == 404
+
+
+async def test_short_lists_are_kept_until_something_changes(place):
+    store, caches, resource = place
+    reader = Reader(BUILTIN, caches)
+    assert reader.list(CONFIGMAPS, "ns") == []
+    await store.commit([], [Put(resource.key("ns", "a"), config_map("a"))])
+    first = reader.list(CONFIGMAPS, "ns")
+    assert [o["metadata"]["name"] for o in first] == ["a"]
+    first.clear()  # a list is its caller's
+    assert [o["metadata"]["name"] for o in reader.list(CONFIGMAPS, "ns")] == ["a"]
+    await store.commit([], [Put(resource.key("ns", "a"), config_map("a", 3))])
+    assert reader.list(CONFIGMAPS, "ns")[0]["data"] == {"x": "yyy"}
+    for i in range(40):
+        await store.commit([], [Put(resource.key("ns", f"c{i}"), config_map(f"c{i}"))])
+    assert len(reader.list(CONFIGMAPS, "ns")) == 41
+    await store.commit([], [Delete(resource.key("ns", "a"))])
+    assert len(reader.list(CONFIGMAPS, "ns")) == 40

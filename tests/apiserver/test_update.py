@@ -208,3 +208,28 @@ async def test_a_patch_may_be_about_managed_fields(api):
     kept = [{"op": "test", "path": "/metadata/managedFields/0/manager", "value": "unknown"}]
     await api.ok("POST", CONFIGMAPS, configmap("b", x="1"))
     assert (await api.patch(f"{CONFIGMAPS}/b", kept, kind="json-patch+json")).status == 200
+
+
+async def test_what_a_patch_brings_is_checked_wherever_it_hides(api):
+    await api.ok("POST", DEPLOYMENTS, deployment("d"))
+    url, strategic = f"{DEPLOYMENTS}/d", "strategic-merge-patch+json"
+    nulls = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i", "command": None}]}}}}
+    for kind in ("merge-patch+json", strategic):
+        patched = await api.patch(url, nulls, kind=kind)
+        assert "command" not in patched.json["spec"]["template"]["spec"]["containers"][0], patched.raw
+    unknown = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i", "imagee": "x"}]}}}}
+    warned = await api.patch(url, unknown, kind=strategic)
+    assert any(
+        'unknown field "spec.template.spec.containers[0].imagee"' in w.replace("\\", "") for w in warned.warnings
+    )
+    assert "imagee" not in warned.json["spec"]["template"]["spec"]["containers"][0]
+    wrong = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": 7}]}}}}
+    assert (await api.patch(url, wrong, kind=strategic)).status == 400
+    limits = {"name": "c", "image": "i", "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}
+    patched = await api.patch(url, {"spec": {"template": {"spec": {"containers": [limits]}}}}, kind=strategic)
+    stored = patched.json["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert stored == {"cpu": "500m", "memory": "1Gi"}
+    assert (await api.patch(f"{url}?fieldValidation=Perhaps", {"metadata": {"labels": {"a": "b"}}})).status in (
+        400,
+        422,
+    )

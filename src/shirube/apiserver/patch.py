@@ -50,6 +50,7 @@ async def patch(rc: RequestContext, w: Write) -> Written:
     kind = w.resource
     type_ = _type(kind.group, kind.version, kind.kind)
 
+    decoding.field_validation(rc)  # whether or not it comes to be needed
     clean = media != JSON_PATCH and _is_clean(kind, body, document)
     # Who owns which fields is most of many an object, and hardly ever what a patch is about.
     aside = b"managedFields" not in body

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _MAX_BYTES = 4 << 20  # of JSON; decoded it takes about five times as much
+_LISTS = 1024  # short ones are kept as they were answered: most are empty and asked for by every write
+_SHORT = 16  # objects
 
 
 class Caches(Protocol):
@@ -34,6 +36,7 @@ class Reader:
         self._caches = caches
         self._decoded: OrderedDict[str, tuple[int, int, Json]] = OrderedDict()  # key -> (revision, size, object)
         self._bytes = 0
+        self._lists: dict[tuple[GVR, str], tuple[int, list[Json]]] = {}
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Json | None:
         """The object, or None. Raises ApiError 503 while the resource is not read in yet."""
@@ -44,7 +47,18 @@ class Reader:
     def list(self, gvr: GVR, namespace: str = "") -> list[Json]:
         """All objects, or those of a namespace, in key order."""
         resource = self._resource(gvr)
-        return [self._decode(e) for e in self._cache(resource).entries(resource.prefix(namespace or None))]
+        cache = self._cache(resource)
+        held = self._lists.get((gvr, namespace))
+        if held is not None and held[0] == cache.changed:
+            return held[1].copy()
+        found = [self._decode(e) for e in cache.entries(resource.prefix(namespace or None))]
+        if len(found) <= _SHORT:
+            if len(self._lists) >= _LISTS:
+                self._lists.clear()
+            self._lists[gvr, namespace] = (cache.changed, found.copy())
+        else:
+            self._lists.pop((gvr, namespace), None)
+        return found
 
     def revision(self, gvr: GVR) -> int:
         """Changes exactly when an object of the resource does."""

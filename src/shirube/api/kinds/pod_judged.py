@@ -7,6 +7,7 @@ taken out of what is compared.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ import orjson
 
 _KEPT = 128  # specs; 2 MB at most
 _MAX_BYTES = 16 * 1024
-_TOKEN_VOLUME = "kube-api-access-"  # noqa: S105 - a volume's name
+_TOKEN_VOLUME = re.compile("kube-api-access-[a-z0-9]{5}")  # what is taken out must be a valid name itself
 _PLACEHOLDER = b"0"  # where a name stands, a number cannot: no other spec looks like this
 
 _valid: OrderedDict[bytes, None] = OrderedDict()
@@ -30,7 +31,7 @@ def likeness(spec: Mapping[str, Any]) -> bytes | None:
     if len(text) > _MAX_BYTES or b'"ephemeral":' in text:
         return None
     names = [
-        name for volume in spec.get("volumes") or () if (name := str(volume.get("name", ""))).startswith(_TOKEN_VOLUME)
+        name for volume in spec.get("volumes") or () if _TOKEN_VOLUME.fullmatch(name := str(volume.get("name", "")))
     ]
     if len(names) == 1:
         text = text.replace(orjson.dumps(names[0]), _PLACEHOLDER)
