@@ -72,18 +72,28 @@ class _Answer:
 
 
 class InProcess:
-    """Implements `client.rest.Transport`. `log` is every request: (method, path, status)."""
+    """Implements `client.rest.Transport`. `log` is every request: (method, path, status).
+
+    `writes_left`: after so many writes the answers stop coming, as for a process that dies between two calls.
+    """
 
     def __init__(self, server: ApiServer, der: bytes | None) -> None:
         self._server = server
         self._peer = Peer("127.0.0.1", 1, der)
         self.log: list[tuple[str, str, int]] = []
+        self.writes_left: int | None = None
+        self.dead = asyncio.Event()
 
     async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> _Answer:
         request = Request.of(method, target, headers.items(), body or b"", self._peer)
         response = await self._server.handle(request)
         assert isinstance(response, Response)
         self.log.append((method, target.partition("?")[0], response.status))
+        if self.writes_left is not None and method != "GET" and "/events" not in target and "/token" not in target:
+            self.writes_left -= 1
+            if self.writes_left < 0:
+                self.dead.set()
+                await asyncio.Event().wait()
         return _Answer(response)
 
     async def close(self) -> None:

@@ -151,8 +151,9 @@ async def test_on_the_real_api_server_nodes_come_and_go(tmp_path: Path):
         admin = house.admin
         async with house.controllers(only="daemonset-controller"), kubelet(admin):
             await admin.create(DAEMONSETS, daemon_set())
-            await admin.create(NODES, {"metadata": {"name": "n1"}})
-            await admin.create(NODES, {"metadata": {"name": "n2"}})
+            for name in ("n1", "n2"):
+                await admin.create(NODES, {"metadata": {"name": name}})
+                await admin.patch(NODES, name, {"spec": {"taints": None}})  # ready, as node lifecycle would say
             await until(lambda: _status(admin, desiredNumberScheduled=2, currentNumberScheduled=2), 10)
             (revision,) = await items(admin, CONTROLLERREVISIONS)
             assert revision["revision"] == 1

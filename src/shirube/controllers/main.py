@@ -52,6 +52,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("replicaset-controller", "replica_set", "ReplicaSetController"),
     Entry("statefulset-controller", "stateful_set", "StatefulSetController"),
     Entry("daemonset-controller", "daemon_set", "DaemonSetController"),
+    Entry("job-controller", "job", "JobController"),
     Entry("replicationcontroller-controller", "replication_controller", "ReplicationControllerController"),
     Entry("endpoints-controller", "endpoints", "EndpointsController"),
     Entry("endpointslice-controller", "endpoint_slice", "EndpointSliceController"),
