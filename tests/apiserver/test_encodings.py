@@ -93,3 +93,20 @@ async def test_delete_options_in_protobuf(api):
     options["preconditions"]["uid"] = made["metadata"]["uid"]
     done = await api.call("DELETE", f"{CONFIGMAPS}/a", raw=protobuf.encode(options), content_type=PROTOBUF)
     assert done.status == 200
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] Servers with support for Table transformation should "
+    "return a 406 for a backend which does not implement metadata [Conformance]"
+)
+async def test_what_is_only_created_has_no_table(api):
+    url = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    review = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
+    refused = await api.post(url, review, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert (refused.status, refused.json["reason"]) == (406, "NotAcceptable")
+    assert (await api.post(url, review, accept=TABLE)).json["kind"] == "SelfSubjectAccessReview"
+
+
+async def test_old_apis_say_so(api):
+    answer = await api.get("/api/v1/namespaces/default/endpoints")
+    assert answer.warnings == ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']

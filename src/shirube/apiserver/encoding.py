@@ -75,12 +75,14 @@ def serialize(obj: Json, media: str, pretty: bool = False) -> bytes:
 def wanted_for(rc: RequestContext, api_version: str, kind: str) -> Accepted:
     """The form that an answer of this kind takes. Raises ApiError 406."""
     header = rc.request.headers.get("accept")
-    wanted = accepted(header)
+    # What is only created (reviews, bindings) has no rows and no metadata to show.
+    transforms = rc.resource is None or "get" in rc.resource.verbs or kind == "Status"
+    wanted = accepted(header, transforms=transforms)
     if wanted.media == PROTOBUF and not wanted.transform:
         from shirube.api import protobuf
 
         if not protobuf.knows(api_version, kind):  # custom resources: whatever else is accepted
-            return accepted(header, protobuf=False)
+            return accepted(header, transforms=transforms, protobuf=False)
     return wanted
 
 

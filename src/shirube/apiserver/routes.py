@@ -17,6 +17,7 @@ from shirube import KUBERNETES_VERSION
 from shirube.api import errors
 from shirube.apiserver import discovery_cache, encoding, health, metrics, resource, scaling
 from shirube.apiserver.authentication import discovery
+from shirube.apiserver.subresources import HANDLERS
 from shirube.serving.messages import Response
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ def path_route(path: str) -> Route | None:
     return None
 
 
+# What a client is told that still uses an old API.
+DEPRECATED = {
+    ("", "v1", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
 _ITEM_VERBS = frozenset(("create", "update", "patch"))
 
 
@@ -156,6 +161,8 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
     if info.subresource and declared is None:
         raise errors.path_not_found()
     verbs = declared.verbs if declared is not None else found.verbs
+    if (warning := DEPRECATED.get((found.group, found.version, found.name))) is not None:
+        rc.warnings.append(warning)
     special = special_handler(found.group, f"{found.name}/{info.subresource}" if declared else found.name)
     if special is not None:
         if info.verb not in verbs:
@@ -171,6 +178,4 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
 
 def special_handler(group: str, name: str) -> RouteHandler | None:
     """What answers a (sub)resource that is not simply stored."""
-    from shirube.apiserver.subresources import HANDLERS
-
     return HANDLERS.get((group, name))
