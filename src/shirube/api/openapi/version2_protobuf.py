@@ -1,5 +1,5 @@
-"""The OpenAPI v2 document in its protobuf form (`openapi.v2.Document` of gnostic), which kubectl asks for when it meets a
-kind that it does not know.
+"""The OpenAPI v2 document in its protobuf form (`openapi.v2.Document` of gnostic), which kubectl asks for when it meets
+a kind that it does not know.
 
 One function a message, from the JSON document's plain objects to bytes; the numbers are the fields' in that schema.
 What JSON allows anywhere (defaults, enums, `x-…` extensions) travels as YAML text, of which JSON is a part.
