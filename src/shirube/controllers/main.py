@@ -53,6 +53,8 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("statefulset-controller", "stateful_set", "StatefulSetController"),
     Entry("daemonset-controller", "daemon_set", "DaemonSetController"),
     Entry("job-controller", "job", "JobController"),
+    Entry("cronjob-controller", "cron_job", "CronJobController"),
+    Entry("ttl-after-finished-controller", "ttl_after_finished", "TTLAfterFinishedController"),
     Entry("replicationcontroller-controller", "replication_controller", "ReplicationControllerController"),
     Entry("endpoints-controller", "endpoints", "EndpointsController"),
     Entry("endpointslice-controller", "endpoint_slice", "EndpointSliceController"),
