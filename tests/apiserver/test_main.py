@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import datetime
 import socket
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -141,3 +143,14 @@ async def test_a_port_in_use_is_one_clear_sentence(tmp_path):
         options = Options(data_dir=tmp_path, listen_port=taken.getsockname()[1])
         with pytest.raises(OSError, match=r"cannot listen on 127\.0\.0\.1:\d+: .*another server"):
             await run(options, asyncio.Event())
+
+
+def test_the_server_imports_only_what_it_uses():
+    """Memory and start-up time: no gRPC, NumPy, schema sources or terminal libraries in this process."""
+    code = (
+        "import sys, shirube.apiserver.main\n"
+        "print(*sorted({m.partition('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
+    )
+    unwanted = ["grpc", "numpy", "rich", "kubernetes_validate", "prometheus_client", "pyroute2", "dns", "re2"]
+    done = subprocess.run([sys.executable, "-c", code, *unwanted], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
