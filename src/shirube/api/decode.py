@@ -92,9 +92,17 @@ def may_have_duplicates(data: bytes, key_count: int) -> bool:
     In valid JSON an unescaped `":` stands after a key and nowhere else; space before a colon, or a backslash
     that may itself be escaped, calls for the exact search.
     """
-    if b" :" in data or b"\n:" in data or b"\t:" in data or b"\r:" in data or b'\\\\"' in data:
+    # One byte is found some twenty times faster than two: most bodies have no line breaks and no escapes at all.
+    if b" :" in data:
         return True
-    return data.count(b'":') - data.count(b'\\":') != key_count
+    if (b"\n" in data or b"\t" in data or b"\r" in data) and (b"\n:" in data or b"\t:" in data or b"\r:" in data):
+        return True
+    keys = data.count(b'":')
+    if b"\\" in data:
+        if b'\\\\"' in data:
+            return True
+        keys -= data.count(b'\\":')
+    return keys != key_count
 
 
 def duplicates(data: bytes) -> list[str]:

@@ -95,3 +95,22 @@ def test_a_stored_spec_is_not_judged_again(pods):
     new = json.loads(json.dumps(old))
     new["metadata"]["labels"] = {"a": "b"}
     assert pods.update(new, old)[1] == []
+
+
+def test_images_may_change_and_nothing_beside_them(pods):
+    old = pods.stored(pod())
+    new = json.loads(json.dumps(old))
+    new["spec"]["containers"][0]["image"] = "hello:v2"
+    assert pods.update(new, old)[1] == []
+    for image in ("", " hello:v2"):
+        new["spec"]["containers"][0]["image"] = image
+        assert pods.update(new, old)[1]
+    new["spec"]["containers"][0]["image"] = "hello:v2"
+    new["spec"]["containers"][0]["workingDir"] = "/"
+    assert pods.update(new, old)[1]
+    more = json.loads(json.dumps(old))
+    more["spec"]["containers"].append(dict(more["spec"]["containers"][0], name="more"))
+    assert pods.update(more, old)[1]
+    hosted = json.loads(json.dumps(old))
+    hosted["spec"]["hostname"] = "a"
+    assert pods.update(hosted, old)[1]

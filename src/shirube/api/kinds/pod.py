@@ -16,6 +16,7 @@ from shirube.api.kinds.pod_affinity_keys import merge_match_label_keys
 from shirube.api.kinds.pod_defaults import default_pod, sync_service_account
 from shirube.api.kinds.pod_qos import qos_class
 from shirube.api.kinds.pod_update import (
+    only_images_changed,
     spec_update_causes,
     validate_ephemeral_containers_update,
     validate_resize,
@@ -95,8 +96,8 @@ class PodStrategy(Strategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
-        if obj["spec"] == old["spec"]:
-            return causes  # it was valid when it was stored
+        if only_images_changed(obj["spec"], old["spec"]):
+            return causes  # the rest was valid when it was stored
         validate_pod_spec(causes, obj["spec"], "spec", obj["metadata"].get("name", ""))
         return causes + spec_update_causes(obj["spec"], old["spec"])
 

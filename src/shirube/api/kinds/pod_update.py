@@ -43,6 +43,28 @@ def _comparable(spec: Obj) -> dict[str, Any]:
     return rest
 
 
+def only_images_changed(new: Obj, old: Obj) -> bool:
+    """Whether a spec differs from a stored one in nothing but images, all of them given: there is nothing more to
+    judge than what `spec_update_causes` says of images. The commonest update by far."""
+    if new.keys() != old.keys():
+        return False
+    for field, value in new.items():
+        before = old[field]
+        if field not in ("containers", "initContainers"):
+            if value != before:
+                return False
+            continue
+        if len(value) != len(before):
+            return False
+        for container, was in zip(value, before, strict=True):
+            if container == was:
+                continue
+            image = container.get("image")
+            if not image or image != image.strip() or {**container, "image": was.get("image")} != was:
+                return False
+    return True
+
+
 def spec_update_causes(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with changing a pod's spec so."""
     if new == old:
