@@ -29,7 +29,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import kubectl as official  # noqa: E402
 
-NAME = "shirube-test"
+# Two sessions on one machine need two names: clusters, namespaces and cgroups are named after it.
+NAME = os.environ.get("SHIRUBE_TEST_NAME", "shirube-test")
 
 
 def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
