@@ -12,9 +12,10 @@ from shirube.api.gvr import ENDPOINTSLICES, NODES
 from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import log, nft
-from shirube.network import cni, masquerade, routes
+from shirube.network import cni, masquerade, projection, routes
 from shirube.network.dns.forward import system_resolvers
 from shirube.network.dns.main import run_dns
+from shirube.network.policy.main import run_policies
 
 _logger = log.get("network")
 _RETRY_SECONDS = 1.0
@@ -45,21 +46,16 @@ async def run_network(options: Options, client: Client, factory: InformerFactory
     """Run until `stop`. What was configured stays, so that pods go on while this process restarts."""
     async with asyncio.TaskGroup() as group:
         work = [
-            group.create_task(_follow_nodes(options, factory.informer(NODES, projection=_slim)), name="nodes"),
+            group.create_task(
+                _follow_nodes(options, factory.informer(NODES, projection=projection.node)), name="nodes"
+            ),
             group.create_task(run_dns(options, factory), name="dns"),
+            group.create_task(run_policies(options, factory), name="policy"),
             group.create_task(_advertise_dns(options, client), name="dns-endpoint"),
         ]
         await stop.wait()
         for task in work:
             task.cancel()
-
-
-def _slim(node: Object) -> Object:
-    return {
-        "metadata": {k: node["metadata"].get(k) for k in ("name", "uid", "resourceVersion")},
-        "spec": {"podCIDR": node["spec"].get("podCIDR")},
-        "status": {"addresses": node.get("status", {}).get("addresses")},
-    }
 
 
 async def _follow_nodes(options: Options, nodes: Informer) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from shirube.api.gvr import ENDPOINTSLICES, NAMESPACES, SERVICES
 from shirube.client.informer import Informer, InformerFactory
 from shirube.foundation import log
+from shirube.network import projection
 from shirube.network.dns.answer import Responder
 from shirube.network.dns.forward import Forwarder
 from shirube.network.dns.records import Object, Zone
@@ -60,15 +61,11 @@ def _cluster_addresses(service: Object) -> list[str]:
     return [a for a in service["spec"].get("clusterIPs") or [] if a != "None"]
 
 
-def _name_only(obj: dict[str, Any]) -> dict[str, Any]:
-    return {"metadata": {k: obj["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}}
-
-
 async def run_dns(options: DnsOptions, factory: InformerFactory) -> None:
     """Serve until cancelled, from when the caches are full: clients would remember an early NXDOMAIN."""
     services = factory.informer(SERVICES)
     slices = factory.informer(ENDPOINTSLICES)
-    namespaces = factory.informer(NAMESPACES, projection=_name_only)
+    namespaces = factory.informer(NAMESPACES, projection=projection.namespace)
     found = zone(options.cluster_domain, services, slices, namespaces)
     for informer in (services, slices, namespaces):
         await informer.wait_for_cache_sync()

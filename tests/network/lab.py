@@ -1,0 +1,212 @@
+"""A node and pods of network namespaces, and probes with real packets between them.
+
+Pods are wired as the `ptp` plugin does: a veth each, everything between them routed by the node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+GATEWAY = "10.244.0.1"
+_QUIET_SECONDS = 0.1
+
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """This thread in a network namespace: sockets opened here belong to it for good."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        assert _libc.setns(there, _CLONE_NEWNET) == 0
+        yield
+    finally:
+        assert _libc.setns(home, _CLONE_NEWNET) == 0
+        os.close(home)
+        os.close(there)
+
+
+def run(namespace: str, *argv: str, given: str = "") -> str:
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{namespace}", *argv], input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}\n{given}"
+    return done.stdout
+
+
+def nft(namespace: str, script: str) -> None:
+    run(namespace, "nft", "-f", "-", given=script)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    source: str  # name of a machine
+    address: str
+    protocol: str
+    port: int
+    source_address: str = ""
+
+
+@dataclass
+class Lab:
+    """`node` with machines around it. Everything listens on every port of `ports`, at every address it has."""
+
+    name: str
+    ports: tuple[tuple[str, int], ...]
+    machines: list[str] = field(default_factory=list)
+    _listeners: dict[int, tuple[str, str, int, socket.socket]] = field(default_factory=dict)
+
+    def __enter__(self) -> Lab:
+        self._add(self.node)
+        ip(self.node, "link set lo up", "addr add 172.30.0.2/32 dev lo")
+        for key in ("ip_forward", "conf/all/forwarding"):
+            run(self.node, "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/{key}")
+        self.listen(self.node)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _, _, _, opened in self._listeners.values():
+            opened.close()
+        for name in reversed(self.machines):
+            subprocess.run(["ip", "netns", "del", self.full(name)], check=True)
+
+    @property
+    def node(self) -> str:
+        return self.full("node")
+
+    def full(self, name: str) -> str:
+        return name if name.startswith(self.name) else f"{self.name}-{name}"
+
+    def _add(self, name: str) -> None:
+        subprocess.run(["ip", "netns", "add", self.full(name)], check=True)
+        self.machines.append(self.full(name))
+
+    def machine(self, name: str, *addresses: str) -> None:
+        """A pod or a machine outside: routed to, by its addresses."""
+        self._add(name)
+        link = f"v{len(self.machines)}"
+        ip(
+            self.node,
+            f"link add {link} type veth peer name eth0 netns {self.full(name)}",
+            f"addr add {GATEWAY}/32 dev {link}",
+            f"link set {link} up",
+            *(f"route add {a}/32 dev {link}" for a in addresses),
+        )
+        ip(
+            self.full(name),
+            "link set lo up",
+            *(f"addr add {a}/32 dev eth0" for a in addresses),
+            "link set eth0 up",
+            f"route add {GATEWAY} dev eth0 scope link",
+            f"route add default via {GATEWAY} src {addresses[0]}",
+        )
+        self.listen(name)
+
+    def listen(self, name: str, ports: Iterable[tuple[str, int]] | None = None) -> None:
+        with inside(self.full(name)):
+            for protocol, port in ports or self.ports:
+                opened = _socket(protocol)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                opened.bind(("0.0.0.0", port))
+                if protocol != "udp":
+                    opened.listen(512)
+                self._listeners[opened.fileno()] = (self.full(name), protocol, port, opened)
+
+    def reached(self, probes: Iterable[Probe]) -> dict[Probe, tuple[str, str]]:
+        """The probes that came through: the machine that took them and the client address that it saw."""
+        wanted = dict(enumerate(probes))
+        found: dict[Probe, tuple[str, str]] = {}
+        clients: list[socket.socket] = []
+        taken: list[socket.socket] = []
+        poll = select.epoll()
+        for number in self._listeners:
+            poll.register(number, select.EPOLLIN)
+        numbers: dict[int, tuple[str, socket.socket]] = {}
+        try:
+            for number, probe in wanted.items():
+                clients.append(client := self._start(probe, struct.pack("!I", number)))
+                if probe.protocol != "udp":
+                    poll.register(client.fileno(), select.EPOLLOUT)
+                    numbers[client.fileno()] = (struct.pack("!I", number).hex(), client)
+            quiet_at = time.monotonic() + _QUIET_SECONDS
+            while len(found) < len(wanted) and time.monotonic() < quiet_at:
+                for descriptor, _ in poll.poll(0.02):
+                    quiet_at = time.monotonic() + _QUIET_SECONDS
+                    self._progress(descriptor, poll, wanted, found, numbers, taken)
+        finally:
+            poll.close()
+            for opened in (*clients, *taken):
+                opened.close()
+        return found
+
+    def _progress(self, descriptor, poll, wanted, found, numbers, taken) -> None:
+        if descriptor in numbers:  # connected, or refused: say who we are
+            text, client = numbers.pop(descriptor)
+            poll.unregister(descriptor)
+            with contextlib.suppress(OSError):
+                client.send(bytes.fromhex(text))
+            return
+        entry = self._listeners.get(descriptor)
+        if entry is None:
+            opened = next(t for t in taken if t.fileno() == descriptor)
+            poll.unregister(descriptor)
+            with contextlib.suppress(OSError):
+                if len(data := opened.recv(4)) == 4:
+                    found[wanted[struct.unpack("!I", data)[0]]] = (self._taker[descriptor], opened.getpeername()[0])
+            return
+        machine, protocol, _, listener = entry
+        if protocol == "udp":
+            data, client_address = listener.recvfrom(64)
+            found[wanted[struct.unpack("!I", data)[0]]] = (machine, client_address[0])
+            return
+        opened, _ = listener.accept()
+        opened.setblocking(False)
+        taken.append(opened)
+        self._taker[opened.fileno()] = machine
+        poll.register(opened.fileno(), select.EPOLLIN)
+
+    _taker: dict[int, str] = field(default_factory=dict)
+
+    def _start(self, probe: Probe, payload: bytes) -> socket.socket:
+        with inside(self.full(probe.source)):
+            client = _socket(probe.protocol)
+        if probe.protocol != "udp":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if probe.source_address:
+            client.bind((probe.source_address, 0))
+        with contextlib.suppress(OSError):  # in progress, or refused at once
+            if probe.protocol == "udp":
+                client.sendto(payload, (probe.address, probe.port))
+            else:
+                client.connect((probe.address, probe.port))
+        return client
+
+
+def ip(namespace: str, *lines: str) -> None:
+    subprocess.run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
+
+
+def _socket(protocol: str) -> socket.socket:
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
+    opened = socket.socket(socket.AF_INET, kind, number)
+    opened.setblocking(False)
+    return opened
+
+
+def has_sctp() -> bool:
+    try:
+        _socket("sctp").close()
+    except OSError:
+        return False
+    return True
