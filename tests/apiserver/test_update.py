@@ -233,3 +233,27 @@ async def test_what_a_patch_brings_is_checked_wherever_it_hides(api):
         400,
         422,
     )
+
+
+async def test_nobody_owns_what_an_endpoint_ignores(api):
+    made = await api.ok("POST", f"{DEPLOYMENTS}?fieldManager=maker", deployment("d"))
+    url = f"{DEPLOYMENTS}/d"
+    made["spec"]["replicas"] = 9
+    made["status"] = {"replicas": 4}
+    del made["metadata"]["managedFields"]
+    put = await api.ok("PUT", f"{url}/status?fieldManager=reporter", made)
+    assert (put["spec"]["replicas"], put["status"]) == (1, {"replicas": 4})
+    owned = {m["manager"]: m["fieldsV1"] for m in put["metadata"]["managedFields"]}
+    assert set(owned["reporter"]) == {"f:status"}
+    assert "f:replicas" in owned["maker"]["f:spec"]
+    put["status"]["replicas"] = 7
+    put["metadata"]["labels"] = {"a": "b"}
+    again = await api.ok("PUT", f"{url}?fieldManager=other", put)
+    assert again["status"] == {"replicas": 4}
+    owned = {m["manager"]: m["fieldsV1"] for m in again["metadata"]["managedFields"]}
+    assert set(owned["other"]) == {"f:metadata"}
+    body = {**deployment("d"), "status": {"replicas": 2}}
+    applied = await api.patch(f"{url}?fieldManager=applier&force=true", body, kind=APPLY)
+    owned = {m["manager"]: m["fieldsV1"] for m in applied.json["metadata"]["managedFields"]}
+    assert "f:status" not in owned["applier"]
+    assert "f:status" in owned["reporter"]

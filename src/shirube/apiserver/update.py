@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shirube.api import errors
+from shirube.api.strategy import keep
 from shirube.apiserver import allocation, create, stored
 from shirube.apiserver.write import Preconditions, Write, Written
 from shirube.storage.types import Compare, CompareFailed, Delete, KeyValue, Op, Put
@@ -160,6 +161,7 @@ async def prepare(w: Write, new: Json, old: Json, own: bool = True) -> Json:
     strategy = w.strategy
     strategy.default(new)
     if own:
+        _reset_ignored(w, new, old)
         w.own_fields(old, new)
     request = w.admission("UPDATE", new, old)
     new = await w.mutate(request, new)
@@ -173,6 +175,17 @@ async def prepare(w: Write, new: Json, old: Json, own: bool = True) -> Json:
     if not w.subresource:
         w.warnings += strategy.warnings(new, old)
     return new
+
+
+def _reset_ignored(w: Write, new: Json, old: Json) -> None:
+    """What this endpoint leaves as it is whatever the writer sent, nobody comes to own (resetFields upstream)."""
+    if w.subresource == "status":
+        for field in [f for f in new if f not in ("apiVersion", "kind", "metadata", "status")]:
+            if field not in old:
+                del new[field]
+        new.update({f: v for f, v in old.items() if f not in ("apiVersion", "kind", "metadata", "status")})
+    elif not w.subresource and w.strategy.has_status:
+        keep(new, old, "status")
 
 
 # Subresources that write a part of an object, and the rules of a strategy for that part.
