@@ -217,6 +217,9 @@ def merge(old: Any, patch: Any) -> Any:
     if isinstance(patch, list) and patch and isinstance(patch[0], dict) and "type" in patch[0]:
         result = {item["type"]: item for item in old or []}
         for item in patch:
+            if item.get("$patch") == "delete":
+                result.pop(item["type"], None)
+                continue
             result[item["type"]] = merge(result.get(item["type"]), item)
         return list(result.values())
     if isinstance(patch, list):

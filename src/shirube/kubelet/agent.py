@@ -18,7 +18,7 @@ from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import log
 from shirube.foundation.clock import SYSTEM, Clock
-from shirube.kubelet import dns, downward, node_status
+from shirube.kubelet import admission, dns, downward, node_status
 from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
@@ -37,6 +37,7 @@ from shirube.kubelet.restart_backoff import RestartBackoff
 from shirube.kubelet.runtime_events import RuntimeEvents
 from shirube.kubelet.runtime_state import RUNNING, RuntimeState
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
+from shirube.kubelet.static_pods import StaticPods
 from shirube.kubelet.status_writer import StatusWriter
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
@@ -62,6 +63,8 @@ class Options:
     cluster_domain: str = "cluster.local"
     max_pods: int = 110
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Manifests of static pods; "" for ROOT_DIR/static-pods.
+    static_pods: Path | str = ""
 
 
 class LogNotFound(Exception):
@@ -127,7 +130,13 @@ class Agent:
             memory_capacity=self.machine.memory,
             services_for=self._service_environment,
             restart_backoff=RestartBackoff(),
+            other_pods=self.pods.others,
+            refuse=self._refuse,
         )
+
+    def _refuse(self, pod: pods.Pod) -> admission.Rejection | None:
+        view = admission.NodeView(self.node_object(), self._facts.allocatable)
+        return admission.judge(pod, self.pods.others(pod), view)
 
     def node_object(self) -> Mapping[str, Any]:
         """This node as the API has it; before it is there, as it will be registered."""
@@ -181,10 +190,16 @@ class Agent:
         await self._service_informer.wait_for_cache_sync()
         await self._pod_informer.wait_for_cache_sync()
         self.pods.start(self.services)
-        registry = self.pods
+        registry, store = self.pods, self._pod_informer.store
+        directory = Path(self.options.static_pods or self.paths.root / "static-pods")
+        static = StaticPods(directory, registry, self.client, store, self.node_object, self.clock)
+        # Before their mirrors are heard of, and before what nobody knows is taken for an orphan.
+        static.scan()
         self._pod_informer.add_handler(registry.added, registry.updated, registry.deleted)
         await registry.remove_leftovers()
-        await events.run_relisting()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(static.run(), name="static pods")
+            group.create_task(events.run_relisting(), name="relisting")
 
     async def _housekeeping(self) -> None:
         while True:

@@ -64,6 +64,16 @@ class Cgroups:
         self._set_memory(path, qos.pod_total(pod, "limits", "memory") or 0)
         return path
 
+    def widen_pod(self, pod: pods.Pod, other: pods.Pod) -> None:
+        """Let the pod's group hold the larger of what it has and what it will have."""
+        path = self.pod_path(pod)
+        both = (pod, other)
+        shares = max(qos.shares(qos.pod_total(each, "requests", "cpu") or 0) for each in both)
+        cpu = [qos.pod_total(each, "limits", "cpu") or 0 for each in both]
+        memory = [qos.pod_total(each, "limits", "memory") or 0 for each in both]
+        self._set_cpu(path, shares, qos.quota(max(cpu)) if all(cpu) else 0)
+        self._set_memory(path, max(memory) if all(memory) else 0)
+
     def set_burstable_share(self, milli_cpu: int) -> None:
         self._set_cpu(f"{self.root}/burstable", qos.shares(milli_cpu), 0)
 
@@ -96,8 +106,8 @@ class Cgroups:
     def _set_memory(self, group: str, limit: int) -> None:
         if self.unified:
             self._write("memory", group, "memory.max", str(limit or "max"))
-        elif limit:
-            self._write("memory", group, "memory.limit_in_bytes", str(limit))
+        else:
+            self._write("memory", group, "memory.limit_in_bytes", str(limit or -1))
 
     def _write(self, controller: str, group: str, file: str, text: str) -> None:
         path = self._directory(controller, group) / file

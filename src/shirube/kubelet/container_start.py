@@ -64,6 +64,10 @@ class ContainerStart:
         self._sandbox = runtime.sandbox
         self._sandbox_config = sandbox_config
 
+    @property
+    def container(self) -> pods.Container:
+        return self._container
+
     async def run(self, interruptible: Interruptible) -> str:
         """The new container's ID. Raises StartFailed."""
         image = await self._image(interruptible)

@@ -24,6 +24,8 @@ class View:
     runtime_name: str = "containerd"
     # The pod has ended or is ending: what has no record will not start any more.
     ending: bool = False
+    # The resources in force for a container ID; None for what its spec says.
+    resources: Callable[[str], Mapping[str, Any] | None] = lambda _id: None
 
 
 def container_status(
@@ -53,8 +55,8 @@ def container_status(
                 status["ready"] = started and view.ready(current.id)
         elif kind == pods.INIT and current.state == EXITED and "terminated" in state:
             status["ready"] = current.exit_code == 0
-    if kind in (pods.APP, pods.SIDECAR) and "running" in state and container.get("resources"):
-        status["resources"] = container["resources"]
+    if current is not None and kind != pods.EPHEMERAL and "running" in state and container.get("resources"):
+        status["resources"] = view.resources(current.id) or container["resources"]
         if requests := container["resources"].get("requests"):
             status["allocatedResources"] = requests
     if current is not None and (mounts := container.get("volumeMounts")):

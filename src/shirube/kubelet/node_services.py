@@ -10,6 +10,7 @@ from shirube.client.rest import Client
 from shirube.foundation.clock import Clock
 from shirube.kubelet import dns, downward
 from shirube.kubelet import pod as pods
+from shirube.kubelet.admission import Rejection
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
@@ -47,6 +48,10 @@ class NodeServices:
     memory_capacity: int
     services_for: Callable[[pods.Pod], dict[str, str]]  # service environment variables
     restart_backoff: RestartBackoff
+    # The other pods that this node has taken, with the resources that it granted them.
+    other_pods: Callable[[pods.Pod], list[pods.Pod]]
+    # Why this node does not take a pod, None if it does.
+    refuse: Callable[[pods.Pod], Rejection | None]
     runtime_name: str = "containerd"
 
     def tell(self, pod: pods.Pod, type: str, reason: str, message: str, container: str = "") -> None:

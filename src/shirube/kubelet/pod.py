@@ -8,6 +8,7 @@ from typing import Any
 Pod = Mapping[str, Any]
 Container = Mapping[str, Any]
 
+CONFIG_HASH, CONFIG_MIRROR = "kubernetes.io/config.hash", "kubernetes.io/config.mirror"
 INIT, SIDECAR, APP, EPHEMERAL = "init", "sidecar", "app", "ephemeral"
 
 
@@ -39,6 +40,16 @@ def phase(pod: Pod) -> str:
 def is_terminal(pod: Pod) -> bool:
     """Whether the API already holds a final phase."""
     return phase(pod) in ("Succeeded", "Failed")
+
+
+def is_static(pod: Pod) -> bool:
+    """From a manifest on the node; the API has its mirror."""
+    return CONFIG_HASH in (pod["metadata"].get("annotations") or {})
+
+
+def is_mirror(pod: Pod) -> bool:
+    """What the API has of a static pod."""
+    return CONFIG_MIRROR in (pod["metadata"].get("annotations") or {})
 
 
 def init_containers(pod: Pod) -> list[Container]:

@@ -19,6 +19,8 @@ from shirube.kubelet.pod_worker import PodWorker
 from shirube.kubelet.runtime_state import Container, Listing
 from shirube.kubelet.volumes.claims import claim_name
 
+Pods = list[pods.Pod]
+
 
 class PodRegistry:
     def __init__(self) -> None:
@@ -62,6 +64,13 @@ class PodRegistry:
         for worker in self._workers.values():
             yield from worker.runtime.running()
 
+    def has(self, pod_uid: str) -> bool:
+        return pod_uid in self._workers
+
+    def others(self, pod: pods.Pod) -> Pods:
+        """The other pods that the node has taken and that have not ended."""
+        return [w.pod for w in self._workers.values() if w.taken and not w.ended and w.uid != pods.uid(pod)]
+
     def claim_in_use(self, pod: pods.Pod, claim: str) -> bool:
         """Whether another pod of the namespace has sandboxes on this node and uses the claim."""
         for worker in self._workers.values():
@@ -77,6 +86,10 @@ class PodRegistry:
 
     def added(self, pod: Any) -> None:
         if self._services is None:
+            return
+        if pods.is_mirror(pod):
+            if (worker := self._workers.get(pod["metadata"]["annotations"][pods.CONFIG_MIRROR])) is not None:
+                worker.mirrored(pod)
             return
         pod_uid = pods.uid(pod)
         if (worker := self._workers.get(pod_uid)) is not None:
@@ -94,6 +107,10 @@ class PodRegistry:
         self.added(pod)
 
     def deleted(self, pod: Any) -> None:
+        if pods.is_mirror(pod):
+            if (worker := self._workers.get(pod["metadata"]["annotations"][pods.CONFIG_MIRROR])) is not None:
+                worker.mirrored(None)
+            return
         if (worker := self._workers.get(pods.uid(pod))) is not None:
             worker.gone(pod)
 
@@ -144,6 +161,10 @@ class PodRegistry:
         self._workers.pop(pod_uid, None)
         if self._services is not None:
             self._share_cpu()
+            for worker in self._workers.values():
+                # Room for those whose resize waits for it.
+                if worker.resize.is_waiting:
+                    worker.wake()
 
     def _share_cpu(self) -> None:
         """The burstable class weighs what its pods ask for."""

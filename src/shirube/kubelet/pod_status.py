@@ -8,15 +8,17 @@ written as a patch that names only the agent's own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.foundation.clock import rfc3339
 from shirube.kubelet import pod as pods
 from shirube.kubelet import qos
 from shirube.kubelet.container_status import View, container_status
+from shirube.kubelet.pod_resize import IN_PROGRESS, PENDING
 
 Status = dict[str, Any]
+PASSING_CONDITIONS = (PENDING, IN_PROGRESS)
 OWN_CONDITIONS = (
     "PodReadyToStartContainers",
     "Initialized",
@@ -36,6 +38,8 @@ class Overall:
     # A verdict on the whole pod (DeadlineExceeded, Evicted …): it fails with this reason and message.
     reason: str = ""
     message: str = ""
+    # Conditions that hold only for a time: type -> (reason, message).
+    passing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def pod_status(pod: pods.Pod, view: View, overall: Overall) -> Status:
@@ -145,6 +149,9 @@ def _conditions(
         containers_ready,
         _condition("PodScheduled", True),
     ]
+    conditions += [
+        _condition(kind, True, reason or None, text or None) for kind, (reason, text) in overall.passing.items()
+    ]
     known = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or ()}
     generation = pod["metadata"].get("generation", 1)
     for condition in conditions:
@@ -154,7 +161,8 @@ def _conditions(
         else:
             condition["lastTransitionTime"] = rfc3339(overall.now)
         condition["observedGeneration"] = generation
-    return conditions
+    over = [kind for kind in PASSING_CONDITIONS if kind in known and kind not in overall.passing]
+    return conditions + [{"type": kind, "$patch": "delete"} for kind in over]
 
 
 def _condition(kind: str, holds: bool, reason: str | None = None, message: str | None = None) -> Status:

@@ -28,11 +28,12 @@ from shirube.kubelet.container_status import View
 from shirube.kubelet.container_stop import StopRequest, stop_container, stop_containers
 from shirube.kubelet.cri.client import CriError
 from shirube.kubelet.node_services import NodeServices
-from shirube.kubelet.plan import Held, Memory, Plan, Start, Waiting, garbage, plan
+from shirube.kubelet.plan import Held, Kill, Memory, Plan, Start, Waiting, garbage, plan
 from shirube.kubelet.pod_status import Overall, pod_ips, pod_status
 from shirube.kubelet.runtime_state import EXITED, PodRuntime
 from shirube.kubelet.sandbox_config import sandbox_config
 from shirube.kubelet.termination import termination_message
+from shirube.kubelet.worker_resize import WorkerResize
 from shirube.kubelet.worker_volumes import WorkerVolumes
 
 _logger = log.get("kubelet.pod")
@@ -48,9 +49,13 @@ class Interrupted(Exception):
 class PodWorker:
     def __init__(self, services: NodeServices, pod: pods.Pod) -> None:
         self._services = services
-        self.pod = pod
+        self.resize = WorkerResize(services, pod)
+        # With the resources that were granted.
+        self.pod = self.resize.take(pod)
         self.uid = pods.uid(pod)
         self.runtime = PodRuntime()  # as last observed
+        self.taken = bool((pod.get("status") or {}).get("startTime"))  # the node has admitted it
+        self._mirror: pods.Pod | None = None  # of a static pod, in the API
         self.ended = False  # nothing of it runs and nothing will
         self._gone = False  # from the API
         self._deleted = False  # by us, from the API
@@ -70,9 +75,16 @@ class PodWorker:
 
     def update(self, pod: pods.Pod) -> None:
         """The API has a newer version."""
-        self.pod = pod
+        self.pod = self.resize.take(pod)
         if pods.is_deleting(pod):
             self._ending.set()
+        self._wake.set()
+
+    def mirrored(self, mirror: pods.Pod | None) -> None:
+        """The API's mirror of this static pod is new, changed or gone."""
+        self._mirror = mirror
+        if mirror is not None and mirror.get("status"):
+            self.pod = {**self.pod, "status": mirror["status"]}
         self._wake.set()
 
     def gone(self, pod: pods.Pod) -> None:
@@ -168,6 +180,9 @@ class PodWorker:
                 self._ending.set()
                 await self._end()
                 return None
+            if not self.taken and not await self._admit():
+                return None
+            await self._resize()
             running = self.runtime.running()
             services.prober.follow(self.pod, running, self._pod_ips())
             step = plan(self.pod, self.runtime, self._memory(), services.clock.now())
@@ -183,6 +198,29 @@ class PodWorker:
         if self.runtime.sandboxes:
             await self._volumes.refresh(self.pod, self._pod_ips())
         return self._next_round(step, left)
+
+    async def _admit(self) -> bool:
+        """Take the pod, or fail it because it does not fit here."""
+        services = self._services
+        refusal = None if self.runtime.sandboxes else services.refuse(self.pod)
+        if refusal is None:
+            self.taken = True
+            return True
+        self._verdict = (refusal.reason, refusal.message)
+        services.tell(self.pod, "Warning", refusal.reason, refusal.message)
+        self._ending.set()
+        await self._end()
+        return False
+
+    async def _resize(self) -> None:
+        """Grant and apply what the API wants of resources now."""
+        self.pod = self.resize.grant(self.pod)
+        restart = await self.resize.apply(self.pod, self.runtime)
+        if not restart:
+            return
+        kills = [Kill(record, name, f"Container {name} resize requires restart") for record, name in restart]
+        await asyncio.gather(*(self._kill(Plan(kill=kills), kill.container_id) for kill in kills))
+        self.runtime = await self._services.state.observe(self.uid)
 
     def _memory(self) -> Memory:
         services = self._services
@@ -213,6 +251,8 @@ class PodWorker:
         if step.retry_at is not None:
             times.append(step.retry_at)
         waits += [until - clock.now() for until in times]
+        if (again := self.resize.next_round) is not None:
+            waits.append(again)
         if (due := self._volumes.next_round(self.pod)) is not None:
             waits.append(due)
         # Timers may ring a little early; a round that finds nothing due costs a millisecond.
@@ -303,7 +343,7 @@ class PodWorker:
             services, self.pod, start, self.runtime, self._volumes.paths or {}, self._pod_ips(), config
         )
         try:
-            await job.run(self._interruptible)
+            self.resize.started(await job.run(self._interruptible), job.container)
         except StartFailed as error:
             count = self._retries[name] = self._retries.get(name, 0) + 1
             pause = min(_RETRY_FIRST * 2 ** (count - 1), _RETRY_MOST)
@@ -353,10 +393,18 @@ class PodWorker:
             self._messages,
             services.runtime_name,
             ending,
+            self.resize.resources,
         )
         reason, message = self._verdict
-        overall = Overall(services.node().ips, services.clock.now(), step.finished, reason, message)
-        services.statuses.set(self.pod, pod_status(self.pod, view, overall))
+        overall = Overall(
+            services.node().ips, services.clock.now(), step.finished, reason, message, self.resize.conditions
+        )
+        self._write_status(pod_status(self.pod, view, overall))
+
+    def _write_status(self, status: dict[str, Any]) -> None:
+        shown = self.pod if not pods.is_static(self.pod) else self._mirror
+        if shown is not None:
+            self._services.statuses.set(shown, status)
 
     # -- the end
 
@@ -384,7 +432,7 @@ class PodWorker:
 
     def _grace(self) -> float:
         """Seconds that the containers get. Who takes a pod away by force still lets it react to a signal."""
-        if self._gone:
+        if self._gone and not pods.is_static(self.pod):
             return 1.0
         if pods.is_terminal(self.pod) and not pods.is_deleting(self.pod):
             return float(pods.grace_period(self.pod))
@@ -448,7 +496,7 @@ class PodWorker:
     async def _remove_everything(self) -> None:
         """The pod is gone from the API: nothing of it stays on the node."""
         services = self._services
-        services.statuses.forget(self.uid)
+        services.statuses.forget(self.uid if self._mirror is None else pods.uid(self._mirror))
         for sandbox in self.runtime.sandboxes:
             await services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox.id)
         for container in self.runtime.containers:
