@@ -268,3 +268,19 @@ def test_a_stale_write_conflicts(cluster, namespace, ctl):
     ctl("label", "cm", "c", "x=y")
     error = cluster.fails("replace", "-f", "-", input=stale)
     assert "the object has been modified; please apply your changes to the latest version and try again" in error
+
+
+def test_the_service_account_issuer_is_discovered_from_a_pod(ctl):
+    ctl("run", "asker", *SLEEPER, "sleep 60")
+    ctl("wait", "pod/asker", "--for=condition=Ready", "--timeout=30s")
+
+    def get(path: str):
+        token = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
+        fetch = f'wget -q -O- --no-check-certificate --header "Authorization: Bearer {token}" https://kubernetes.default.svc{path}'
+        return json.loads(ctl("exec", "asker", "--", "sh", "-c", fetch))
+
+    discovered = get("/.well-known/openid-configuration")
+    assert discovered["issuer"] == "https://kubernetes.default.svc.cluster.local"
+    [key] = get("/openid/v1/jwks")["keys"]
+    assert key["kty"] == "EC" and key["use"] == "sig"
+    ctl("delete", "pod", "asker", "--grace-period=0", "--force")
