@@ -124,7 +124,6 @@ async def test_a_namespace_terminates_then_goes_when_it_is_empty(api):
     assert refused.json["details"]["causes"][0]["reason"] == "NamespaceTerminating"
     first["spec"]["finalizers"] = []
     assert (await api.put(f"{url}/finalize", first)).status == 200
-    assert (await api.delete(url)).status == 200
     assert (await api.get(url)).status == 404
 
 
@@ -138,3 +137,26 @@ async def test_a_collection_goes_by_selector(api):
     assert left == ["c0", "c2", "c4"]
     assert (await api.delete("/api/v1/configmaps")).status == 405
     assert (await api.delete("/api/v1/namespaces")).status == 405
+
+
+async def test_a_namespace_goes_with_its_last_finalizer(api):
+    url = "/api/v1/namespaces/going"
+    await api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": "going", "finalizers": ["example.com/x"]}})
+    await api.delete(url)
+    going = (await api.get(url)).json
+    going["spec"] = {}
+    emptied = await api.ok("PUT", f"{url}/finalize", going)
+    assert not emptied["spec"].get("finalizers")
+    assert (await api.get(url)).status == 200
+    await api.patch(url, {"metadata": {"finalizers": None}})
+    assert (await api.get(url)).status == 404
+
+
+async def test_finalizing_a_namespace_that_is_not_deleted_keeps_it(api):
+    url = "/api/v1/namespaces/staying"
+    await api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": "staying"}})
+    await api.ok("PUT", f"{url}/finalize", {"metadata": {"name": "staying"}, "spec": {}})
+    assert (await api.get(url)).status == 200
+    await api.delete(url)
+    await api.put(f"{url}/finalize", {"metadata": {"name": "staying"}, "spec": {}})
+    assert (await api.get(url)).status == 404

@@ -130,9 +130,9 @@ async def guaranteed(
         new = await prepare(w, new, old, own)
         try:
             async with w.allocation(new, old):
-                if _same(new, old):
-                    return Written(data)
                 gone = finished(w, new, old)
+                if not gone and _same(new, old):
+                    return Written(data)
                 written = await _store(w, new, revision, gone)
         except CompareFailed as failure:
             found = found_in(failure.current)
@@ -213,9 +213,12 @@ def part_rules(strategy: Strategy, subresource: str) -> tuple[Prepare, Validate]
 
 def finished(w: Write, new: Json, old: Json) -> bool:
     """Whether this update took the last finalizer of an object that is being deleted."""
-    if new["metadata"].get("finalizers") or old["metadata"].get("deletionGracePeriodSeconds") != 0:
+    if new["metadata"].get("finalizers"):
         return False
-    return not (w.hub.kind == "Namespace" and new.get("spec", {}).get("finalizers"))
+    if w.hub.kind == "Namespace" and not w.hub.group:
+        # Namespaces have no grace period: the last of either kind of finalizers takes them.
+        return bool(old["metadata"].get("deletionTimestamp")) and not (new.get("spec") or {}).get("finalizers")
+    return old["metadata"].get("deletionGracePeriodSeconds") == 0
 
 
 async def commit(w: Write, op: Op, revision: int, new: Json) -> bytes:
