@@ -310,17 +310,17 @@ class NodeColumns:
                 columns[resource] = np.zeros(self.size, dtype=np.int64)
             columns[resource][at] += sign * amount
 
-    def requested_below(self, priority: int, resource: str) -> Ints:
+    def requested_below(self, priority: int, resource: str, rows: Any = slice(None)) -> Ints:
         """What pods of a lower priority have of a resource; kept up to date from the first question on."""
         if self._by_priority is None:
             self._by_priority = {}
             for at, row in enumerate(self.rows):
                 for info in row.pods.values():
                     self._count_priority(at, info, 1)
-        total = np.zeros(self.size, dtype=np.int64)
+        total: Ints = self.present[rows].astype(np.int64) * 0
         for of, columns in self._by_priority.items():
             if of < priority and resource in columns:
-                total += columns[resource]
+                total += columns[resource][rows]
         return total
 
     def _count_ports(self, at: int, info: PodInfo, sign: int) -> None:

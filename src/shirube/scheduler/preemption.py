@@ -27,7 +27,7 @@ from shirube.scheduler.plugins.node_resources_fit import Kept
 from shirube.scheduler.pod import PODS, PodInfo
 
 Object = dict[str, Any]
-Rank = tuple[int, int, int, int, str]  # the smaller the better; the last is reversed (the later the better)
+Rank = tuple[int, int, int, int, int]  # violations, highest, sum, count, start reversed: the smaller the better
 _NOT_HELPFUL = "Preemption is not helpful for scheduling"
 _NO_VICTIMS = "No preemption victims found for incoming pod"
 _OFFSET = 2**31  # makes every priority positive, so that a sum grows with each victim
@@ -48,8 +48,7 @@ class _Plans:
     """For pods of one priority and amounts: each row's plan, and the rows that have one as columns to compare."""
 
     kept: Kept
-    ranks: Ints  # one line a row: violations, highest, sum, count
-    started: list[str]
+    ranks: Ints  # one line a row
     budgets: int
 
 
@@ -138,11 +137,10 @@ def _by_resources(
     rows = np.flatnonzero(helpful & (plans.ranks[:, 3] > 0))
     if not len(rows):
         return None
-    for column in range(4):
+    for column in range(5):
         values = plans.ranks[rows, column]
         rows = rows[values == values.min()]
-    latest = max(plans.started[at] for at in rows)
-    at = int(next(at for at in rows if plans.started[at] == latest))
+    at = int(rows[0])
     victims, _ = _row_victims(pod, nodes, at, budgets)
     return at, victims
 
@@ -152,29 +150,28 @@ def _plans(pod: PodInfo, nodes: NodeColumns, budgets: Budgets) -> _Plans:
     key = (pod.shape.fit_key, pod.priority)
     plans: _Plans | None = memory.get(key)
     if plans is None or plans.budgets != nodes.around.version:
-        empty = np.zeros((nodes.size, 4), dtype=np.int64)
-        plans = _Plans(Kept(None), empty, [""] * nodes.size, nodes.around.version)
+        empty = np.zeros((nodes.size, 5), dtype=np.int64)
+        plans = _Plans(Kept(None), empty, nodes.around.version)
         nodes.remember(memory, key, plans)
     stale = plans.kept.stale(nodes)
     if stale is None:
         return plans
-    rows = np.arange(nodes.size) if isinstance(stale, slice) else np.unique(np.array(stale))
+    rows = np.arange(nodes.size)[stale] if isinstance(stale, slice) else np.array(sorted(set(stale)))
     plans.ranks[rows] = 0
     for at in rows[_roomy(pod, nodes, rows)]:
         victims, violations = _row_victims(pod, nodes, int(at), budgets)
-        *numbers, plans.started[at] = _rank(victims, violations)
-        plans.ranks[at] = numbers
+        plans.ranks[at] = _rank(victims, violations)
     return plans
 
 
 def _roomy(pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Bools:
     """Rows where the pod would fit if every pod of lower priority were gone, and where there is one."""
-    lower = nodes.requested_below(pod.priority, PODS)[rows]
+    lower = nodes.requested_below(pod.priority, PODS, rows)
     fits = (lower > 0) & nodes.present[rows]
     fits &= nodes.requested[PODS][rows] - lower < nodes.allocatable[PODS][rows]
     for resource, amount in pod.requests.items():
         if amount > 0 and resource in nodes.allocatable:
-            used = nodes.requested[resource][rows] - nodes.requested_below(pod.priority, resource)[rows]
+            used = nodes.requested[resource][rows] - nodes.requested_below(pod.priority, resource, rows)
             fits &= used + amount <= nodes.allocatable[resource][rows]
     return fits
 
@@ -217,10 +214,16 @@ def _reprieve(lower: list[PodInfo], budgets: Budgets, stays: Callable[[PodInfo],
 
 def _rank(victims: list[PodInfo], violations: int) -> Rank:
     if not victims:
-        return 0, 0, 0, 0, ""
+        return 0, 0, 0, 0, 0
     highest = victims[0].priority
-    started = min((p.started or "~" for p in victims if p.priority == highest), default="")
-    return violations, highest, sum(p.priority + _OFFSET for p in victims), len(victims), started
+    started = min(_moment(p.started) for p in victims if p.priority == highest)
+    return violations, highest, sum(p.priority + _OFFSET for p in victims), len(victims), -started
+
+
+def _moment(started: str) -> int:
+    """A start time as a number that sorts like it; what has not started is the latest."""
+    digits = "".join(c for c in started if c.isdigit())[:14]
+    return int(digits) if digits else 10**14
 
 
 # Everything
@@ -234,14 +237,14 @@ def _by_filters(
         return None
     start = chance.below(len(rows))
     wanted = max(_LEAST_TRIED, len(nodes) // 10)
-    best: tuple[Any, int, list[PodInfo]] | None = None
+    best: tuple[Rank, int, list[PodInfo]] | None = None
     for at in [*rows[start:], *rows[:start]]:
         tried = _try_row(pod, nodes, profile, at, budgets)
         if tried is None or not tried[0]:
             continue
-        *numbers, started = _rank(*tried)
-        if best is None or tuple(numbers) < best[0][0] or (tuple(numbers) == best[0][0] and started > best[0][1]):
-            best = ((tuple(numbers), started), at, tried[0])
+        rank = _rank(*tried)
+        if best is None or rank < best[0]:
+            best = (rank, at, tried[0])
         wanted -= 1
         if not wanted:
             break

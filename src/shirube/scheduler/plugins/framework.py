@@ -92,7 +92,8 @@ def all_of(rows: Ints, answers: Iterable[tuple[str, bool, Bools]]) -> Groups:
     for bit, (_, _, mask) in enumerate(known):
         codes |= mask[rows].astype(np.int64) << min(bit, 62)
     found: Groups = []
-    for code in np.unique(codes):
+    # np.unique would load NumPy's masked arrays.
+    for code in sorted(set(codes.tolist())) if len(known) > 12 else np.flatnonzero(np.bincount(codes)):
         mine = [(reason, resolvable) for bit, (reason, resolvable, _) in enumerate(known) if int(code) >> bit & 1]
         reasons = tuple(dict.fromkeys(reason for reason, _ in mine))
         found.append((Rejection(reasons, all(resolvable for _, resolvable in mine)), rows[codes == code]))

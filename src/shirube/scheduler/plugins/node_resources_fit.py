@@ -36,7 +36,11 @@ class Kept:
         rows, self.position = nodes.touched_since(self.position)
         if rows is None:
             return _WHOLE
-        return rows or None
+        if not rows:
+            return None
+        # One row, by far the most frequent, as a slice: NumPy is several times faster with a view.
+        first = rows[0]
+        return slice(first, first + 1) if len(rows) == 1 or rows.count(first) == len(rows) else rows
 
 
 class NodeResourcesFit(Filter, Score):
