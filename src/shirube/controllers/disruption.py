@@ -1,0 +1,304 @@
+"""PodDisruptionBudget status: how many pods may be evicted just now.
+
+The eviction subresource takes `disruptionsAllowed` down and notes the pod in `disruptedPods`; this controller
+counts anew whenever pods change. A noted pod counts as gone for two minutes, then it was not deleted after all.
+A `DisruptionTarget` condition that nothing followed is taken back after as long.
+
+Follows upstream's `disruption.go` and https://kubernetes.io/docs/tasks/run-application/configure-pdb/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import (
+    DEPLOYMENTS,
+    GVR,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    STATEFULSETS,
+)
+from shirube.api.selectors import LabelSelector, label_selector_from
+from shirube.client.controller import Controller
+from shirube.client.discovery import Served, discover
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import Informer, key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.context import Context
+from shirube.controllers.deployment_rollout import int_or_percent
+from shirube.controllers.ownership import controller_of, deleting
+from shirube.foundation.clock import parse_rfc3339, rfc3339
+
+_ACCOUNT = "disruption-controller"
+DELETION_SECONDS = 120.0
+_POD = "pod:"
+_APPS = ("apps", "extensions")
+
+
+def selector_of(budget: Object) -> LabelSelector | None:
+    """None matches nothing; an empty selector every pod of the namespace."""
+    selector = (budget.get("spec") or {}).get("selector")
+    return None if selector is None else label_selector_from(selector)
+
+
+def desired(budget: Object, pods: int, scale: int) -> tuple[int, int]:
+    """(expected pods, desired healthy). `scale` is what the pods' controllers ask for together."""
+    spec = budget.get("spec") or {}
+    if (most := spec.get("maxUnavailable")) is not None:
+        return scale, max(scale - int_or_percent(most, scale, round_up=True), 0)
+    least = spec.get("minAvailable", 0)
+    if isinstance(least, int):
+        return pods, least
+    return scale, int_or_percent(least, scale, round_up=True)
+
+
+def needs_scale(budget: Object) -> bool:
+    spec = budget.get("spec") or {}
+    return spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
+
+
+@dataclass(slots=True)
+class Disrupted:
+    """Pods whose eviction was granted: still to vanish, or never deleted."""
+
+    waiting: dict[str, str] = field(default_factory=dict)
+    kept: list[Object] = field(default_factory=list)
+    again: float | None = None
+
+
+def disrupted(budget: Object, pods: Iterable[Object], now: float) -> Disrupted:
+    noted = (budget.get("status") or {}).get("disruptedPods") or {}
+    out = Disrupted()
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        if name not in noted or deleting(pod):
+            continue
+        left = parse_rfc3339(noted[name]) + DELETION_SECONDS - now
+        if left <= 0:
+            out.kept.append(pod)
+        else:
+            out.waiting[name] = noted[name]
+            out.again = left if out.again is None else min(out.again, left)
+    return out
+
+
+def status_of(budget: Object, pods: list[Object], expected: int, wanted: int, gone: Disrupted, now: float) -> Object:
+    healthy = sum(1 for p in pods if of_pods.ready(p) and not deleting(p) and p["metadata"]["name"] not in gone.waiting)
+    allowed = max(healthy - wanted, 0) if expected > 0 else 0
+    old = budget.get("status") or {}
+    status: Object = {
+        "currentHealthy": healthy,
+        "desiredHealthy": wanted,
+        "expectedPods": expected,
+        "disruptionsAllowed": allowed,
+        "observedGeneration": int(budget["metadata"].get("generation") or 0),
+    }
+    if gone.waiting:
+        status["disruptedPods"] = gone.waiting
+    reason = "SufficientPods" if allowed else "InsufficientPods"
+    status["conditions"] = _with_allowed(old, "True" if allowed else "False", reason, "", status, now)
+    return status
+
+
+def failed_status(budget: Object, message: str, now: float) -> Object:
+    """When it cannot be told, nothing may be evicted."""
+    old = {**(budget.get("status") or {}), "disruptionsAllowed": 0}
+    return {**old, "conditions": _with_allowed(old, "False", "SyncFailed", message, old, now)}
+
+
+def _with_allowed(old: Object, value: str, reason: str, message: str, status: Object, now: float) -> list[Object]:
+    conditions = [c for c in old.get("conditions") or () if c["type"] != "DisruptionAllowed"]
+    known = of_pods.condition({"status": old}, "DisruptionAllowed")
+    stamp = known["lastTransitionTime"] if known is not None and known["status"] == value else rfc3339(now)
+    new: Object = {
+        "type": "DisruptionAllowed",
+        "status": value,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": stamp,
+    }
+    if status.get("observedGeneration"):
+        new["observedGeneration"] = status["observedGeneration"]
+    return [*conditions, new]
+
+
+def stale_target(pod: Object, now: float) -> float | None:
+    """Seconds until the pod's DisruptionTarget condition is out of date; None without one."""
+    found = of_pods.condition(pod, "DisruptionTarget")
+    if found is None or found["status"] != "True" or deleting(pod) or of_pods.finished(pod):
+        return None
+    return parse_rfc3339(found["lastTransitionTime"]) + DELETION_SECONDS - now
+
+
+class _NoScale(Exception):
+    pass
+
+
+class DisruptionController(Controller[str]):
+    name = "disruption-controller"
+    workers = 2
+
+    def __init__(self, context: Context) -> None:
+        self._budgets = context.informer(PODDISRUPTIONBUDGETS)
+        self._pods = context.informer(PODS)
+        self._owners: dict[str, Informer] = {
+            "ReplicaSet": context.informer(REPLICASETS),
+            "Deployment": context.informer(DEPLOYMENTS),
+            "StatefulSet": context.informer(STATEFULSETS),
+            "ReplicationController": context.informer(REPLICATIONCONTROLLERS),
+        }
+        super().__init__(self._budgets, self._pods, *self._owners.values())
+        self._client = context.client_of(_ACCOUNT)
+        self._reader = context.reader
+        self._recorder = context.recorder("controllermanager", _ACCOUNT)
+        self._clock = context.clock
+        self._served: Served | None = None
+        self._budgets.add_handler(self._enqueue, lambda _, new: self._enqueue(new))
+        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        for informer in self._owners.values():
+            informer.add_handler(on_update=self._owner_updated)
+
+    # -- what wakes us -------------------------------------------------------------------------------------
+
+    def _enqueue(self, budget: Object) -> None:
+        self.queue.add(key_of(budget))
+
+    def _pod_changed(self, pod: Object) -> None:
+        labels = pod["metadata"].get("labels") or {}
+        for budget in self._budgets.store.list(pod["metadata"]["namespace"]):
+            selector = selector_of(budget)
+            if selector is not None and selector.matches(labels):
+                self._enqueue(budget)
+        if (left := stale_target(pod, self._clock.now())) is not None:
+            self.queue.add_after(_POD + key_of(pod), max(left, 0.0))
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if old["metadata"].get("labels") != new["metadata"].get("labels"):
+            self._pod_changed(old)
+        self._pod_changed(new)
+
+    def _owner_updated(self, old: Object, new: Object) -> None:
+        if (old.get("spec") or {}).get("replicas") != (new.get("spec") or {}).get("replicas"):
+            for budget in self._budgets.store.list(new["metadata"]["namespace"]):
+                if needs_scale(budget):
+                    self._enqueue(budget)
+
+    # -- reconcile ------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        if key.startswith(_POD):
+            return await self._take_target_back(key.removeprefix(_POD))
+        budget = self._budgets.store.get(*split_key(key))
+        if budget is None or deleting(budget):
+            return None
+        now, selector = self._clock.now(), selector_of(budget)
+        every = self._pods.store.list(budget["metadata"]["namespace"]) if selector is not None else []
+        pods = [p for p in every if selector is not None and selector.matches(p["metadata"].get("labels") or {})]
+        if not pods:
+            self._recorder.event(budget, NORMAL, "NoPods", "No matching pods found")
+        try:
+            scale = await self._scale(budget, pods) if needs_scale(budget) else 0
+        except _NoScale as error:
+            message = f"Failed to calculate the number of expected pods: {error}"
+            self._recorder.event(budget, WARNING, "CalculateExpectedPodCountFailed", message)
+            await self._write(budget, failed_status(budget, str(error), now))
+            return None
+        expected, wanted = desired(budget, len(pods), scale)
+        gone = disrupted(budget, pods, now)
+        for pod in gone.kept:
+            message = f"Pod was expected by PDB {key} to be deleted but it wasn't"
+            self._recorder.event(pod, WARNING, "NotDeleted", message)
+        await self._write(budget, status_of(budget, pods, expected, wanted, gone, now))
+        return gone.again
+
+    async def _write(self, budget: Object, status: Object) -> None:
+        if status != budget.get("status"):
+            await self._client.update_status(PODDISRUPTIONBUDGETS, {**budget, "status": status})
+
+    async def _scale(self, budget: Object, pods: list[Object]) -> int:
+        """What the controllers of the pods ask for together; each is counted once."""
+        scales: dict[str, int] = {}  # by the topmost controller
+        asked: set[str] = set()
+        unmanaged = False
+        for pod in pods:
+            reference = controller_of(pod)
+            if reference is None:
+                unmanaged = True
+            elif reference["uid"] not in asked:
+                asked.add(reference["uid"])
+                uid, scale = await self._scale_of(pod["metadata"]["namespace"], reference)
+                scales[uid] = scale
+        if unmanaged:
+            selector = selector_of(budget)
+            message = f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged."
+            self._recorder.event(budget, WARNING, "UnmanagedPods", message)
+        return sum(scales.values())
+
+    async def _scale_of(self, namespace: str, reference: Object) -> tuple[str, int]:
+        """(uid of the topmost controller, its replicas)."""
+        group = reference["apiVersion"].rpartition("/")[0]
+        kind = reference["kind"]
+        if kind in self._owners and (group in _APPS or (not group and kind == "ReplicationController")):
+            owner = self._owners[kind].store.get(namespace, reference["name"])
+            if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+                return reference["uid"], 0
+            above = controller_of(owner)
+            if kind == "ReplicaSet" and above is not None and above["kind"] == "Deployment":
+                return await self._scale_of(namespace, above)
+            replicas = (owner.get("spec") or {}).get("replicas")
+            return owner["metadata"]["uid"], 1 if replicas is None else int(replicas)
+        return reference["uid"], await self._scale_subresource(namespace, reference)
+
+    async def _scale_subresource(self, namespace: str, reference: Object) -> int:
+        served = await self._find(reference)
+        what = f"{reference['apiVersion']} {reference['kind']}"
+        if served is None:
+            raise _NoScale(f"{what} is not served")
+        try:
+            scale = await self._client.get(served, reference["name"], namespace, subresource="scale")
+        except ApiError as error:
+            if error.code == 404:
+                raise _NoScale(f"{served.resource} does not implement the scale subresource") from error
+            raise
+        return int((scale.get("spec") or {}).get("replicas") or 0)
+
+    async def _find(self, reference: Object) -> GVR | None:
+        for fresh in (False, True):
+            if fresh or self._served is None:
+                self._served = await discover(self._reader)
+            found = self._served.by_kind(reference["apiVersion"], reference["kind"])
+            if found is not None:
+                return found.gvr
+        return None
+
+    async def _take_target_back(self, key: str) -> float | None:
+        pod = self._pods.store.get(*split_key(key))
+        if pod is None or (left := stale_target(pod, self._clock.now())) is None:
+            return None
+        if left > 0:
+            return left
+        metadata = pod["metadata"]
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "False",
+            "reason": None,
+            "message": None,
+            "lastTransitionTime": rfc3339(self._clock.now()),
+        }
+        patch = {
+            "metadata": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+            "status": {"conditions": [condition]},
+        }
+        try:
+            await self._client.patch(
+                PODS, metadata["name"], patch, metadata["namespace"], type="strategic", subresource="status"
+            )
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        return None

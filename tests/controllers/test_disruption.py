@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.client.waiting import until
+from tests.controllers.conftest import kubelet
+from tests.controllers.live import live
+from tests.controllers.test_replica_set import replica_set
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import PODDISRUPTIONBUDGETS, PODS, REPLICASETS
+from shirube.controllers.disruption import desired, disrupted, stale_target, status_of
+from shirube.foundation.clock import rfc3339
+
+NOW = 1_800_000_000.0
+
+
+def budget(**spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "b", "namespace": "default", "generation": 1}, "spec": spec}
+
+
+def pod(name: str, *, up: bool = True, going: bool = False) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": name, "namespace": "default", "uid": name}
+    if going:
+        metadata["deletionTimestamp"] = rfc3339(NOW)
+    return {"metadata": metadata, "spec": {}, "status": {"conditions": [{"type": "Ready", "status": str(up)}]}}
+
+
+def test_desired():
+    assert desired(budget(minAvailable=2), 5, 0) == (5, 2)
+    assert desired(budget(minAvailable="50%"), 5, 7) == (7, 4)
+    assert desired(budget(maxUnavailable=2), 5, 7) == (7, 5)
+    assert desired(budget(maxUnavailable="30%"), 5, 10) == (10, 7)
+    assert desired(budget(maxUnavailable=9), 5, 3) == (3, 0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans())), st.integers(0, 12))
+def test_evictions_allowed_never_take_healthy_pods_below_what_is_desired(drawn, least):
+    pods = [pod(str(n), up=up, going=going) for n, (up, going, _) in enumerate(drawn)]
+    one = budget(minAvailable=least)
+    one["status"] = {"disruptedPods": {str(n): rfc3339(NOW) for n, d in enumerate(drawn) if d[2]}}
+    gone = disrupted(one, pods, NOW)
+    expected, wanted = desired(one, len(pods), 0)
+    status = status_of(one, pods, expected, wanted, gone, NOW)
+    stays = sum(up and not going and not noted for up, going, noted in drawn)
+    assert status["currentHealthy"] == stays
+    assert status["disruptionsAllowed"] == 0 or stays - status["disruptionsAllowed"] >= least
+
+
+def test_what_was_not_deleted_counts_again():
+    one = budget(minAvailable=1)
+    one["status"] = {"disruptedPods": {"a": rfc3339(NOW - 121), "b": rfc3339(NOW - 20)}}
+    gone = disrupted(one, [pod("a"), pod("b")], NOW)
+    assert [p["metadata"]["name"] for p in gone.kept] == ["a"]
+    assert list(gone.waiting) == ["b"] and gone.again == 100
+    marked = pod("a")
+    marked["status"]["conditions"].append(
+        {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": rfc3339(NOW - 20)}
+    )
+    assert stale_target(marked, NOW) == 100
+
+
+async def test_evictions_on_the_real_api_server(tmp_path: Path):
+    wanted = replica_set(3)
+    wanted["spec"]["template"]["spec"]["containers"][0]["image"] = "x"
+    async with live(tmp_path) as house:
+        admin = house.admin
+        async with house.controllers(only="disruption-controller,replicaset-controller"):
+            await admin.create(REPLICASETS, wanted)
+            one = {"metadata": {"name": "b"}, "spec": {"selector": {"matchLabels": {"app": "rs"}}}}
+            one["spec"]["maxUnavailable"] = 1  # type: ignore[index]
+            await admin.create(PODDISRUPTIONBUDGETS, one, "default")
+
+            async def status() -> dict[str, Any] | None:
+                found = (await admin.get(PODDISRUPTIONBUDGETS, "b", "default"))["status"]
+                return found if found.get("disruptionsAllowed") == 1 else None
+
+            async with kubelet(admin):
+                found = await until(status, 10)
+            assert (found["expectedPods"], found["desiredHealthy"], found["currentHealthy"]) == (3, 2, 3)
+            assert found["conditions"][0]["reason"] == "SufficientPods"
+            names = [p["metadata"]["name"] for p in (await admin.list(PODS, "default"))["items"]]
+            answers = []
+            for name in names[:2]:
+                eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+                try:
+                    await admin.create(PODS, eviction, "default", "eviction", name)
+                    answers.append(201)
+                except ApiError as error:
+                    answers.append(error.code)
+            assert answers == [201, 429]
+        assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]

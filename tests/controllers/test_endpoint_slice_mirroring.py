@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.client.waiting import until
+from tests.controllers.live import live
+
+from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, SERVICES
+from shirube.controllers.endpoint_slice_mirroring import mirrored, plan, wanted_slices
+
+
+def endpoints(*subsets: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "e", "namespace": "default", "uid": "u", **metadata}, "subsets": list(subsets)}
+
+
+def test_what_is_mirrored():
+    service = {"spec": {}}
+    assert mirrored(endpoints(), service)
+    assert not mirrored(endpoints(), {"spec": {"selector": {"a": "b"}}})
+    assert not mirrored(endpoints(labels={"endpointslice.kubernetes.io/skip-mirror": "true"}), service)
+    assert not mirrored(endpoints(annotations={"control-plane.alpha.kubernetes.io/leader": "x"}), service)
+    assert not mirrored(endpoints(), None)
+
+
+@given(st.lists(st.tuples(st.integers(1, 250), st.booleans(), st.sampled_from([80, 443])), max_size=6))
+def test_a_second_plan_finds_nothing_to_do(drawn):
+    subsets = []
+    for last, ready, port in drawn:
+        key = "addresses" if ready else "notReadyAddresses"
+        subsets.append(
+            {key: [{"ip": f"10.0.0.{last}"}, {"ip": "fd00::1"}], "ports": [{"port": port, "protocol": "TCP"}]}
+        )
+    one = endpoints(*subsets)
+    todo = plan(one, [])
+    assert len(todo.create) == len(wanted_slices(one))
+    named = [{**s, "metadata": {**s["metadata"], "name": str(n)}} for n, s in enumerate(todo.create)]
+    again = plan(one, named)
+    assert not again.create and not again.delete
+    by_ports = {(s["addressType"], str(s["ports"])) for s in named}
+    assert again.update == [] or len(by_ports) < len(named)
+
+
+async def test_on_the_real_api_server(tmp_path: Path):
+    async with live(tmp_path) as house:
+        admin = house.admin
+        async with house.controllers(only="endpointslice-mirroring-controller"):
+            await admin.create(SERVICES, {"metadata": {"name": "e"}, "spec": {"ports": [{"port": 80}]}}, "default")
+            subset = {"addresses": [{"ip": "10.1.2.3"}], "ports": [{"name": "http", "port": 80}]}
+            await admin.create(ENDPOINTS, {"metadata": {"name": "e"}, "subsets": [subset]}, "default")
+
+            async def shown(*addresses: str) -> bool:
+                found = await admin.list(ENDPOINTSLICES, "default", label_selector="kubernetes.io/service-name=e")
+                return sorted(a for s in found["items"] for e in s["endpoints"] or () for a in e["addresses"]) == list(
+                    addresses
+                )
+
+            await until(lambda: shown("10.1.2.3"), 10)
+            subset["addresses"].append({"ip": "10.1.2.4"})  # type: ignore[attr-defined]
+            await admin.patch(ENDPOINTS, "e", {"subsets": [subset]}, "default")
+            await until(lambda: shown("10.1.2.3", "10.1.2.4"), 10)
+            await admin.delete(ENDPOINTS, "e", "default")
+            await until(lambda: shown(), 10)
+        assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
