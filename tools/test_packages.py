@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from shirube.cluster import packages
 
-TESTS = {"ip": "iproute2", "make": "make"}
+TESTS = {"ip": "iproute2", "make": "make", "curl": "curl", "script": "bsdutils", "docker-registry": "docker-registry"}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import subprocess
 import urllib.request
 
 import pytest
-from tests.cluster.conftest import Cluster, eventually, free_port
+from tests.cluster.conftest import NAME, Cluster, eventually, free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -270,17 +270,20 @@ def test_a_stale_write_conflicts(cluster, namespace, ctl):
     assert "the object has been modified; please apply your changes to the latest version and try again" in error
 
 
-def test_the_service_account_issuer_is_discovered_from_a_pod(ctl):
-    ctl("run", "asker", *SLEEPER, "sleep 60")
+def test_the_service_account_issuer_is_discovered_from_a_pod(cluster, ctl):
+    cluster.shirube("image", "build", "tests/cluster/curl", "--name", NAME)
+    ctl("run", "asker", "--image", "localhost/curl:1", "--restart=Never")
     ctl("wait", "pod/asker", "--for=condition=Ready", "--timeout=30s")
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
 
     def get(path: str):
-        token = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
-        fetch = f'wget -q -O- --no-check-certificate --header "Authorization: Bearer {token}" https://kubernetes.default.svc{path}'
+        url = f"https://kubernetes.default.svc{path}"
+        fetch = f'curl -sS --cacert {folder}/ca.crt -H "Authorization: Bearer $(cat {folder}/token)" {url}'
         return json.loads(ctl("exec", "asker", "--", "sh", "-c", fetch))
 
     discovered = get("/.well-known/openid-configuration")
     assert discovered["issuer"] == "https://kubernetes.default.svc.cluster.local"
     [key] = get("/openid/v1/jwks")["keys"]
     assert key["kty"] == "EC" and key["use"] == "sig"
+    assert get("/api/v1/namespaces")["code"] == 403
     ctl("delete", "pod", "asker", "--grace-period=0", "--force")
