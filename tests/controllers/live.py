@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.client.waiting import until
 
+from shirube.api.gvr import SERVICEACCOUNTS
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.main import in_process
 from shirube.apiserver.options import Options
@@ -110,6 +113,16 @@ class Live:
     def client(self, user: str, *groups: str) -> Client:
         return Client(InProcess(self.server, certificate(user, *groups)), user)
 
+    async def _furnished(self) -> bool:
+        """Pods may be made in namespace default."""
+        return bool((await self.admin.list(SERVICEACCOUNTS, "default"))["items"])
+
+    async def once(self, method: str, path: str, body: dict[str, Any]) -> int:
+        """The status of one request of an administrator, without a client's patience."""
+        transport = InProcess(self.server, certificate("kubernetes-admin", "system:masters"))
+        answer = await transport.send(method, path, {"Content-Type": "application/json"}, orjson.dumps(body))
+        return answer.status
+
     @asynccontextmanager
     async def controllers(self, *, only: str = "", **options: Any) -> AsyncIterator[list[Any]]:
         """All of the table (or those named, comma separated), each with its own service account, as in a
@@ -129,6 +142,8 @@ class Live:
         controllers = build(context, [e for e in CONTROLLERS if not wanted or e.name in wanted])
         task = spawn(run_controllers(context, controllers), name="controllers")
         try:
+            if only:
+                await until(self._furnished, 10)
             yield controllers
             assert not task.done()
         finally:
