@@ -1,0 +1,50 @@
+"""Helm 4 against a real cluster: install with a hook, upgrade, roll back, uninstall."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.cluster.conftest import ROOT, Cluster, eventually, official
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def helm(cluster: Cluster, namespace: str, tmp_path):
+    program = str(official.program("helm"))
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [program, *arguments, "--kubeconfig", str(cluster.layout.admin_kubeconfig), "--namespace", namespace],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def test_a_release_from_installation_to_removal(cluster, namespace, helm):
+    def replicas() -> str:
+        return cluster.kubectl("-n", namespace, "get", "deployment", "site", "-o", "jsonpath={.status.readyReplicas}")
+
+    chart = "tests/cluster/chart"
+    helm("install", "site", chart, "--wait", "--timeout", "60s")
+    assert replicas() == "2"
+    helm("upgrade", "site", chart, "--set", "replicas=3", "--wait", "--timeout", "60s")
+    assert replicas() == "3"
+    hook = cluster.get("configmap", "-n", namespace, "site-before")
+    assert hook["data"] == {"revision": "2"}
+    helm("rollback", "site", "1", "--wait", "--timeout", "60s")
+    eventually(lambda: replicas() == "2", "the first revision is back")
+    assert [line.split()[0] for line in helm("history", "site").splitlines()[1:]] == ["1", "2", "3"]
+    helm("uninstall", "site", "--wait", "--timeout", "60s")
+    left = "deployments,replicasets,services"
+    eventually(lambda: not cluster.kubectl("-n", namespace, "get", left, "-o", "name"), "everything of it is gone")
