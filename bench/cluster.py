@@ -52,8 +52,14 @@ class Cluster:
     def images_saved(self) -> bool:
         return any((self.home / "lib" / NAME / "images").glob("*hello*"))
 
-    def stop(self) -> None:
-        self.shirube("down", "--name", NAME)
+    def forget_all_but_images(self) -> None:
+        """Stop, and leave nothing but the saved images: the next `up` makes a new cluster."""
+        images, kept = self.home / "lib" / NAME / "images", self.home / "images"
+        shutil.copytree(images, kept)
+        self.shirube("down", "--name", NAME, "--purge")
+        images.parent.mkdir(parents=True, exist_ok=True)
+        kept.rename(images)
+        self._config = None
 
     def close(self) -> None:
         try:
