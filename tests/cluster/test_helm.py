@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-
 from tests.cluster.conftest import ROOT, Cluster, eventually, official
 
 pytestmark = pytest.mark.cluster
