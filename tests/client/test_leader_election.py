@@ -88,3 +88,20 @@ async def test_what_the_leader_raises_is_raised(client: Client):
     with pytest.raises(ValueError, match="broken"):
         await elector(client, "a").run(lead, asyncio.Event())
     assert await holder(client) == ""
+
+
+async def test_a_server_that_is_just_starting_is_asked_often(client: Client, monkeypatch: pytest.MonkeyPatch):
+    patient = LeaderElector(client, "test", "a", retry_period=60.0)
+    real, asked = client.get, 0
+
+    async def starting(*args: object, **more: object) -> object:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise errors.service_unavailable("not yet", 1)
+        return await real(*args, **more)
+
+    monkeypatch.setattr(client, "get", starting)
+    async with asyncio.timeout(10):
+        assert await patient._acquire(asyncio.Event())
+    assert asked == 3

@@ -21,6 +21,7 @@ from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock, rfc3339_micro
 from shirube.foundation.tasks import cancel, spawn
 
+_FIRST_PAUSE = 0.1  # seconds
 _JITTER = 1.2
 
 
@@ -89,11 +90,14 @@ class LeaderElector:
             raise error
 
     async def _acquire(self, stop: asyncio.Event) -> bool:
+        pause = _FIRST_PAUSE
         while not stop.is_set():
             if await self._try():
                 return True
+            # While nobody has answered yet (all is just starting), there is no holder to leave in peace.
+            pause = min(pause * 1.5, self._retry_period) if self._observed is None else self._retry_period
             try:
-                async with asyncio.timeout(self._chance.jitter(self._retry_period, _JITTER)):
+                async with asyncio.timeout(self._chance.jitter(pause, _JITTER)):
                     await stop.wait()
             except TimeoutError:
                 continue

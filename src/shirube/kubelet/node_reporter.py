@@ -33,6 +33,7 @@ LEASE_SECONDS, RENEW_SECONDS = 40, 10.0
 _STATUS_SECONDS = 300.0
 _CHECK_SECONDS, _CHECK_UNREADY_SECONDS = 10.0, 0.1
 _RETRY_SECONDS = 1.0
+_FIRST_PAUSE = 0.1  # the API server usually starts together with the node
 
 
 class NodeReporter:
@@ -55,13 +56,15 @@ class NodeReporter:
 
     async def register(self) -> None:
         """Make the Node object exist with our labels. Tries until the API server takes it."""
+        pause = _FIRST_PAUSE
         while True:
             try:
                 node = await self._create_or_adopt()
                 break
             except ApiError as error:
                 _logger.warning("cannot register node, trying again", node=self._identity.name, error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _RETRY_SECONDS)
         self._node_uid = node["metadata"]["uid"]
         self._conditions = (node.get("status") or {}).get("conditions") or []
         self.registered.set()
