@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from shirube.api.groups import TABLES
 from shirube.api.groups.row import GroupTable, Row
@@ -47,6 +48,7 @@ class Resource:
     categories: tuple[str, ...] = ()
     subresources: Mapping[str, Subresource] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     storage: GVR = field(kw_only=True)
+    definition: Any = field(default=None, kw_only=True)  # of a custom resource: `api.crd.served.Served`
 
     @property
     def gvr(self) -> GVR:
@@ -63,12 +65,17 @@ class Resource:
 
     @property
     def list_kind(self) -> str:
-        return self.kind + "List"
+        return self.kind + "List" if self.definition is None else str(self.definition.list_kind)
 
     @property
     def group_resource(self) -> str:
         """What upstream's messages call it: "deployments.apps", "pods"."""
         return f"{self.name}.{self.group}" if self.group else self.name
+
+    @property
+    def direct(self) -> bool:
+        """Whether stored bytes, as read, are in the served version. Custom resources are converted on reading."""
+        return self.definition is not None or self.storage == self.gvr
 
     @property
     def virtual(self) -> bool:

@@ -25,6 +25,8 @@ SCALABLE = {
 
 def get_scale(resource: Any, obj: Json) -> Json:
     """The Scale of `obj`. `resource` is a GVR, a Resource or text; 400 for what has no scale."""
+    if paths := _paths(resource):
+        return scale_of_paths(obj, *paths)
     plain = _check(resource)
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     selector = spec.get("selector")
@@ -45,6 +47,12 @@ def _scale(obj: Json, wanted: int, current: int, selector: str) -> Json:
     if selector:
         out["status"]["selector"] = selector
     return out
+
+
+def _paths(resource: Any) -> tuple[str, str, str | None] | None:
+    """Where a custom resource keeps its replicas; None for all others."""
+    definition = getattr(resource, "definition", None)
+    return definition.scale_paths if definition is not None else None
 
 
 def _check(resource: Any) -> bool:
@@ -76,6 +84,9 @@ def _wrong(name: str, cause: Cause) -> ApiError:
 
 def set_replicas(resource: Any, obj: Json, count: int) -> None:
     """Set the number of replicas that `obj` wants, in place."""
+    if paths := _paths(resource):
+        set_replicas_at(obj, paths[0], count)
+        return
     _check(resource)
     obj.setdefault("spec", {})["replicas"] = count
 

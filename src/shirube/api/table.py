@@ -24,6 +24,9 @@ INCLUDE = ("None", "Metadata", "Object")
 
 def printer_of(resource: Resource) -> Printer:
     """How objects of a resource are printed."""
+    if resource.definition is not None:
+        custom: Printer = resource.definition.printer
+        return custom
     printer = PRINTERS.get((resource.group, resource.name))
     if printer is not None:
         return printer

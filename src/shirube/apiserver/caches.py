@@ -90,8 +90,19 @@ class Caches:
     def hint(self, hub: Resource, key: str, value: bytes, obj: Json) -> None:
         """Spare the cache decoding what its writer has just encoded."""
         cache = self._caches.get(hub.storage)
-        if cache is not None:
+        if cache is not None and hub.definition is None:
             cache.hint(key, value, *index(strategy_of(hub), obj))
+
+    async def renew(self, resource: Resource, *, drop: bool) -> None:
+        """Its definition has changed: watches begin anew. `drop`: the cache, too, when it is next asked for."""
+        cache = self._caches.get(resource.storage)
+        if cache is None:
+            return
+        if drop:
+            del self._caches[resource.storage]
+            await cache.close()
+        else:
+            cache.end_watches("the definition of the resource has changed")
 
     def ready(self) -> bool:
         return all(cache.ready for cache in self._caches.values())

@@ -94,15 +94,15 @@ async def _put(w: Write, obj: Json) -> Written:
     """Raises _NameTaken."""
     server, hub = w.server, w.hub
     key = hub.key(w.namespace, obj["metadata"]["name"])
-    value = stored.encode(obj)
+    value = await w.encoded(obj)
     if w.dry_run:
         if (await server.caches.fresh(hub)).get(key) is not None:
             raise _NameTaken
-        return Written(value, True)
+        return Written(stored.encode(obj), True)
     server.caches.hint(hub, key, value, obj)
     try:
         revision = await server.storage.commit((Compare(key, 0),), (Put(key, value),))
     except CompareFailed:
         raise _NameTaken from None
     await server.caches.seen(hub, revision)
-    return Written(stored.splice(value, revision), True)
+    return Written(stored.splice(value if w.resource.definition is None else stored.encode(obj), revision), True)

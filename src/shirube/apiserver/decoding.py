@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import decode, errors, schema
+from shirube.api.crd import pruning
 from shirube.apiserver.negotiation import ACCEPTED, JSON, PROTOBUF, YAML, media_type
 from shirube.serving.messages import BodyTooLarge
 
@@ -98,12 +99,18 @@ def validated(
 ) -> Json:
     """Types checked, unknown fields dealt with. `text` is what it came from, to find duplicate fields in."""
     directive = field_validation(rc)
-    try:
-        obj, unknown, wrong, keys = schema.check_counting(group, version, kind, obj)
-    except KeyError:  # a kind without schema: types are its handler's business
-        return _with_metadata(obj)
-    if wrong:
-        raise cannot_handle(kind, version, wrong[0].message)
+    served = rc.server.table.by_kind(group, version, kind)
+    if served is not None and served.definition is not None:
+        keys = schema.count_keys(obj)
+        unknown, bad = pruning.prune(_with_metadata(obj), served.definition.node)
+    else:
+        try:
+            obj, unknown, wrong, keys = schema.check_counting(group, version, kind, obj)
+        except KeyError:  # a kind without schema: types are its handler's business
+            return _with_metadata(obj)
+        bad = [error.message for error in wrong]
+    if bad:
+        raise cannot_handle(kind, version, bad[0])
     problems = [f'unknown field "{path}"' for path in unknown]
     if directive != "Ignore":
         if media == YAML:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from shirube.api import errors
 from shirube.apiserver import stored, update
+from shirube.apiserver.extensions import finalization
 from shirube.apiserver.write import Preconditions, Write
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 from shirube.storage.types import CompareFailed, Delete, Op, Put
@@ -101,13 +102,13 @@ async def delete(w: Write, options: DeleteOptions) -> Deleted:
         gone, changed = mark(w, obj, options)
         if not gone and not changed:
             return Deleted(data, False)
-        op: Op = Delete(key) if gone else Put(key, stored.encode(obj))
+        op: Op = Delete(key) if gone else Put(key, await w.encoded(obj))
         if w.dry_run:
             return Deleted(stored.splice(stored.encode(obj), revision), gone)
         try:
             written = await update.commit(w, op, revision, obj)
         except CompareFailed as failure:
-            found = update.found_in(failure.current)
+            found = await update.found_in(w, failure.current)
             continue
         if gone:
             await w.release(obj)
@@ -121,6 +122,8 @@ def mark(w: Write, obj: Json, options: DeleteOptions) -> tuple[bool, bool]:
         return _mark_namespace(w, obj, options)
     meta = obj["metadata"]
     now = w.server.clock.now()
+    if w.hub.kind == "CustomResourceDefinition" and not meta.get("deletionTimestamp"):
+        finalization.begin(obj, now)
     finalizers = _finalizers(meta.get("finalizers") or [], options)
     changed = finalizers != (meta.get("finalizers") or [])
     if changed:

@@ -161,6 +161,15 @@ def _part(rc: RequestContext, n: int) -> str:
 # ---------------------------------------------------------------------------------------- OpenAPI
 
 
+def _schemas(server: ServerContext) -> dict[tuple[str, str, str], Json]:
+    """The schemas of custom resources."""
+    return {(r.group, r.version, r.kind): r.definition.schema for r in server.table if r.definition is not None}
+
+
+def _v3_index(server: ServerContext) -> bytes:
+    return orjson.dumps(openapi.v3_index(server.table, _schemas(server)))
+
+
 async def openapi_v2(server: ServerContext, rc: RequestContext) -> Response:
     wanted = acceptable(rc.request.headers.get("accept"), (*OPENAPI_V2, *OPENAPI_V2_PROTOBUF, "text/plain"))
     if wanted is None:
@@ -168,15 +177,15 @@ async def openapi_v2(server: ServerContext, rc: RequestContext) -> Response:
     vary = [("Vary", "Accept")]
     if wanted in OPENAPI_V2_PROTOBUF:
         document = await server.documents.in_thread(
-            "openapi v2 protobuf", lambda: version2_protobuf.encode(openapi.v2(server.table))
+            "openapi v2 protobuf", lambda: version2_protobuf.encode(openapi.v2(server.table, _schemas(server)))
         )
         return await _answer(rc, document, version2_protobuf.MEDIA_TYPE, etag=True, more=vary)
-    document = await server.documents.in_thread("openapi v2", lambda: openapi.v2(server.table))
+    document = await server.documents.in_thread("openapi v2", lambda: openapi.v2(server.table, _schemas(server)))
     return await _answer(rc, document, JSON, etag=True, more=vary)
 
 
 async def openapi_v3_index(server: ServerContext, rc: RequestContext) -> Response:
-    document = await server.documents.in_thread("openapi v3", lambda: orjson.dumps(openapi.v3_index(server.table)))
+    document = await server.documents.in_thread("openapi v3", lambda: _v3_index(server))
     return await _answer(rc, document, JSON, etag=True)
 
 
@@ -188,13 +197,15 @@ async def openapi_v3(server: ServerContext, rc: RequestContext) -> Response:
     if acceptable(rc.request.headers.get("accept"), (*OPENAPI_V3, "text/plain")) is None:
         raise errors.not_acceptable(OPENAPI_V3)
     try:
-        document = await server.documents.in_thread(f"v3 {name}", lambda: openapi.v3(server.table, name))
+        document = await server.documents.in_thread(
+            f"v3 {name}", lambda: openapi.v3(server.table, name, _schemas(server))
+        )
     except KeyError:
         raise errors.path_not_found() from None
     asked = rc.params.get("hash")
     if not asked:
         return await _answer(rc, document, JSON, etag=True)
-    index = await server.documents.in_thread("openapi v3", lambda: orjson.dumps(openapi.v3_index(server.table)))
+    index = await server.documents.in_thread("openapi v3", lambda: _v3_index(server))
     where = orjson.loads(index.data)["paths"].get(name, {}).get("serverRelativeURL", "")
     if not where.endswith(f"hash={asked}"):
         return encoding.respond_raw(rc, b"", JSON, 301, [("Location", where or f"/openapi/v3/{name}")])

@@ -100,7 +100,7 @@ def respond_stored(rc: RequestContext, data: bytes, status: int = 200) -> Respon
     resource = rc.resource
     assert resource is not None
     wanted = accepted(rc.request.headers.get("accept"))
-    if wanted.plain and resource.storage == resource.gvr and not wants_pretty(rc):
+    if wanted.plain and resource.direct and not wants_pretty(rc):
         return Response(status, data, headers(rc))
     return respond(rc, stored.from_hub(rc.server.table, resource, stored.decode(data)), status)
 

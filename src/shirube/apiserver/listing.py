@@ -17,6 +17,7 @@ import orjson
 from shirube.api import errors
 from shirube.api.kinds import strategy_of
 from shirube.apiserver import caches, continuation, encoding, selection, stored
+from shirube.apiserver.extensions import views
 from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
 from shirube.serving.messages import Response
 from shirube.storage.types import Compacted, FutureRevision
@@ -76,8 +77,12 @@ async def read(server: ServerContext, rc: RequestContext) -> Page:
     assert rc.resource is not None
     wanted = plan(rc, server.clock.now())
     if wanted.exact:
-        return await _from_storage(server, rc.resource, wanted)
-    return await _from_cache(server, rc.resource, wanted)
+        page = await _from_storage(server, rc.resource, wanted)
+    else:
+        page = await _from_cache(server, rc.resource, wanted)
+    if rc.resource.definition is None:
+        return page
+    return page._replace(items=await views.page(rc.resource.definition, page.items))
 
 
 # ---------------------------------------------------------------------------------------- which state
@@ -273,7 +278,7 @@ def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, heade
         resource.api_version.encode(),
         orjson.dumps(meta),
     )
-    direct = resource.storage == resource.gvr
+    direct = resource.direct
     data = [item.data for item in page.items]
     size = sum(map(len, data))
     if direct and size < CHUNK // 2:

@@ -20,6 +20,7 @@ from shirube.apiserver.authorization import Authorizer
 from shirube.apiserver.caches import Caches
 from shirube.apiserver.context import ServerContext
 from shirube.apiserver.discovery_cache import Documents
+from shirube.apiserver.extensions import Definitions
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.health import Health
 from shirube.apiserver.options import Options
@@ -69,7 +70,7 @@ async def in_process(
     try:
         await context.caches.start()
         await _bootstrap(context)
-        running = _background(context)
+        running = await _background(context)
         yield ApiServer(context)
     finally:
         context.health.stopping = True
@@ -94,7 +95,7 @@ async def run(options: Options, stop: asyncio.Event, ready: Callable[[], None] |
         await context.caches.start()
         await server.start(sockets)
         await _bootstrap(context, stop)
-        running = _background(context)
+        running = await _background(context)
         process.settle_memory()
         _logger.info("serving", ports=",".join(map(str, server.ports)), tls=tls_context is not None)
         if ready is not None:
@@ -150,8 +151,11 @@ async def _bootstrap(context: ServerContext, stop: asyncio.Event | None = None) 
         return
 
 
-def _background(context: ServerContext) -> list[asyncio.Task[None]]:
+async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
+    definitions = Definitions(context)
+    await definitions.load()
     return [
+        tasks.spawn(definitions.run(), name="definitions"),
         tasks.spawn(bootstrap.keep(context), name="bootstrap-keep"),
         tasks.spawn(housekeeping.sweep_events(context), name="sweep-events"),
         tasks.spawn(housekeeping.compact_history(context), name="compact-history"),

@@ -57,6 +57,8 @@ async def get(server: ServerContext, rc: RequestContext) -> Response:
     entry = cache.get(key)
     if entry is None:
         raise errors.not_found(resource, rc.name)
+    if resource.definition is not None:
+        return encoding.respond_stored(rc, await resource.definition.view(entry.data, entry.revision))
     return encoding.respond_entry(rc, entry)
 
 
@@ -70,7 +72,10 @@ async def _get_at(server: ServerContext, rc: RequestContext, key: str) -> Respon
         raise caches.too_large_version(error.revision, error.current) from None
     if found is None:
         raise errors.not_found(rc.resource, rc.name)
-    return encoding.respond_stored(rc, stored.splice(found.value, found.mod_revision))
+    data = stored.splice(found.value, found.mod_revision)
+    if rc.resource is not None and rc.resource.definition is not None:
+        data = await rc.resource.definition.view(data, found.mod_revision)
+    return encoding.respond_stored(rc, data)
 
 
 # ---------------------------------------------------------------------------------------- writes

@@ -157,6 +157,8 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
             raise errors.method_not_allowed()
     if not info.subresource and bool(info.name) is (info.verb == "create") and info.verb in _ITEM_VERBS:
         raise errors.method_not_allowed()  # POST to an object, PUT or PATCH to a collection
+    if found.definition is not None and found.definition.deprecation:
+        rc.warnings.append(found.definition.deprecation)
     declared = found.subresources.get(info.subresource) if info.subresource else None
     if info.subresource and declared is None:
         raise errors.path_not_found()

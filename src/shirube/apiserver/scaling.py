@@ -29,7 +29,10 @@ async def get(server: ServerContext, rc: RequestContext) -> Response:
     entry = (await server.caches.fresh(resource)).get(resource.key(rc.namespace, rc.name))
     if entry is None:
         raise errors.not_found(resource, rc.name)
-    return encoding.respond(rc, scale.get_scale(resource, stored.decode(entry.data)))
+    data = entry.data
+    if resource.definition is not None:
+        data = await resource.definition.view(data, entry.revision)
+    return encoding.respond(rc, scale.get_scale(resource, stored.decode(data)))
 
 
 async def put(server: ServerContext, rc: RequestContext) -> Response:

@@ -36,7 +36,7 @@ async def current(w: Write) -> tuple[bytes, int] | None:
     hub = w.hub
     cache = await w.server.caches.fresh(hub)
     entry = cache.get(hub.key(w.namespace, w.name))
-    return (entry.data, entry.revision) if entry is not None else None
+    return (await w.shown(entry.data, entry.revision), entry.revision) if entry is not None else None
 
 
 async def replace(w: Write, obj: Json) -> Written:
@@ -131,11 +131,11 @@ async def guaranteed(
         try:
             async with w.allocation(new, old):
                 gone = finished(w, new, old)
-                if not gone and _same(new, old):
+                if not gone and not w.rewrite and _same(new, old):
                     return Written(data)
                 written = await _store(w, new, revision, gone)
         except CompareFailed as failure:
-            found = found_in(failure.current)
+            found = await found_in(w, failure.current)
             continue
         if gone:
             await w.release(old)
@@ -148,7 +148,7 @@ async def _store(w: Write, new: Json, revision: int, gone: bool) -> bytes:
         new["metadata"]["resourceVersion"] = str(revision)
         return orjson.dumps(new)
     key = w.hub.key(w.namespace, w.name)
-    op: Op = Delete(key) if gone else Put(key, stored.encode(new))
+    op: Op = Delete(key) if gone else Put(key, await w.encoded(new))
     return await commit(w, op, revision, new)
 
 
@@ -227,7 +227,8 @@ async def commit(w: Write, op: Op, revision: int, new: Json) -> bytes:
         w.server.caches.hint(w.hub, op.key, op.value, new)
     revision = await w.server.storage.commit((Compare(op.key, revision),), (op,))
     await w.server.caches.seen(w.hub, revision)
-    return stored.splice(op.value if isinstance(op, Put) else stored.encode(new), revision)
+    value = op.value if isinstance(op, Put) and w.resource.definition is None else stored.encode(new)
+    return stored.splice(value, revision)
 
 
 def _same(new: Json, old: Json) -> bool:
@@ -241,5 +242,7 @@ def _same(new: Json, old: Json) -> bool:
     return same
 
 
-def found_in(kv: KeyValue | None) -> tuple[bytes, int] | None:
-    return (stored.splice(kv.value, kv.mod_revision), kv.mod_revision) if kv is not None else None
+async def found_in(w: Write, kv: KeyValue | None) -> tuple[bytes, int] | None:
+    if kv is None:
+        return None
+    return await w.shown(stored.splice(kv.value, kv.mod_revision), kv.mod_revision), kv.mod_revision

@@ -117,6 +117,10 @@ class WatchCache:
         await tasks.cancel(self._task)
         self._watchers.end("the server is shutting down")
 
+    def end_watches(self, why: str) -> None:
+        """Clients come back and are served anew."""
+        self._watchers.end(why)
+
     @property
     def ready(self) -> bool:
         return self._filled.is_set()

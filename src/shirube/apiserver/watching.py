@@ -18,6 +18,7 @@ import orjson
 from shirube.api import errors
 from shirube.apiserver import encoding, listing, selection, stored
 from shirube.apiserver.cache_entry import event_line
+from shirube.apiserver.extensions import views
 from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
 from shirube.apiserver.watcher import BOOKMARK, INITIAL_EVENTS_END, WatchEnded
 from shirube.serving.messages import Response
@@ -43,7 +44,7 @@ class Framing:
         self._rc = rc
         self._resource = resource
         self._wanted = wanted
-        self._direct = wanted.plain and resource.storage == resource.gvr
+        self._direct = wanted.plain and resource.direct
         self._columns_sent = False
 
     @property
@@ -152,12 +153,14 @@ async def handle(server: ServerContext, rc: RequestContext) -> Response:
     framing = Framing(rc, resource, wanted)
     headers = encoding.headers(rc)
     try:
-        watcher = _begin(rc, await _cache(rc, version, send_initial), chosen, version, send_initial)
+        watcher: Any = _begin(rc, await _cache(rc, version, send_initial), chosen, version, send_initial)
     except errors.ApiError as error:
         if error.code != 410:
             raise
         # As upstream: a version that is too old is told inside the stream.
         return Response(200, _only(framing.error(error)), headers, framing.content_type)
+    if resource.definition is not None:
+        watcher = views.ShownEvents(watcher, resource.definition)
     return Response(200, Events(server, rc, framing, watcher), headers, framing.content_type)
 
 

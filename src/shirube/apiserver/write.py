@@ -67,6 +67,7 @@ class Write:
     admit: bool = False  # whether admission has a say
     options: Json = field(default_factory=dict)  # CreateOptions etc. as admission sees them
     warnings: list[str] = field(default_factory=list)
+    rewrite: bool = False  # what is stored is of another version: even a change of nothing is written
     may_create: Callable[[], Awaitable[None]] | None = None  # raises when an update must not create
 
     @property
@@ -81,11 +82,28 @@ class Write:
     @property
     def type(self) -> schema.Type | None:
         """The schema of the stored version; None for kinds that have none."""
+        if self.resource.definition is not None:
+            own: schema.Type = self.resource.definition.type
+            return own
         hub = self.hub
         try:
             return schema.type_of(hub.group, hub.version, hub.kind)
         except KeyError:
             return None
+
+    async def shown(self, data: bytes, revision: int) -> bytes:
+        """Stored bytes as this write sees them: custom resources in the version of the request."""
+        definition = self.resource.definition
+        if definition is None:
+            return data
+        self.rewrite = not definition.stored_here(data)
+        made: bytes = await definition.view(data, revision)
+        return made
+
+    async def encoded(self, obj: Json) -> bytes:
+        """The bytes to store: those of custom resources in the version that is stored."""
+        definition = self.resource.definition
+        return stored.encode(obj if definition is None else await definition.store(obj))
 
     def own_fields(self, old: Json | None, new: Json) -> None:
         """Record in managedFields which fields this writer set."""

@@ -106,6 +106,9 @@ _loaded: dict[tuple[str, str, bool, bool], Strategy] = {}
 
 def strategy_of(resource: Resource) -> Strategy:
     """The rules of a resource. Strategies hold no state: every caller gets the same one."""
+    if resource.definition is not None:
+        rules: Strategy = resource.definition.strategy
+        return rules
     has_status = "status" in resource.subresources
     at = (resource.group, resource.name, resource.namespaced, has_status)
     strategy = _loaded.get(at)

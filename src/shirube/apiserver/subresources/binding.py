@@ -84,7 +84,7 @@ async def _assign(w: Write, binding: Json) -> None:
             await update.commit(w, Put(w.hub.key(w.namespace, w.name), stored.encode(pod)), revision, pod)
             return
         except CompareFailed as failure:
-            found = update.found_in(failure.current)
+            found = await update.found_in(w, failure.current)
     raise errors.conflict(_PODS_BINDING, w.name)
 
 
