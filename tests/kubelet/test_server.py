@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from shirube.api.errors import ApiError
 from shirube.foundation.clock import ManualClock
 from shirube.foundation.tasks import spawn
+from shirube.kubelet import stats_cgroup
 from shirube.kubelet.cri.client import CriError
 from shirube.kubelet.logs import LogOptions
 from shirube.kubelet.runtime_state import Container, PodRuntime, Sandbox
 from shirube.kubelet.server import ROUTES, NodeApi, requested_streams, serve
 from shirube.kubelet.server_access import Access
 from shirube.kubelet.server_logs import LogError, choose, log_options
+from shirube.kubelet.stats import Snapshot
 from shirube.kubelet.streaming_runtime import Streams
 from shirube.serving.http import Request
 from shirube.serving.http_client import upgrade
@@ -100,9 +102,23 @@ class Runtime:
         raise self.error or CriError(method, "UNKNOWN", "enough is known")
 
 
+class Usage:
+    async def summary(self, cpu_and_memory_only):
+        return {"cpu_and_memory_only": cpu_and_memory_only}
+
+    async def snapshot(self):
+        return Snapshot(1.0, stats_cgroup.Usage(cpu=5_000_000_000), None, stats_cgroup.Usage(), ())
+
+    def working_set(self):
+        return 7
+
+    def configuration(self):
+        return {"kubeletconfig": {"maxPods": 9}}
+
+
 def node_api(grants=(), runtime=None):
     clock, api = ManualClock(), Api(grants)
-    agent = SimpleNamespace(clock=clock, client=api, pods=Pods(), runtime=runtime or Runtime())
+    agent = SimpleNamespace(clock=clock, client=api, pods=Pods(), runtime=runtime or Runtime(), usage=Usage())
     return NodeApi(agent, Access(api, "node-1", clock))
 
 
@@ -142,6 +158,16 @@ async def test_every_route_is_served_with_its_grant():
             target = "/" + "/".join("x" if part.startswith("{") else part for part in route.path)
             answer = await ask(api, target, method=route.methods[0], headers=UPGRADE)
             assert answer.status not in (401, 403), target
+
+
+async def test_statistics_and_configuration_are_served():
+    api = node_api(EVERYTHING + [("ann", "get", sub) for sub in ("stats", "metrics", "configz")])
+    assert orjson.loads((await ask(api, "/stats/summary?only_cpu_and_memory=true")).body) == {
+        "cpu_and_memory_only": True
+    }
+    text = (await ask(api, "/metrics/resource")).body
+    assert b"node_cpu_usage_seconds_total 5 1000\n" in text and b"node_memory_working_set_bytes 7 1000\n" in text
+    assert orjson.loads((await ask(api, "/configz")).body)["kubeletconfig"]["maxPods"] == 9
 
 
 async def test_reading_a_node_is_not_enough_to_run_commands_on_it():

@@ -30,6 +30,7 @@ from shirube.kubelet.logs import LogOptions, read_logs
 from shirube.kubelet.node_info import machine_info
 from shirube.kubelet.node_reporter import NodeReporter
 from shirube.kubelet.node_services import NodeServices
+from shirube.kubelet.node_usage import NodeUsage
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.pod_registry import PodRegistry
 from shirube.kubelet.probes.prober import Prober
@@ -38,6 +39,8 @@ from shirube.kubelet.runtime_events import RuntimeEvents
 from shirube.kubelet.runtime_state import RUNNING, RuntimeState
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
 from shirube.kubelet.static_pods import StaticPods
+from shirube.kubelet.stats import NodeStats
+from shirube.kubelet.stats_disk import DiskUsage
 from shirube.kubelet.status_writer import StatusWriter
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
@@ -95,6 +98,11 @@ class Agent:
         self._node_informer = self._informers.informer(NODES, field_selector=f"metadata.name={options.node_name}")
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
         self.services = self._services()
+        disk = DiskUsage(clock)
+        stats = NodeStats(self.pods, self.runtime, self.services.cgroups, self.paths, disk, clock)
+        self.usage = NodeUsage(
+            options.node_name, self.paths.root, self.runtime, stats, _configuration(options), clock.now()
+        )
 
     def _services(self) -> NodeServices:
         options, client, clock = self.options, self.client, self.clock
@@ -230,6 +238,22 @@ class Agent:
             return now is not None and now.id == record.id and now.state == RUNNING
 
         return read_logs(Path(record.log_path), options, is_running)
+
+
+def _configuration(options: Options) -> dict[str, Any]:
+    """What `/configz` shows."""
+    return {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "port": options.port,
+        "maxPods": options.max_pods,
+        "cgroupRoot": options.cgroup_root,
+        "cgroupDriver": "cgroupfs",
+        "clusterDNS": [server for server in options.cluster_dns.split(",") if server],
+        "clusterDomain": options.cluster_domain,
+        "containerRuntimeEndpoint": f"unix://{options.runtime_endpoint}",
+        "staticPodPath": str(options.static_pods or Path(options.root_dir) / "static-pods"),
+    }
 
 
 def _service_projection(service: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _V2_CONTROLLERS = "+cpuset +cpu +memory +pids +io +hugetlb"
 class Cgroups:
     def __init__(self, root: str, mount: Path = Path("/sys/fs/cgroup")) -> None:
         self.root = "/" + root.strip("/")
-        self._mount = mount
+        self.mount = mount
         self.unified = (mount / "cgroup.controllers").exists()
 
     # -- paths
@@ -38,13 +38,13 @@ class Cgroups:
 
     def _hierarchies(self) -> list[Path]:
         if self.unified:
-            return [self._mount]
-        return [p for p in self._mount.iterdir() if p.is_dir() and not p.is_symlink()]
+            return [self.mount]
+        return [p for p in self.mount.iterdir() if p.is_dir() and not p.is_symlink()]
 
     def _directory(self, controller: str, group: str) -> Path:
         if self.unified:
-            return self._mount / group.strip("/")
-        return self._mount / controller / group.strip("/")
+            return self.mount / group.strip("/")
+        return self.mount / controller / group.strip("/")
 
     # -- making
 
@@ -82,7 +82,7 @@ class Cgroups:
             for controller in ("cpu", "memory", "pids"):
                 self._directory(controller, group).mkdir(parents=True, exist_ok=True)
             return
-        directory = self._mount
+        directory = self.mount
         for part in group.strip("/").split("/"):
             # Controllers are handed down level by level; a level with processes of its own refuses.
             for controller in _V2_CONTROLLERS.split():

@@ -64,6 +64,9 @@ class PodRegistry:
         for worker in self._workers.values():
             yield from worker.runtime.running()
 
+    def worker_of(self, pod_uid: str) -> PodWorker | None:
+        return self._workers.get(pod_uid)
+
     def has(self, pod_uid: str) -> bool:
         return pod_uid in self._workers
 

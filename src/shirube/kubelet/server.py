@@ -28,6 +28,7 @@ from shirube.kubelet.server_access import Access, User
 from shirube.kubelet.server_agent import ServedAgent
 from shirube.kubelet.server_logs import container_logs
 from shirube.kubelet.server_metrics import ServerCounters, metrics_text
+from shirube.kubelet.stats_metrics import cadvisor_metrics, resource_metrics
 from shirube.kubelet.streaming_relay import IDLE_TIMEOUT
 from shirube.kubelet.streaming_runtime import (
     Streams,
@@ -165,6 +166,26 @@ async def _metrics(api: NodeApi, request: Request, parameters: Parameters) -> An
     return Response(200, text, [], "text/plain; version=0.0.4; charset=utf-8")
 
 
+async def _resource_metrics(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
+    usage = api.agent.usage
+    text = resource_metrics(await usage.snapshot(), usage.working_set())
+    return Response(200, text, [], "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _cadvisor_metrics(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
+    text = cadvisor_metrics(await api.agent.usage.snapshot())
+    return Response(200, text, [], "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _summary(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
+    asked = parse_qs(request.query).get("only_cpu_and_memory", [""])[0]
+    return Response(200, orjson.dumps(await api.agent.usage.summary(asked in ("1", "true"))))
+
+
+async def _configz(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
+    return Response(200, orjson.dumps(api.agent.usage.configuration()))
+
+
 async def _logs(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
     return await container_logs(api.agent, request, parameters["namespace"], parameters["pod"], parameters["container"])
 
@@ -274,6 +295,10 @@ ROUTES = (
     Route(("healthz",), _READ, ("healthz", "proxy"), _health),
     Route(("pods",), _READ, ("pods", "proxy"), _pods),
     Route(("metrics",), _READ, ("metrics",), _metrics),
+    Route(("metrics", "resource"), _READ, ("metrics",), _resource_metrics),
+    Route(("metrics", "cadvisor"), _READ, ("metrics",), _cadvisor_metrics),
+    Route(("stats", "summary"), _READ, ("stats",), _summary),
+    Route(("configz",), _READ, ("configz", "proxy"), _configz),
     Route(("containerLogs", *_POD, "{container}"), _READ, ("proxy",), _logs),
     Route(("exec", *_POD, "{container}"), _STREAM, ("proxy",), _exec, "create"),
     Route(("exec", *_POD, "{uid}", "{container}"), _STREAM, ("proxy",), _exec, "create"),

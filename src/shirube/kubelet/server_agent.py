@@ -9,6 +9,19 @@ from shirube.client.rest import Client
 from shirube.foundation.clock import Clock
 from shirube.kubelet import pod as pods
 from shirube.kubelet.runtime_state import Container, PodRuntime
+from shirube.kubelet.stats import Snapshot
+
+
+class ServedUsage(Protocol):
+    """`node_usage.NodeUsage`."""
+
+    async def summary(self, cpu_and_memory_only: bool) -> dict[str, Any]: ...
+
+    async def snapshot(self) -> Snapshot: ...
+
+    def working_set(self) -> int: ...
+
+    def configuration(self) -> dict[str, Any]: ...
 
 
 class ServedWorker(Protocol):
@@ -44,6 +57,9 @@ class ServedAgent(Protocol):
 
     @property
     def runtime(self) -> ServedRuntime: ...
+
+    @property
+    def usage(self) -> ServedUsage: ...
 
     @property
     def pods(self) -> ServedPods: ...

@@ -21,14 +21,14 @@ class ServerCounters:
         self.open_streams: Counter[str] = Counter()  # by route
 
 
-def _escape(value: str) -> str:
+def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _family(name: str, kind: str, text: str, samples: list[tuple[dict[str, str], float]]) -> list[str]:
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
-        shown = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
+        shown = ",".join(f'{key}="{escape(label)}"' for key, label in labels.items())
         number = str(int(value)) if value == int(value) else repr(value)
         lines.append(f"{name}{{{shown}}} {number}" if shown else f"{name} {number}")
     return lines
