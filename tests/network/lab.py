@@ -68,7 +68,15 @@ class Lab:
 
     def __enter__(self) -> Lab:
         self._add(self.node)
-        ip(self.node, "link set lo up", "addr add 172.30.0.2/32 dev lo")
+        ip(
+            self.node,
+            "link set lo up",
+            "link add eth0 type veth peer name nobody",
+            "addr add 172.30.0.2/24 dev eth0",
+            "link set eth0 up",
+            "link set nobody up",
+            "route add default via 172.30.0.1",
+        )
         for key in ("ip_forward", "conf/all/forwarding"):
             run(self.node, "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/{key}")
         self.listen(self.node)

@@ -1,6 +1,11 @@
 import pytest
 
-from shirube.proxy.endpoints import service_ports
+from shirube.proxy.endpoints import Place
+from shirube.proxy.endpoints import service_ports as ports_of
+
+
+def service_ports(made, pieces, node, zone=""):
+    return ports_of(made, pieces, Place(node, zone))
 
 
 def service(**spec):
@@ -64,8 +69,45 @@ def test_services_that_need_no_proxying(spec):
 
 
 def test_affinity_and_external_addresses():
-    made = service(sessionAffinity="ClientIP", externalIPs=["198.51.100.1"])
+    made = service(sessionAffinity="ClientIP", externalIPs=["198.51.100.1"], type="LoadBalancer")
     made["status"] = {"loadBalancer": {"ingress": [{"ip": "198.51.100.2"}, {"ip": "198.51.100.3", "ipMode": "Proxy"}]}}
     [port] = service_ports(made, [], "a")
     assert port.affinity_seconds == 10800
-    assert port.external_ips == ("198.51.100.1", "198.51.100.2")
+    assert port.external_ips == ("198.51.100.1",)
+    assert port.load_balancer_ips == ("198.51.100.2",)
+
+
+def hinted(address, node, **hints):
+    return {
+        "addresses": [address],
+        "nodeName": node,
+        "conditions": READY,
+        "hints": {k: [{"name": v} for v in names] for k, names in hints.items()},
+    }
+
+
+def pieces_of(*endpoints):
+    return [{"addressType": "IPv4", "ports": [{"name": "http", "port": 8080}], "endpoints": list(endpoints)}]
+
+
+ZONED = pieces_of(hinted("10.244.0.2", "a", forZones=["z1"]), hinted("10.244.0.3", "b", forZones=["z2"]))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "zone", "used"),
+    [
+        (ZONED, "z2", ["10.244.0.3"]),
+        (ZONED, "z3", ["10.244.0.2", "10.244.0.3"]),
+        (ZONED, "", ["10.244.0.2", "10.244.0.3"]),
+        (pieces_of(ZONED[0]["endpoints"][0], hinted("10.244.0.4", "b")), "z1", ["10.244.0.2", "10.244.0.4"]),
+        (
+            pieces_of(hinted("10.244.0.2", "a", forNodes=["a"]), hinted("10.244.0.3", "b", forNodes=["b"])),
+            "",
+            ["10.244.0.2"],
+        ),
+    ],
+    ids=["our-zone", "no-zone-for-us", "zone-unknown", "one-without-hint", "our-node"],
+)
+def test_hints_are_followed_when_every_endpoint_has_one_and_one_is_for_us(pieces, zone, used):
+    [port] = service_ports(service(), pieces, "a", zone)
+    assert [address for address, _ in port.internal] == used

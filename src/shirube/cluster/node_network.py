@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
+from shirube.api.gvr import NODES
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation.tasks import cancel, spawn
+from shirube.network import projection
 from shirube.network.main import Options, run_network
 from shirube.proxy.main import run_proxy
 
@@ -20,6 +22,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     """Run until `stop` is set. When one part fails, the process ends and its supervisor starts it again."""
     client = Client.from_kubeconfig(options.kubeconfig, "shirube-network")
     factory = InformerFactory(client)
+    factory.informer(NODES, projection=projection.node)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_network(options, client, factory, stop), name="network")

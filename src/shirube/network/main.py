@@ -15,6 +15,7 @@ from shirube.foundation import log, nft
 from shirube.network import cni, masquerade, projection, routes
 from shirube.network.dns.forward import system_resolvers
 from shirube.network.dns.main import run_dns
+from shirube.network.host_ports import run_host_ports
 from shirube.network.policy.main import run_policies
 
 _logger = log.get("network")
@@ -51,6 +52,7 @@ async def run_network(options: Options, client: Client, factory: InformerFactory
             ),
             group.create_task(run_dns(options, factory), name="dns"),
             group.create_task(run_policies(options, factory), name="policy"),
+            group.create_task(run_host_ports(options, factory), name="host-ports"),
             group.create_task(_advertise_dns(options, client), name="dns-endpoint"),
         ]
         await stop.wait()

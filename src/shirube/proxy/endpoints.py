@@ -1,7 +1,9 @@
 """Which endpoints serve each port of each Service, seen from this node. Pure.
 
 Follows upstream's rules: ready endpoints; where none is ready, those that still serve while they terminate
-(KEP-1669); `internalTrafficPolicy` and `externalTrafficPolicy: Local` keep to this node's.
+(KEP-1669); `internalTrafficPolicy` and `externalTrafficPolicy: Local` keep to this node's; the hints that
+`trafficDistribution` and topology aware routing put into EndpointSlices are kept to where they can be (KEP-2433,
+KEP-3015).
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from typing import Any
 
 Object = dict[str, Any]
 Address = tuple[str, int]
+Addresses = tuple[Address, ...]
 
 SERVICE_NAME = "kubernetes.io/service-name"
+ZONE = "topology.kubernetes.io/zone"
 _PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 _HEADLESS = "service.kubernetes.io/headless"
 
@@ -27,81 +31,136 @@ class ServicePort:
     port_name: str
     protocol: str  # "tcp", "udp", "sctp"
     cluster_ip: str
-    external_ips: tuple[str, ...]  # external and load balancer addresses
     port: int
-    node_port: int
-    internal: tuple[Address, ...]
-    external: tuple[Address, ...]
-    local_external: bool  # externalTrafficPolicy: Local: the client's address is kept
-    affinity_seconds: int  # 0: none
+    external_ips: tuple[str, ...] = ()
+    load_balancer_ips: tuple[str, ...] = ()
+    source_ranges: tuple[str, ...] = ()  # who may use the load balancer addresses; empty: everybody
+    node_port: int = 0
+    internal: Addresses = ()  # for the cluster address
+    everywhere: Addresses = ()  # whatever the policies say
+    here: Addresses = ()  # on this node
+    local_external: bool = False  # externalTrafficPolicy: Local: the client's address is kept
+    affinity_seconds: int = 0  # 0: none
+
+    @property
+    def external(self) -> Addresses:
+        """For traffic from outside."""
+        return self.here if self.local_external else self.everywhere
 
 
-def service_ports(service: Object, slices: Iterable[Object], node: str) -> list[ServicePort]:
-    """The ports to program for a Service; none when it needs no proxying."""
-    spec = service["spec"]
-    metadata = service["metadata"]
-    labels = metadata.get("labels") or {}
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this proxy runs."""
+
+    node: str
+    zone: str = ""
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    local: bool
+    for_zones: frozenset[str] | None
+    for_nodes: frozenset[str] | None
+
+
+def proxied(service: Object) -> bool:
+    """Whether the Service has an address that proxies must serve."""
+    spec, labels = service["spec"], service["metadata"].get("labels") or {}
     cluster_ip = spec.get("clusterIP", "")
     if spec.get("type") == "ExternalName" or cluster_ip in ("", "None") or ":" in cluster_ip:
+        return False
+    return _PROXY_NAME not in labels and _HEADLESS not in labels
+
+
+def service_ports(service: Object, slices: Iterable[Object], place: Place) -> list[ServicePort]:
+    """The ports to program for a Service; none when it needs no proxying."""
+    if not proxied(service):
         return []
-    if _PROXY_NAME in labels or _HEADLESS in labels:
-        return []
+    spec, metadata = service["spec"], service["metadata"]
     slices = [s for s in slices if s.get("addressType") == "IPv4"]
-    external_ips = list(spec.get("externalIPs") or [])
-    for ingress in (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []:
-        if ingress.get("ip") and ingress.get("ipMode", "VIP") == "VIP":
-            external_ips.append(ingress["ip"])
+    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
+    balancers = [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
     affinity = 0
     if spec.get("sessionAffinity") == "ClientIP":
         affinity = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds", 10800)
-    local_external = spec.get("externalTrafficPolicy") == "Local"
     found = []
     for port in spec.get("ports") or []:
-        here, everywhere = _addresses(slices, port, node)
+        here, everywhere = _addresses(slices, port, place)
         found.append(
             ServicePort(
                 namespace=metadata["namespace"],
                 name=metadata["name"],
                 port_name=port.get("name", ""),
                 protocol=port.get("protocol", "TCP").lower(),
-                cluster_ip=cluster_ip,
-                external_ips=tuple(sorted({ip for ip in external_ips if ":" not in ip})),
+                cluster_ip=spec["clusterIP"],
                 port=port["port"],
-                node_port=port.get("nodePort", 0),
+                external_ips=_ipv4(spec.get("externalIPs") or []),
+                load_balancer_ips=_ipv4(balancers) if spec.get("type") == "LoadBalancer" else (),
+                source_ranges=_ipv4(r.strip() for r in spec.get("loadBalancerSourceRanges") or []),
+                node_port=port.get("nodePort") or 0,
                 internal=here if spec.get("internalTrafficPolicy") == "Local" else everywhere,
-                external=here if local_external else everywhere,
-                local_external=local_external,
+                everywhere=everywhere,
+                here=here,
+                local_external=spec.get("externalTrafficPolicy") == "Local",
                 affinity_seconds=affinity,
             )
         )
     return found
 
 
-def _addresses(slices: list[Object], port: Object, node: str) -> tuple[tuple[Address, ...], tuple[Address, ...]]:
-    """(this node's, all) endpoint addresses of a Service port."""
-    ready: dict[Address, bool] = {}
-    terminating: dict[Address, bool] = {}
+def _ipv4(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({text for text in texts if ":" not in text}))
+
+
+def _addresses(slices: list[Object], port: Object, place: Place) -> tuple[Addresses, Addresses]:
+    """(this node's, all that are to be used from here) endpoint addresses of a Service port."""
+    ready: dict[Address, _Endpoint] = {}
+    terminating: dict[Address, _Endpoint] = {}
     for piece in slices:
-        number = next(
-            (
-                p["port"]
-                for p in piece.get("ports") or []
-                if p.get("name", "") == port.get("name", "")
-                and p.get("protocol", "TCP") == port.get("protocol", "TCP")
-                and p.get("port") is not None
-            ),
-            None,
-        )
+        number = _number(piece, port)
         if number is None:
             continue
         for endpoint in piece.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
-            local = endpoint.get("nodeName") == node
+            seen = _Endpoint(endpoint.get("nodeName") == place.node, *_hints(endpoint))
             for address in endpoint.get("addresses") or []:
                 if conditions.get("ready") is not False:
-                    ready[(address, number)] = local
+                    ready[(address, number)] = seen
                 elif conditions.get("serving") and conditions.get("terminating"):
-                    terminating[(address, number)] = local
-    here = sorted(a for a, local in ready.items() if local) or sorted(a for a, local in terminating.items() if local)
-    everywhere = sorted(ready) or sorted(terminating)
-    return tuple(here), tuple(everywhere)
+                    terminating[(address, number)] = seen
+    here = _local(ready) or _local(terminating)
+    return tuple(here), tuple(sorted(_near(ready, place)) or sorted(terminating))
+
+
+def _number(piece: Object, port: Object) -> int | None:
+    for listed in piece.get("ports") or []:
+        same = listed.get("name", "") == port.get("name", "")
+        if same and listed.get("protocol", "TCP") == port.get("protocol", "TCP") and listed.get("port") is not None:
+            return int(listed["port"])
+    return None
+
+
+def _hints(endpoint: Object) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    hints = endpoint.get("hints") or {}
+    zones, nodes = hints.get("forZones"), hints.get("forNodes")
+    return (
+        frozenset(z["name"] for z in zones) if zones else None,
+        frozenset(n["name"] for n in nodes) if nodes else None,
+    )
+
+
+def _local(endpoints: dict[Address, _Endpoint]) -> list[Address]:
+    return sorted(address for address, seen in endpoints.items() if seen.local)
+
+
+def _near(ready: dict[Address, _Endpoint], place: Place) -> list[Address]:
+    """Those that the hints mean for this node or zone; everybody unless every endpoint has a hint and one is for us."""
+    if all(e.for_nodes is not None for e in ready.values()):
+        near = [a for a, e in ready.items() if place.node in (e.for_nodes or ())]
+        if near:
+            return near
+    if place.zone and all(e.for_zones is not None for e in ready.values()):
+        near = [a for a, e in ready.items() if place.zone in (e.for_zones or ())]
+        if near:
+            return near
+    return list(ready)

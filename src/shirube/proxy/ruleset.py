@@ -1,11 +1,13 @@
-"""Service ports as nftables objects, and the difference between two states as one transaction. Pure.
+"""Service ports as fragments of the table `ip shirube_proxy`. Pure.
 
 A packet finds its Service by one lookup in the verdict map `services` (address, protocol, port) or `node_ports`; each
 Service port has a chain that picks an endpoint with one numbered map, so the cost does not grow with the number of
-Services. A change touches the chains and elements that differ, nothing else.
+Services. A change touches the chains and elements of its Service, nothing else.
 
     services / node_ports ──► svc-…   dnat to numgen random mod N map { 0 : ip . port, … }
-                          └─► ext-…   mark for masquerade, then svc-… (traffic from outside, policy Cluster)
+                          ├─► ext-…   from outside. Policy Cluster: mark for masquerade, then all endpoints. Local:
+                          │           who is inside the cluster reaches all, others this node's, or nobody
+                          └─► lb-…    load balancer addresses with loadBalancerSourceRanges: others are dropped
     refused               ──► reject: an address of a Service that has no endpoints (or not that port)
 
 Client affinity has a chain for each endpoint, which remembers its clients in a set with a timeout.
@@ -15,16 +17,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from shirube.proxy.endpoints import Address, ServicePort
+from shirube.foundation.nft import Fragment, Table
+from shirube.proxy.endpoints import Addresses, ServicePort
 
 TABLE = "ip shirube_proxy"
 _MARK = 0x4000
+_MASQUERADE = f"meta mark set meta mark or {_MARK}"
 
-_SKELETON = f"""add table {TABLE}
-delete table {TABLE}
-add table {TABLE}
+
+def table(cluster_cidr: str) -> Table:
+    """The empty table of a node whose pods, and all others', have addresses of `cluster_cidr`."""
+    return Table(
+        TABLE,
+        f"""
 add map {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
 add map {TABLE} node_ports {{ type inet_proto . inet_service : verdict; }}
 add set {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}
@@ -35,6 +41,7 @@ add chain {TABLE} find
 add rule {TABLE} find ip daddr . meta l4proto . th dport vmap @services
 add rule {TABLE} find fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node_ports
 add chain {TABLE} prerouting {{ type nat hook prerouting priority dstnat; }}
+add rule {TABLE} prerouting ip saddr != {cluster_cidr} ip daddr @cluster_ips {_MASQUERADE}
 add rule {TABLE} prerouting jump find
 add chain {TABLE} output {{ type nat hook output priority -100; }}
 add rule {TABLE} output jump find
@@ -51,121 +58,95 @@ add chain {TABLE} local_output {{ type filter hook output priority filter; }}
 add rule {TABLE} local_output jump refuse
 add chain {TABLE} input {{ type filter hook input priority filter; }}
 add rule {TABLE} input jump refuse
-"""
-
-
-@dataclass(slots=True)
-class RuleSet:
-    """What the table holds besides its fixed part."""
-
-    chains: dict[str, tuple[str, ...]] = field(default_factory=dict)  # name -> rules
-    sets: dict[str, str] = field(default_factory=dict)  # affinity sets: name -> declaration
-    elements: dict[str, dict[str, str]] = field(default_factory=dict)  # set or map -> key -> verdict or ""
-
-
-def build(ports: Iterable[ServicePort]) -> RuleSet:
-    """The rule set for these Service ports. Of two that claim the same address and port the first (sorted) wins."""
-    rules = RuleSet(
-        elements={n: {} for n in ("services", "node_ports", "hairpin", "cluster_ips", "refused", "refused_node_ports")}
+""",
     )
-    for port in sorted(ports, key=lambda p: (p.namespace, p.name, p.port_name, p.protocol, p.port)):
-        _add(rules, port)
-    return rules
 
 
-def _add(rules: RuleSet, port: ServicePort) -> None:
+def fragment(ports: Iterable[ServicePort], cluster_cidr: str) -> Fragment:
+    """What a Service (all its ports) needs of the table."""
+    wanted = Fragment()
+    for port in ports:
+        _add(wanted, port, cluster_cidr)
+    return wanted
+
+
+def _add(wanted: Fragment, port: ServicePort, cluster_cidr: str) -> None:
     identity = f"{port.namespace}/{port.name}/{port.port_name}/{port.protocol}/{port.port}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    elements = rules.elements
-    elements["cluster_ips"][port.cluster_ip] = ""
-    for endpoint, _ in {*port.internal, *port.external}:
-        elements["hairpin"][f"{endpoint} . {endpoint}"] = ""
-    internal_key = f"{port.cluster_ip} . {port.protocol} . {port.port}"
+    wanted.add("cluster_ips", port.cluster_ip)
+    for endpoint, _ in port.here:  # only a pod of this node can meet itself here
+        wanted.add("hairpin", f"{endpoint} . {endpoint}")
     if port.internal:
-        _serve(rules, f"svc-{name}", port.internal, port)
-        elements["services"].setdefault(internal_key, f"goto svc-{name}")
-    else:
-        elements["refused"][internal_key] = ""
-    if not port.external_ips and not port.node_port:
+        _serve(wanted, f"svc-{name}", port.internal, port)
+    _lead(wanted, port.cluster_ip, port, f"svc-{name}" if port.internal else "")
+    if not port.external_ips and not port.load_balancer_ips and not port.node_port:
         return
-    chain = _external_chain(rules, name, port)
+    chain = _external_chain(wanted, name, port, cluster_cidr)
     for address in port.external_ips:
-        key = f"{address} . {port.protocol} . {port.port}"
-        if chain:
-            elements["services"].setdefault(key, f"goto {chain}")
-        else:
-            elements["refused"][key] = ""
+        _lead(wanted, address, port, chain)
+    restricted = chain
+    if chain and port.source_ranges and port.load_balancer_ips:
+        restricted = f"lb-{name}"
+        ranges = ", ".join(port.source_ranges)
+        wanted.chains[restricted] = (f"ip saddr {{ {ranges} }} goto {chain}", "drop")
+    for address in port.load_balancer_ips:
+        _lead(wanted, address, port, restricted)
     if port.node_port:
         key = f"{port.protocol} . {port.node_port}"
         if chain:
-            elements["node_ports"].setdefault(key, f"goto {chain}")
+            wanted.add("node_ports", key, f"goto {chain}")
         else:
-            elements["refused_node_ports"][key] = ""
+            wanted.add("refused_node_ports", key)
 
 
-def _external_chain(rules: RuleSet, name: str, port: ServicePort) -> str:
-    """The chain for traffic from outside; "" when there is nobody to serve it."""
-    if not port.external:
+def _lead(wanted: Fragment, address: str, port: ServicePort, chain: str) -> None:
+    key = f"{address} . {port.protocol} . {port.port}"
+    if chain:
+        wanted.add("services", key, f"goto {chain}")
+    else:
+        wanted.add("refused", key)
+
+
+def _external_chain(wanted: Fragment, name: str, port: ServicePort, cluster_cidr: str) -> str:
+    """The chain for traffic to external addresses; "" when there is nobody to serve it."""
+    if not port.everywhere:
         return ""
-    target = f"svc-{name}"
-    if port.external != port.internal:
-        target = f"xsvc-{name}"
-        _serve(rules, target, port.external, port)
-    if port.local_external:
-        return target
-    rules.chains[f"ext-{name}"] = (f"meta mark set meta mark or {_MARK} goto {target}",)
-    return f"ext-{name}"
+    cluster = f"svc-{name}"
+    if port.internal != port.everywhere:
+        cluster = f"all-{name}"
+        _serve(wanted, cluster, port.everywhere, port)
+    chain = f"ext-{name}"
+    if not port.local_external:
+        wanted.chains[chain] = (f"{_MASQUERADE} goto {cluster}",)
+        return chain
+    # Whoever is inside reaches every endpoint: the policy is about clients outside, whose address must be kept.
+    inside = (f"ip saddr {cluster_cidr} goto {cluster}", f"fib saddr type local {_MASQUERADE} goto {cluster}")
+    last = "drop"  # another node serves it; a load balancer's health check told it so
+    if port.here:
+        local = cluster
+        if port.here != port.everywhere:
+            local = f"here-{name}"
+            _serve(wanted, local, port.here, port)
+        last = f"goto {local}"
+    wanted.chains[chain] = (*inside, last)
+    return chain
 
 
-def _serve(rules: RuleSet, chain: str, addresses: tuple[Address, ...], port: ServicePort) -> None:
+def _serve(wanted: Fragment, chain: str, addresses: Addresses, port: ServicePort) -> None:
     if not port.affinity_seconds:
         numbered = ", ".join(f"{i} : {ip} . {number}" for i, (ip, number) in enumerate(addresses))
-        rules.chains[chain] = (
+        wanted.chains[chain] = (
             f"meta l4proto {port.protocol} dnat ip to numgen random mod {len(addresses)} map {{ {numbered} }}",
         )
         return
     remembered, choices = [], []
     for index, (ip, number) in enumerate(addresses):
         endpoint = f"{chain}-{hashlib.sha256(f'{ip}:{number}'.encode()).hexdigest()[:8]}"
-        clients = f"aff-{endpoint}"
-        rules.sets[clients] = f"{{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
-        rules.chains[endpoint] = (
+        clients = f"aff-{endpoint}-{port.affinity_seconds}"
+        wanted.sets[clients] = f"{{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
+        wanted.chains[endpoint] = (
             f"update @{clients} {{ ip saddr }} meta l4proto {port.protocol} dnat to {ip}:{number}",
         )
         remembered.append(f"ip saddr @{clients} goto {endpoint}")
         choices.append(f"{index} : goto {endpoint}")
-    rules.chains[chain] = (*remembered, f"numgen random mod {len(addresses)} vmap {{ {', '.join(choices)} }}")
-
-
-def transaction(old: RuleSet | None, new: RuleSet) -> str:
-    """The nft script that takes the table from `old` to `new`; "" when nothing differs. None makes it afresh."""
-    lines = []
-    if old is None:
-        lines.append(_SKELETON)
-        old = RuleSet()
-    lines += [f"add set {TABLE} {n} {d}" for n, d in new.sets.items() if n not in old.sets]
-    lines += [f"add chain {TABLE} {name}" for name in new.chains if name not in old.chains]
-    # Elements first go, then rules change, then elements come: no verdict ever points at a chain that is gone.
-    lines += _element_lines("delete", old, new)
-    for name, rules in new.chains.items():
-        if old.chains.get(name) != rules:
-            if name in old.chains:
-                lines.append(f"flush chain {TABLE} {name}")
-            lines += [f"add rule {TABLE} {name} {rule}" for rule in rules]
-    lines += _element_lines("add", new, old)
-    gone = [name for name in old.chains if name not in new.chains]
-    lines += [f"flush chain {TABLE} {name}" for name in gone]
-    lines += [f"delete chain {TABLE} {name}" for name in gone]
-    lines += [f"delete set {TABLE} {name}" for name in old.sets if name not in new.sets]
-    return "\n".join(lines) + "\n" if lines else ""
-
-
-def _element_lines(verb: str, those: RuleSet, without: RuleSet) -> list[str]:
-    """Add or delete the elements that `those` has and `without` has not, or has with another verdict."""
-    lines = []
-    for name, elements in those.elements.items():
-        other = without.elements.get(name, {})
-        listed = [f"{k} : {v}" if v else k for k, v in elements.items() if other.get(k) != v]
-        if listed:
-            lines.append(f"{verb} element {TABLE} {name} {{ {', '.join(listed)} }}")
-    return lines
+    wanted.chains[chain] = (*remembered, f"numgen random mod {len(addresses)} vmap {{ {', '.join(choices)} }}")
