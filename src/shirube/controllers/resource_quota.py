@@ -91,9 +91,9 @@ class ResourceQuotaController(Controller[str]):
 
     def _quota_updated(self, old: Object, new: Object) -> None:
         key = key_of(new)
-        if old.get("spec") != new.get("spec") or (old.get("status") or {}).get("hard") != (new["spec"] or {}).get(
-            "hard"
-        ):
+        shown = (new.get("status") or {}).get("hard")
+        # A status that somebody else wrote is put right at once; upstream's waits for its resync of five minutes.
+        if old.get("spec") != new.get("spec") or shown != (new["spec"] or {}).get("hard"):
             self.queue.add(key)
         elif old.get("status") != new.get("status") and new["metadata"]["resourceVersion"] != self._written.get(key):
             now = self._clock.monotonic()
