@@ -17,6 +17,7 @@ COMMANDS = {
     "up": "Start a cluster on this machine, or mend it.",
     "down": "Stop a cluster; its data stays unless --purge.",
     "status": "What runs, where things are, and what is wrong.",
+    "why": "Why a pod is pending, or where it is.",
     "kubeconfig": "An administrator's kubeconfig on standard output.",
     "server": "The API alone, in the foreground.",
     "image": "Build images and load them into the nodes.",
