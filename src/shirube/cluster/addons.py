@@ -48,6 +48,7 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
     ]
     gateway = [
         {"apiGroups": [""], "resources": ["services", "nodes"], "verbs": _READ},
+        {"apiGroups": [""], "resources": ["services/status"], "verbs": ["patch", "update"]},
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _READ},
         *events,
     ]
