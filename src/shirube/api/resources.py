@@ -50,9 +50,17 @@ class Resource:
     storage: GVR = field(kw_only=True)
     definition: Any = field(default=None, kw_only=True)  # of a custom resource: `api.crd.served.Served`
 
-    @property
-    def gvr(self) -> GVR:
-        return GVR(self.group, self.version, self.name)
+    # Asked for several times by every request, so made once.
+    gvr: GVR = field(init=False, compare=False, repr=False)
+    direct: bool = field(init=False, compare=False, repr=False)
+    """Whether stored bytes, as read, are in the served version. Custom resources are converted on reading."""
+    _base: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        gvr, storage = GVR(self.group, self.version, self.name), self.storage
+        object.__setattr__(self, "gvr", gvr)
+        object.__setattr__(self, "direct", self.definition is not None or storage == gvr)
+        object.__setattr__(self, "_base", f"{REGISTRY}{storage.group or 'core'}/{storage.resource}/")
 
     @property
     def group_version(self) -> str:
@@ -73,11 +81,6 @@ class Resource:
         return f"{self.name}.{self.group}" if self.group else self.name
 
     @property
-    def direct(self) -> bool:
-        """Whether stored bytes, as read, are in the served version. Custom resources are converted on reading."""
-        return self.definition is not None or self.storage == self.gvr
-
-    @property
     def virtual(self) -> bool:
         """Nothing is stored: reviews, bindings, component statuses."""
         return "watch" not in self.verbs
@@ -91,8 +94,7 @@ class Resource:
 
         All served versions share the keys of the stored one.
         """
-        base = f"{REGISTRY}{self.storage.group or 'core'}/{self.storage.resource}/"
-        return f"{base}{namespace}/" if namespace and self.namespaced else base
+        return f"{self._base}{namespace}/" if namespace and self.namespaced else self._base
 
 
 class ResourceTable:

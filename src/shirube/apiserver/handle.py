@@ -84,7 +84,7 @@ class ApiServer:
         request, attributes = rc.request, rc.attributes
         user = await server.authenticator.authenticate(request.headers, request.peer)
         attributes.user = user
-        if any(name.startswith("impersonate-") for name in request.headers):
+        if request.headers.any_begins("impersonate-"):
             user = await impersonation.impersonate(server.authorizer, user, request.headers)
             attributes.user = user
         rc.user = user

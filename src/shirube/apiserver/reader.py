@@ -36,18 +36,19 @@ class Reader:
         self._caches = caches
         self._decoded: OrderedDict[str, tuple[int, int, Json]] = OrderedDict()  # key -> (revision, size, object)
         self._bytes = 0
+        self._places: dict[GVR, tuple[Resource, WatchCache]] = {}  # what was read in once stays so
+        self._generation = table.generation
         self._lists: dict[tuple[GVR, str], tuple[int, list[Json]]] = {}
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Json | None:
         """The object, or None. Raises ApiError 503 while the resource is not read in yet."""
-        resource = self._resource(gvr)
-        entry = self._cache(resource).get(resource.key(namespace, name))
+        resource, cache = self._place(gvr)
+        entry = cache.get(resource.key(namespace, name))
         return None if entry is None else self._decode(entry)
 
     def list(self, gvr: GVR, namespace: str = "") -> list[Json]:
         """All objects, or those of a namespace, in key order."""
-        resource = self._resource(gvr)
-        cache = self._cache(resource)
+        resource, cache = self._place(gvr)
         held = self._lists.get((gvr, namespace))
         if held is not None and held[0] == cache.changed:
             return held[1].copy()
@@ -62,7 +63,18 @@ class Reader:
 
     def revision(self, gvr: GVR) -> int:
         """Changes exactly when an object of the resource does."""
-        return self._cache(self._resource(gvr)).changed
+        return self._place(gvr)[1].changed
+
+    def _place(self, gvr: GVR) -> tuple[Resource, WatchCache]:
+        """Raises ApiError 404, 503. Every request comes here a dozen times."""
+        if self._generation != self._table.generation:
+            self._places.clear()
+            self._generation = self._table.generation
+        found = self._places.get(gvr)
+        if found is None:
+            resource = self._resource(gvr)
+            found = self._places[gvr] = (resource, self._cache(resource))
+        return found
 
     def _resource(self, gvr: GVR) -> Resource:
         resource = self._table.by_gvr(gvr)

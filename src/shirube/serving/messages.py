@@ -47,6 +47,13 @@ class Headers:
         name = name.lower()
         return [value for key, value in self._items if key == name]
 
+    def any_begins(self, prefix: str) -> bool:
+        """Whether the (lower-case) name of any field begins so."""
+        for name, _ in self._items:  # noqa: SIM110 - any() makes a generator, and this is asked of every request
+            if name.startswith(prefix):
+                return True
+        return False
+
     def items(self) -> list[tuple[str, str]]:
         """(lower-case name, value) pairs in order."""
         return self._items

@@ -328,3 +328,13 @@ def test_every_shape_is_remembered_within_bounds():
 )
 def test_the_default_manager(user_agent, manager):
     assert manager_of_user_agent(user_agent) == manager
+
+
+def test_objects_that_differ_in_metadata_alone_share_their_set_when_its_shape_is_the_same():
+    one, two, three = pod(), pod(), pod()
+    two["metadata"]["name"] = "y"
+    three["metadata"]["labels"] = {**three["metadata"].get("labels", {}), "more": "x"}
+    for obj in (one, two, three):
+        update(None, obj)
+    assert sets_of(one)["m"] is sets_of(two)["m"]
+    assert "f:more" in sets_of(three)["m"]["f:metadata"]["f:labels"]

@@ -55,6 +55,9 @@ __all__ = ["apply_patch", "manager_of_user_agent", "update_managers"]
 # Shapes that are remembered: a set of a large object is some 50 KB of dicts.
 _MAX_SHAPES = 256
 _shapes: OrderedDict[Any, tuple[FieldSet, orjson.Fragment]] = OrderedDict()
+# The same for objects that are equal beside their metadata: (type, JSON of the rest, shape of metadata).
+_MAX_ALIKE, _MAX_REST = 128, 8192
+_alike: OrderedDict[Any, tuple[FieldSet, orjson.Fragment]] = OrderedDict()
 
 
 def manager_of_user_agent(user_agent: str) -> str:
@@ -62,8 +65,38 @@ def manager_of_user_agent(user_agent: str) -> str:
     return "".join(c for c in user_agent.partition("/")[0] if c.isprintable()).encode()[:128].decode("utf-8", "ignore")
 
 
+def _rest(obj: Json) -> bytes | None:
+    """What an object has beside metadata, as JSON; None when it is not worth being remembered by."""
+    try:
+        text = orjson.dumps({key: value for key, value in obj.items() if key != "metadata"})
+    except orjson.JSONEncodeError:
+        return None
+    return text if len(text) <= _MAX_REST and "metadata" in obj else None
+
+
 def _fields_of_new(obj: Json, root: Struct) -> tuple[FieldSet, orjson.Fragment]:
     """The fields of an object that was not there before."""
+    # Objects of one template are the same but for metadata: their JSON is made sooner than their shape.
+    rest = _rest(obj)
+    if rest is None:
+        return _fields_of_shape(obj, root)
+    shape: list[Any] = []
+    root.shape({"metadata": obj["metadata"]}, shape)
+    like = (root, rest, *shape)
+    try:
+        known = _alike.get(like)
+    except TypeError:
+        return _fields_of_shape(obj, root)
+    if known is not None:
+        _alike.move_to_end(like)
+        return known
+    known = _alike[like] = _fields_of_shape(obj, root)
+    if len(_alike) > _MAX_ALIKE:
+        _alike.popitem(last=False)
+    return known
+
+
+def _fields_of_shape(obj: Json, root: Struct) -> tuple[FieldSet, orjson.Fragment]:
     shape: list[Any] = []
     root.shape(obj, shape)
     memo = (root, *shape)
