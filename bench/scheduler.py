@@ -137,7 +137,7 @@ def place(columns: NodeColumns, infos: list, profile: Profile, chance: Chance) -
 
 
 def run(name: str, nodes: int, pods: int, make) -> None:
-    profile, chance, columns = Profile(), Chance(1), cluster(nodes)
+    profile, chance, columns = Profile.default(), Chance(1), cluster(nodes)
     infos = [read(make(i)) for i in range(pods)]
     gc.collect()
     gc.freeze()
@@ -147,7 +147,7 @@ def run(name: str, nodes: int, pods: int, make) -> None:
 
 
 def run_preemption(nodes: int, pods: int) -> None:
-    profile, chance, columns = Profile(), Chance(1), cluster(nodes)
+    profile, chance, columns = Profile.default(), Chance(1), cluster(nodes)
     for i in range(nodes * 4):
         columns.add_pod(f"node-{i // 4:05}", read(low(i)))
     infos = [read(high(nodes * 4 + i)) for i in range(pods)]

@@ -7,7 +7,7 @@ from shirube.foundation.chance import Chance
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, decide
 
-PROFILE = Profile()
+PROFILE = Profile.default()
 
 
 def nodes(*some):

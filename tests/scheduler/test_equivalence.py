@@ -13,7 +13,7 @@ from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, decide, feasible, totals
 from shirube.scheduler.pod import read
 
-PROFILE = Profile()
+PROFILE = Profile.default()
 NAMESPACES = {"default": {"team": "a"}, "other": {"team": "b"}}
 EXAMPLES = settings(max_examples=120, deadline=None)
 

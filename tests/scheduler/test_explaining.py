@@ -23,7 +23,7 @@ def on(name, **spec):
 
 
 def why(waiting, nodes, pods=()):
-    return explain(waiting, World(nodes=list(nodes), pods=list(pods)), Profile())
+    return explain(waiting, World(nodes=list(nodes), pods=list(pods)), Profile.default())
 
 
 CASES = [
@@ -93,4 +93,4 @@ def test_asking_changes_nothing():
     nodes = [node("a", unschedulable=True), node("b", cpu="1")]
     world = World(nodes=nodes, pods=[])
     waiting = pod(cpu="2", nodeSelector={"disk": "ssd"})
-    assert explain(waiting, world, Profile()) == explain(waiting, world, Profile())
+    assert explain(waiting, world, Profile.default()) == explain(waiting, world, Profile.default())

@@ -8,7 +8,7 @@ from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, decide
 from shirube.scheduler.preemption import preempt
 
-PROFILE = Profile()
+PROFILE = Profile.default()
 HOST = "kubernetes.io/hostname"
 
 

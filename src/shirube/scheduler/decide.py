@@ -25,17 +25,14 @@ class Profile:
     """The plugins behind one scheduler name."""
 
     name: str = DEFAULT_NAME
-    filters: list[Filter] = field(default_factory=lambda: [made for made in _defaults() if isinstance(made, Filter)])
+    filters: list[Filter] = field(default_factory=list)
     scores: list[tuple[Score, int]] = field(default_factory=list)
     preempts: bool = True
 
-    def __post_init__(self) -> None:
-        if not self.scores:
-            self.scores = default_scores(self.filters)
-
-
-def _defaults() -> list[Plugin]:
-    return [kind() for kind in FILTERS]
+    @classmethod
+    def default(cls, name: str = DEFAULT_NAME) -> Profile:
+        filters = [kind() for kind in FILTERS]
+        return cls(name, filters, default_scores(filters))
 
 
 def default_scores(made: list[Filter]) -> list[tuple[Score, int]]:

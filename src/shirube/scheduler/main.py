@@ -12,8 +12,10 @@ from shirube.client.informer import InformerFactory
 from shirube.client.leader_election import LeaderElector
 from shirube.client.rest import Client
 from shirube.foundation.tasks import cancel, spawn
+from shirube.scheduler.configuration import Configuration, load
 from shirube.scheduler.decide import Profile
 from shirube.scheduler.loop import Scheduler
+from shirube.scheduler.queue import SchedulingQueue
 
 
 @dataclass(slots=True)
@@ -23,18 +25,22 @@ class Options:
     kubeconfig: Path
     leader_elect: bool = True
     scheduler_name: str = "default-scheduler"
+    config: Path | None = None  # a KubeSchedulerConfiguration v1 file; its profiles replace `scheduler_name`
     identity: str = ""  # of the leader; keep it over restarts where there is one instance. Default: host and pid
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Run until `stop`; with leader election one scheduler is active at a time."""
-    client = Client.from_kubeconfig(options.kubeconfig, "kube-scheduler")
     identity = options.identity or f"{socket.gethostname()}_{os.getpid()}"
-    profiles = {options.scheduler_name: Profile(options.scheduler_name)}
+    configuration = load(options.config) if options.config else Configuration()
+    if not options.config:
+        configuration.profiles = {options.scheduler_name: Profile.default(options.scheduler_name)}
+    client = Client.from_kubeconfig(options.kubeconfig, "kube-scheduler")
 
     async def lead() -> None:
         factory = InformerFactory(client)
-        scheduler = Scheduler(client, factory, profiles)
+        queue = SchedulingQueue(configuration.initial_backoff, configuration.longest_backoff)
+        scheduler = Scheduler(client, factory, configuration.profiles, queue=queue)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(factory.run(), name="informers")
@@ -43,7 +49,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             await scheduler.close()
 
     try:
-        if options.leader_elect:
+        if options.leader_elect and configuration.leader_elect is not False:
             await LeaderElector(client, "kube-scheduler", identity).run(lead, stop)
         else:
             work = spawn(lead(), name="scheduler")

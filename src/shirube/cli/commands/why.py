@@ -80,7 +80,7 @@ async def _ask(kubeconfig: Path, namespace: str, name: str) -> Object:
         world, unread = await _read_world(client)
     finally:
         await client.close()
-    found = explain(pod, world, Profile())
+    found = explain(pod, world, Profile.default())
     if unread:
         found["unread"] = unread
     return found
