@@ -58,7 +58,7 @@ class Node:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, **more: Any) -> None:
         options = Options(
             kubeconfig="",
             node_name=NODE,
@@ -66,6 +66,7 @@ class Node:
             root_dir=self.containerd.dir / "kubelet",
             runtime_endpoint=self.containerd.socket,
             cgroup_root=self.containerd.cgroup_root,
+            **more,
         )
         self._stop = asyncio.Event()
         self.agent = Agent(options, self.api.client())
@@ -139,13 +140,13 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def running_node(containerd: Containerd) -> AsyncIterator[Node]:
+async def running_node(containerd: Containerd, **options: Any) -> AsyncIterator[Node]:
     """An agent that runs; on leaving, all its pods are removed and it is stopped."""
     api = FakeApi()
     kubernetes = {"spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}}
     api.put("/api/v1/namespaces/default/services/kubernetes", kubernetes)
     node = Node(api, containerd)
-    node.start()
+    node.start(**options)
     try:
         yield node
     finally:

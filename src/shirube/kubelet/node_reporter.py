@@ -9,7 +9,7 @@ Follows https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shirube.api.errors import ApiError
@@ -20,7 +20,9 @@ from shirube.foundation.clock import Clock, rfc3339_micro
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.node_status import (
+    Extended,
     NodeIdentity,
+    Reserve,
     RuntimeReport,
     node_object,
     node_status,
@@ -49,6 +51,10 @@ class NodeReporter:
         self._conditions: list[dict[str, Any]] = []
         self._written: dict[str, Any] | None = None
         self._written_at = 0.0
+        self.kept = Reserve()
+        self.pressures: Callable[[], Sequence[str]] = tuple
+        self.extended: Callable[[], Extended] = Extended
+        self._changed = asyncio.Event()
         self.report = RuntimeReport()
         self.registered = asyncio.Event()
 
@@ -95,7 +101,16 @@ class NodeReporter:
                     await self.register()
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            await asyncio.sleep(_CHECK_UNREADY_SECONDS if self.report.problems else _CHECK_SECONDS)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(_CHECK_UNREADY_SECONDS if self.report.problems else _CHECK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def changed(self) -> None:
+        """Something that the status tells is different: report it now."""
+        self._changed.set()
 
     async def ask_runtime(self) -> RuntimeReport:
         try:
@@ -119,7 +134,16 @@ class NodeReporter:
 
     async def _write_status(self) -> None:
         now = self._clock.now()
-        status = node_status(self._identity, self._machine, self.report, self._conditions, now)
+        status = node_status(
+            self._identity,
+            self._machine,
+            self.report,
+            self._conditions,
+            now,
+            self.kept,
+            self.pressures(),
+            self.extended(),
+        )
         seen = without_heartbeat(status)
         if seen == self._written and self._clock.monotonic() - self._written_at < _STATUS_SECONDS:
             return

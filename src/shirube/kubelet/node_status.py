@@ -5,17 +5,16 @@ Follows https://kubernetes.io/docs/reference/node/node-status/; condition reason
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shirube import KUBERNETES_VERSION
+from shirube.api import quantity
 from shirube.foundation.clock import rfc3339
 from shirube.kubelet.node_info import MachineInfo
 
 MAX_IMAGES = 50
-# Kept from pods so that the node itself survives: upstream's hard eviction threshold.
-_MEMORY_RESERVE = 100 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,43 @@ class NodeIdentity:
     port: int
     max_pods: int
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """What pods do not get of a machine: for the system and the agent, and to stay clear of eviction."""
+
+    cpu: int = 0  # millicores
+    memory: int = 0  # bytes, as the next
+    storage: int = 0
+
+
+def reserve(machine: MachineInfo, parts: Sequence[Mapping[str, str]], hard: Mapping[str, str]) -> Reserve:
+    """Of reserved resources and hard eviction thresholds (amounts or percentages)."""
+
+    def given(resource: str, measure: Callable[[Any], int]) -> int:
+        return sum(measure(part[resource]) for part in parts if resource in part)
+
+    def threshold(signal: str, capacity: int) -> int:
+        text = hard.get(signal, "0")
+        return capacity * int(text[:-1]) // 100 if text.endswith("%") else quantity.value(text)
+
+    return Reserve(
+        given("cpu", quantity.milli),
+        given("memory", quantity.value) + threshold("memory.available", machine.memory),
+        given("ephemeral-storage", quantity.value) + threshold("nodefs.available", machine.disk),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """Resources of device plugins: what there is, and what of it is healthy."""
+
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    allocatable: Mapping[str, int] = field(default_factory=dict)
+
+
+_NOTHING_KEPT, _NO_DEVICES = Reserve(), Extended()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +106,13 @@ def capacity(identity: NodeIdentity, machine: MachineInfo) -> dict[str, str]:
     }
 
 
-def allocatable(identity: NodeIdentity, machine: MachineInfo) -> dict[str, str]:
+def allocatable(identity: NodeIdentity, machine: MachineInfo, kept: Reserve) -> dict[str, str]:
+    milli = max(machine.cpus * 1000 - kept.cpu, 0)
     return {
         **capacity(identity, machine),
-        "memory": f"{max(machine.memory - _MEMORY_RESERVE, 0) // 1024}Ki",
-        "ephemeral-storage": str(machine.disk * 9 // 10),
+        "cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
+        "memory": f"{max(machine.memory - kept.memory, 0) // 1024}Ki",
+        "ephemeral-storage": str(max(machine.disk - kept.storage, 0)),
     }
 
 
@@ -84,16 +122,19 @@ def node_status(
     runtime: RuntimeReport,
     known: Sequence[Mapping[str, Any]],
     now: float,
+    kept: Reserve = _NOTHING_KEPT,
+    pressures: Sequence[str] = (),
+    extended: Extended = _NO_DEVICES,
 ) -> dict[str, Any]:
     """The status. `known` are the conditions that the API holds: a transition's time is kept."""
     return {
-        "capacity": capacity(identity, machine),
-        "allocatable": allocatable(identity, machine),
+        "capacity": {**capacity(identity, machine), **_amounts(extended.capacity)},
+        "allocatable": {**allocatable(identity, machine, kept), **_amounts(extended.allocatable)},
         "addresses": [
             *({"type": "InternalIP", "address": ip} for ip in identity.ips),
             {"type": "Hostname", "address": identity.name},
         ],
-        "conditions": _conditions(runtime, known, now),
+        "conditions": _conditions(runtime, known, now, pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "nodeInfo": {
             "machineID": machine.machine_id,
@@ -111,13 +152,34 @@ def node_status(
     }
 
 
-def _conditions(runtime: RuntimeReport, known: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+def _amounts(resources: Mapping[str, int]) -> dict[str, str]:
+    return {name: str(count) for name, count in resources.items()}
+
+
+# Condition -> (reason, message) when it holds, then when it does not.
+_PRESSURES = {
+    "MemoryPressure": (
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ),
+    "DiskPressure": (
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ),
+    "PIDPressure": (
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ),
+}
+
+
+def _conditions(
+    runtime: RuntimeReport, known: Sequence[Mapping[str, Any]], now: float, pressures: Sequence[str]
+) -> list[dict[str, Any]]:
     ready = not runtime.problems
     problems = runtime.problems[0] if len(runtime.problems) == 1 else f"[{', '.join(runtime.problems)}]"
     rows = [
-        ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        *((kind, kind in pressures, *words[kind not in pressures]) for kind, words in _PRESSURES.items()),
         (
             "Ready",
             ready,

@@ -70,6 +70,7 @@ class PodWorker:
         self._told_waiting: dict[str, Waiting] = {}
         self._hooked: set[str] = set()  # containers whose preStop has run
         self._verdict: tuple[str, str] = ("", "")  # reason and message that fail the whole pod
+        self._verdict_grace: float | None = None
 
     # -- what wakes it
 
@@ -91,6 +92,13 @@ class PodWorker:
         """The API has it no more."""
         self.pod = pod
         self._gone = True
+        self._ending.set()
+        self._wake.set()
+
+    def evict(self, reason: str, message: str, grace: float) -> None:
+        """Fail it: the node cannot keep it. Its containers get `grace` seconds."""
+        self._verdict, self._verdict_grace = (reason, message), grace
+        self._services.tell(self.pod, "Warning", reason, message)
         self._ending.set()
         self._wake.set()
 
@@ -138,6 +146,9 @@ class PodWorker:
         if self.ended or pods.is_terminal(self.pod):
             if not self.ended:
                 await self._end()
+            return None
+        if self._verdict_grace is not None:
+            await self._end()
             return None
         return await self._keep_running()
 
@@ -397,9 +408,14 @@ class PodWorker:
         )
         reason, message = self._verdict
         overall = Overall(
-            services.node().ips, services.clock.now(), step.finished, reason, message, self.resize.conditions
+            services.node().ips, services.clock.now(), step.finished, reason, message, self._passing_conditions()
         )
         self._write_status(pod_status(self.pod, view, overall))
+
+    def _passing_conditions(self) -> dict[str, tuple[str, str]]:
+        if self._verdict_grace is None:
+            return self.resize.conditions
+        return {**self.resize.conditions, "DisruptionTarget": ("TerminationByKubelet", self._verdict[1])}
 
     def _write_status(self, status: dict[str, Any]) -> None:
         shown = self.pod if not pods.is_static(self.pod) else self._mirror
@@ -434,6 +450,8 @@ class PodWorker:
         """Seconds that the containers get. Who takes a pod away by force still lets it react to a signal."""
         if self._gone and not pods.is_static(self.pod):
             return 1.0
+        if self._verdict_grace is not None:
+            return self._verdict_grace
         if pods.is_terminal(self.pod) and not pods.is_deleting(self.pod):
             return float(pods.grace_period(self.pod))
         return float(max(pods.grace_period(self.pod), 1))
