@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -137,7 +138,14 @@ class Live:
                 )
             return accounts[account]
 
-        context = Context(own, client_of, root_ca=self.root_ca, **options)
+        options = {
+            "root_ca": self.root_ca,
+            "service_account_key": self.root_ca.parent / "sa.key",
+            "signing_cert": self.root_ca,
+            "signing_key": self.root_ca.parent / "ca.key",
+            **options,
+        }
+        context = Context(own, client_of, **options)
         wanted = {"serviceaccount-controller", *only.split(",")} if only else set()
         controllers = build(context, [e for e in CONTROLLERS if not wanted or e.name in wanted])
         task = spawn(run_controllers(context, controllers), name="controllers")
@@ -162,7 +170,8 @@ async def live(directory: Path) -> AsyncIterator[Live]:
         )
     )
     ca = directory / "ca.crt"
-    ca.write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    ca.write_text(ssl.DER_cert_to_PEM_cert(certificate("test-ca")))
+    (directory / "ca.key").write_bytes(key.read_bytes())
     async with in_process(Options(data_dir=directory / "data", service_account_key=key)) as server:
         yield Live(server, ca)
         await asyncio.sleep(0)

@@ -30,6 +30,8 @@ class Context:
         root_ca: Path | None = None,
         signing_cert: Path | None = None,
         signing_key: Path | None = None,
+        service_account_key: Path | None = None,
+        local_path_directory: str = "/var/lib/shirube/local-path",
     ) -> None:
         self.reader = reader
         self.client_of = client_of
@@ -40,6 +42,8 @@ class Context:
         self.root_ca = root_ca
         self.signing_cert = signing_cert
         self.signing_key = signing_key
+        self.service_account_key = service_account_key
+        self.local_path_directory = local_path_directory
         self.factory = InformerFactory(reader, chance=self.chance)
         self._recorders: dict[str, EventRecorder] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []

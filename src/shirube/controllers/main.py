@@ -44,6 +44,7 @@ class Entry(NamedTuple):
 
 CONTROLLERS: tuple[Entry, ...] = (
     Entry("serviceaccount-controller", "service_account", "ServiceAccountController"),
+    Entry("serviceaccount-token-controller", "service_account_token", "ServiceAccountTokenController"),
     Entry("root-ca-certificate-publisher-controller", "root_ca", "RootCAController"),
     Entry("node-ipam-controller", "node_ipam", "NodeIPAMController"),
     Entry("node-lifecycle-controller", "node_lifecycle", "NodeLifecycleController"),
@@ -64,6 +65,11 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("namespace-controller", "namespace", "NamespaceController"),
     Entry("garbage-collector-controller", "garbage_collector", "GarbageCollector"),
     Entry("pod-garbage-collector-controller", "pod_gc", "PodGCController"),
+    Entry("bootstrap-signer-controller", "bootstrap_tokens", "BootstrapSignerController"),
+    Entry("token-cleaner-controller", "bootstrap_tokens", "TokenCleanerController"),
+    Entry("certificatesigningrequest-approving-controller", "certificate_approving", "CertificateApprovingController"),
+    Entry("certificatesigningrequest-signing-controller", "certificate_signing", "CertificateSigningController"),
+    Entry("certificatesigningrequest-cleaner-controller", "certificate_cleaning", "CertificateCleaningController"),
     Entry("clusterrole-aggregation-controller", "cluster_role_aggregation", "ClusterRoleAggregationController"),
 )
 
@@ -76,6 +82,8 @@ class Options:
     root_ca: Path | None = None  # PEM published to all namespaces; without it that controller is off
     signing_cert: Path | None = None  # CA that signs certificate requests; without it that controller is off
     signing_key: Path | None = None
+    service_account_key: Path | None = None  # the API server's; without it secrets get no tokens
+    local_path_directory: str = "/var/lib/shirube/local-path"  # on the nodes, of the local-path provisioner
     leader_elect: bool = True
     identity: str = ""  # of the Lease's holder; a supervisor that never runs two may keep it over restarts
     use_service_account_credentials: bool = True
@@ -87,6 +95,10 @@ def enabled(options: Options) -> list[Entry]:
     missing = set()
     if options.root_ca is None:
         missing.add("root-ca-certificate-publisher-controller")
+    if options.signing_cert is None or options.signing_key is None:
+        missing.add("certificatesigningrequest-signing-controller")
+    if options.service_account_key is None:
+        missing.add("serviceaccount-token-controller")
     wanted = set(options.controllers)
     unknown = {n.removeprefix("-") for n in wanted} - {e.name for e in CONTROLLERS} - {"*"}
     if unknown:
@@ -143,6 +155,8 @@ def make_context(options: Options, config: KubeConfig, clock: Clock, chance: Cha
         root_ca=options.root_ca,
         signing_cert=options.signing_cert,
         signing_key=options.signing_key,
+        service_account_key=options.service_account_key,
+        local_path_directory=options.local_path_directory,
     )
     context.on_close(transport.close)
     return context, own

@@ -66,16 +66,22 @@ def pod(obj: Object) -> Object:
 
 
 def config_map(obj: Object) -> Object:
-    """The root CA's publisher compares the data of the ConfigMaps that it writes; no one reads the others."""
-    if obj["metadata"]["name"] == "kube-root-ca.crt":
+    """The root CA's publisher and the bootstrap signer compare the data of those that they write; no one reads
+    the others."""
+    if obj["metadata"]["name"] in ("kube-root-ca.crt", "cluster-info"):
         return {**_head(obj), "data": obj.get("data") or {}}
     return _head(obj)
 
 
 def secret(obj: Object) -> Object:
-    """Bootstrap tokens expire by a field of their data; everything else secret is not kept."""
+    """Bootstrap tokens expire by a field of their data; of accounts' tokens it is kept that there is one.
+    Nothing secret is kept."""
     if obj.get("type") == "bootstrap.kubernetes.io/token":
-        data = _only(obj.get("data") or {}, ("expiration", "token-id"))
+        data = _only(obj.get("data") or {}, ("expiration", "token-id", "usage-bootstrap-signing"))
+        return {**_head(obj), "type": obj["type"], "data": data}
+    if obj.get("type") == "kubernetes.io/service-account-token":
+        data = _only(obj.get("data") or {}, ("ca.crt", "namespace", "token"))
+        data = {key: "kept" if key == "token" and value else value for key, value in data.items()}
         return {**_head(obj), "type": obj["type"], "data": data}
     return {**_head(obj), "type": obj.get("type")}
 
