@@ -134,6 +134,8 @@ class Write:
             user=self.user,
             dry_run=self.dry_run,
             options=self.options,
+            warnings=self.warnings,
+            served=self.resource,
         )
 
     async def mutate(self, request: AdmissionRequest | None, obj: Json) -> Json:
@@ -145,7 +147,6 @@ class Write:
     async def validate(self, request: AdmissionRequest | None) -> None:
         if request is not None:
             await self.server.admission.validate(request)
-            self.warnings += request.warnings
 
     @property
     def allocates(self) -> bool:

@@ -33,13 +33,17 @@ class Admission:
         return cls(server)
 
     async def mutate(self, req: AdmissionRequest) -> None:
-        """Let plugins change `req.obj` in place. Raises ApiError."""
+        """Let plugins change `req.obj`; once more when one of them asks for it. Raises ApiError."""
         key = (req.operation, req.resource.group, req.resource.name, req.subresource)
         plugins = self._mutating.get(key)
         if plugins is None:
             plugins = self._mutating[key] = self._of(key, "mutate")
         for plugin in plugins:
             await plugin.mutate(req)
+        if req.again:
+            req.second_round = True
+            for plugin in plugins:
+                await plugin.mutate(req)
 
     async def validate(self, req: AdmissionRequest) -> None:
         """Let plugins refuse. The last one takes quota: the write should follow at once. Raises ApiError."""

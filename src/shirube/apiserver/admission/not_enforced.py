@@ -1,4 +1,4 @@
-"""Says, when webhooks and admission policies are written, that this server does not call them yet.
+"""Says, when admission policies are written, that this server does not evaluate them yet.
 
 They are stored and served like every object; silence would let somebody believe that a policy holds.
 """
@@ -10,8 +10,6 @@ from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 
 _GROUP = "admissionregistration.k8s.io"
 _RESOURCES = (
-    "mutatingwebhookconfigurations",
-    "validatingwebhookconfigurations",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
     "mutatingadmissionpolicies",

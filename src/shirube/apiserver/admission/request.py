@@ -26,6 +26,15 @@ class AdmissionRequest:
     dry_run: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    served: Resource | None = None  # as the writer named it; `resource` is the stored version
+    again: bool = False  # set by a plugin that wants all of the mutating phase to run once more
+    second_round: bool = False
+    parts: dict[str, Any] = field(default_factory=dict)  # what plugins keep between rounds, by their names
+
+    @property
+    def requested(self) -> Resource:
+        """The resource of the request, in the version that the writer named."""
+        return self.served or self.resource
 
     @property
     def shown_name(self) -> str:

@@ -25,6 +25,8 @@ from shirube.apiserver.admission.runtime_class import RuntimeClass
 from shirube.apiserver.admission.service_account import ServiceAccount
 from shirube.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from shirube.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from shirube.apiserver.webhooks.mutating import MutatingAdmissionWebhook
+from shirube.apiserver.webhooks.validating import ValidatingAdmissionWebhook
 
 PLUGINS: tuple[type[Plugin], ...] = (
     NamespaceLifecycle,
@@ -46,6 +48,8 @@ PLUGINS: tuple[type[Plugin], ...] = (
     PodTopologyLabels,
     RbacEscalation,
     NotEnforced,
+    MutatingAdmissionWebhook,
+    ValidatingAdmissionWebhook,
     # Last: what it takes is taken, so everybody else must have agreed.
     ResourceQuota,
 )

@@ -1,0 +1,138 @@
+"""Carrying a question to a webhook and its answer back: by URL, or to a service through its EndpointSlices.
+
+TLS always, verified against the configuration's caBundle (the system's authorities without one) and the name
+`SERVICE.NAMESPACE.svc`. Redirects are not followed, nothing of the client's credentials is shown, and the whole
+call, resolving and handshake included, has `timeoutSeconds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ssl
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from shirube.api.errors import ApiError
+from shirube.apiserver.webhooks import services
+from shirube.serving.tls import client_context
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import ServerContext
+
+Json = dict[str, Any]
+
+MAX_ANSWER = 16 << 20  # bytes
+_MAX_CONTEXTS = 256
+_AGENT = "kube-apiserver-admission"
+
+
+class CallFailed(Exception):
+    """No answer; the text says why, in upstream's words."""
+
+
+class Caller:
+    """How a server reaches webhooks: keeps a TLS context for each caBundle."""
+
+    def __init__(self, server: ServerContext) -> None:
+        self._server = server
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    def uid(self) -> str:
+        """A name for one question."""
+        return self._server.chance.uid()
+
+    async def call(self, config: Json, body: bytes, timeout: float) -> bytes:
+        """The body of the answer. Raises CallFailed."""
+        shown = f"{_url(config)}?timeout={timeout:g}s"
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._exchange(config, body, timeout)
+        except CallFailed as error:
+            raise CallFailed(f"failed to call webhook: {error}") from error
+        except ApiError as error:
+            why: str = error.message
+        except TimeoutError:
+            why = "context deadline exceeded"
+        except ssl.SSLCertVerificationError as error:
+            why = f"tls: failed to verify certificate: x509: {error.verify_message or error}"
+        except (OSError, ValueError) as error:
+            why = str(error) or type(error).__name__
+        raise CallFailed(f'failed to call webhook: Post "{shown}": {why}')
+
+    async def _exchange(self, config: Json, body: bytes, timeout: float) -> bytes:
+        # Here, because handlers import admission, and admission imports this.
+        from shirube.apiserver.subresources import http_stream
+
+        host, port, name, path = await self._where(config)
+        answer = await http_stream.exchange(
+            host,
+            port,
+            "POST",
+            f"{path}?timeout={timeout:g}s",
+            [
+                ("Host", name if port == 443 else f"{name}:{port}"),
+                ("Content-Type", "application/json"),
+                ("Accept", "application/json, */*"),
+                ("User-Agent", _AGENT),
+            ],
+            self.context(config.get("caBundle") or ""),
+            body=_once(body),
+            length=len(body),
+            server_hostname=name,
+        )
+        data = await http_stream.read_all(answer.body, MAX_ANSWER)
+        if answer.status == 200:
+            return data
+        if answer.status == 404:
+            raise CallFailed("the server could not find the requested resource")
+        text = data[:2048].decode("utf-8", "replace").strip()
+        if answer.status >= 500:
+            raise CallFailed(f'an error on the server ("{text}") has prevented the request from succeeding')
+        raise CallFailed(f"the server rejected our request for an unknown reason ({answer.status})")
+
+    async def _where(self, config: Json) -> tuple[str, int, str, str]:
+        """(address, port, name to verify, path)."""
+        service = config.get("service")
+        if service is not None:
+            namespace, name = service["namespace"], service["name"]
+            host, port = services.resolve(self._server, namespace, name, int(service.get("port") or 443))
+            return host, port, f"{name}.{namespace}.svc", _path(service.get("path"))
+        parts = urlsplit(config.get("url") or "")
+        if parts.scheme != "https" or not parts.hostname:
+            raise ValueError("the webhook has neither a service nor an https URL")
+        return parts.hostname, parts.port or 443, parts.hostname, parts.path or "/"
+
+    def context(self, bundle: str) -> ssl.SSLContext:
+        """The TLS context that trusts a caBundle (base64 of PEM; "": the system's)."""
+        context = self._contexts.get(bundle)
+        if context is None:
+            try:
+                pem = base64.b64decode(bundle).decode("ascii")
+                context = client_context(ca_data=pem or None)
+            except (binascii.Error, UnicodeDecodeError, ssl.SSLError, ValueError) as error:
+                raise ValueError(f"unable to load root certificates: {error}") from error
+            # As Go: whatever is in the bundle is trusted, be it an authority or the certificate itself.
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            if len(self._contexts) >= _MAX_CONTEXTS:
+                self._contexts.clear()
+            self._contexts[bundle] = context
+        return context
+
+
+def _url(config: Json) -> str:
+    service = config.get("service")
+    if service is None:
+        return str(config.get("url") or "")
+    where = f"{service.get('name')}.{service.get('namespace')}.svc:{service.get('port') or 443}"
+    return f"https://{where}{_path(service.get('path'))}"
+
+
+def _path(path: str | None) -> str:
+    return path if path and path.startswith("/") else "/" + (path or "")
+
+
+async def _once(body: bytes):  # type: ignore[no-untyped-def]
+    yield body

@@ -1,0 +1,120 @@
+"""MutatingAdmissionWebhook: one webhook after the other, each sees what those before it made of the object.
+
+When a webhook has changed the object, all of mutating admission runs once more, and in that second round the webhooks
+that ask for it (`reinvocationPolicy: IfNeeded`) are called again if the object has changed since they saw it.
+Webhooks that fail are passed over or refuse the write, as their failurePolicy says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import orjson
+
+from shirube.api import errors
+from shirube.api.errors import ApiError, quote
+from shirube.api.gvr import MUTATINGWEBHOOKCONFIGURATIONS
+from shirube.api.patch import json_patch
+from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.request import CONNECT, CREATE, DELETE, UPDATE, AdmissionRequest
+from shirube.apiserver.webhooks import matching, versions
+from shirube.apiserver.webhooks.asking import ask, usable
+from shirube.apiserver.webhooks.calling import Caller, CallFailed
+from shirube.apiserver.webhooks.configurations import Hook, Hooks
+from shirube.apiserver.webhooks.review import InvalidAnswer, refusal
+from shirube.foundation import log
+
+if TYPE_CHECKING:
+    from shirube.api.resources import Resource
+    from shirube.apiserver.context import ServerContext
+
+_logger = log.get("webhooks")
+EVERYTHING = frozenset((CREATE, UPDATE, DELETE, CONNECT))
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What the first round leaves for the second: who was called, who must be called again."""
+
+    called: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    last: bytes = b""  # the object as the webhooks left it
+
+    def changed(self) -> None:
+        self.again |= self.called
+        self.called = set()
+
+
+class MutatingAdmissionWebhook(Plugin):
+    name = "MutatingAdmissionWebhook"
+    operations = EVERYTHING
+
+    def __init__(self, server: ServerContext) -> None:
+        super().__init__(server)
+        self._hooks = Hooks(server, MUTATINGWEBHOOKCONFIGURATIONS)
+        self._caller = Caller(server)
+
+    async def mutate(self, req: AdmissionRequest) -> None:
+        hooks = self._hooks.current()
+        if not hooks or matching.exempt(req.resource):
+            return
+        rounds = req.parts.setdefault(self.name, Rounds())
+        if req.second_round and rounds.last != _bytes(req):
+            rounds.changed()
+        for hook in hooks:
+            await self._one(hook, req, rounds)
+        rounds.last = _bytes(req)
+
+    async def _one(self, hook: Hook, req: AdmissionRequest, rounds: Rounds) -> None:
+        resource = await hook.concerns(self.server, req)
+        if resource is None or (req.second_round and hook.uid not in rounds.again):
+            return
+        usable(hook, req)
+        try:
+            changed = await self._call(hook, req, resource)
+        except (CallFailed, InvalidAnswer) as error:
+            why = f"failed calling webhook {quote(hook.name)}: {error}"
+            if hook.fails_closed:
+                raise errors.internal_error(why) from error
+            _logger.warning("failed open", webhook=hook.name, error=str(error))
+            return
+        if changed:
+            rounds.changed()
+            req.again = True
+        if hook.reinvocable:
+            rounds.called.add(hook.uid)
+
+    async def _call(self, hook: Hook, req: AdmissionRequest, resource: Resource) -> bool:
+        """Whether the object is another one now. Raises CallFailed, InvalidAnswer, ApiError."""
+        verdict = await ask(self._caller, hook, req, resource, mutating=True)
+        req.warnings += verdict.warnings
+        if not verdict.allowed:
+            raise refusal(hook.name, verdict.status)
+        if not verdict.patch:
+            return False
+        if req.obj is None:
+            why = (
+                f"admission webhook {quote(hook.name)} attempted to modify the object, "
+                "which is not supported for this operation"
+            )
+            raise errors.internal_error(why)
+        shown = await versions.shown(req.obj, req.resource, resource)
+        assert shown is not None
+        before = versions.plain(shown)
+        try:
+            after = json_patch.apply(before, verdict.patch)
+        except ApiError as error:
+            causes = [c.get("message", "") for c in error.causes]
+            raise errors.internal_error(", ".join(causes) or error.message) from error
+        if after == before:
+            return False
+        after = versions.settled(after, resource)
+        if after.get("kind") == resource.kind:
+            after = await versions.convert(after, resource, req.resource)
+        req.obj = after
+        return True
+
+
+def _bytes(req: AdmissionRequest) -> bytes:
+    return orjson.dumps(req.obj)
