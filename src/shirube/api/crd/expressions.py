@@ -1,0 +1,152 @@
+"""CEL expressions: compiled and checked once, evaluated with a bound on their work.
+
+The engine is that of common-expression-language (cel-rust); Kubernetes' functions are in `cel_functions`. The engine
+has no types of ours and cannot be interrupted, so that both are done around it: names are checked against what an
+expression may refer to when it is compiled, and work is bounded by how deeply its macros (`all`, `map`, …) are
+nested and by the sizes of what they go through, before it is evaluated.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shirube.api.crd.cel_functions import FUNCTIONS
+
+MAX_STEPS = 1_000_000  # of the innermost macro in one evaluation: about half a second
+
+_MACRO = re.compile(r"(?:\.|\b)(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_TEXT = re.compile(r"""[rR]?(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_TYPES = frozenset(
+    ("int", "uint", "double", "bool", "string", "bytes", "list", "map", "type", "null_type", "optional", "math",
+     "sets", "strings", "base64", "lists", "google", "dyn")
+)  # fmt: skip
+_CORE = frozenset(
+    ("all", "exists", "exists_one", "existsOne", "map", "filter", "has", "size", "contains", "startsWith", "endsWith",
+     "matches", "int", "uint", "double", "string", "bytes", "bool", "type", "dyn", "duration", "timestamp", "hasValue",
+     "value", "orValue", "or", "optional.of", "optional.none", "optional.ofNonZeroValue", "of", "none",
+     "ofNonZeroValue",
+     "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds",
+     "getMinutes", "getMonth", "getSeconds")
+)  # fmt: skip
+
+
+class CompileError(ValueError):
+    """An expression that cannot be used; the text is upstream's, with the place."""
+
+
+class CostExceeded(Exception):
+    """An expression would take too long."""
+
+
+@functools.cache
+def _engine() -> tuple[Any, dict[str, Any]]:
+    """The engine and all functions; loaded with the first expression, since it brings much with it."""
+    engine = importlib.import_module("cel")
+    more = importlib.import_module("cel.stdlib")
+    return engine, {**more.STDLIB_FUNCTIONS, **FUNCTIONS}
+
+
+def without_texts(source: str) -> str:
+    """The source with string literals blanked, so that what looks like code is code."""
+    return _TEXT.sub(lambda match: '"' + " " * (len(match[0]) - 2) + '"', source)
+
+
+class Expression:
+    """A compiled expression."""
+
+    def __init__(self, source: str, variables: frozenset[str]) -> None:
+        """Raises CompileError for bad syntax, and for names that are neither `variables` nor known functions."""
+        self.source = source
+        engine, functions = _engine()
+        try:
+            self._program = engine.compile(source)
+        except (ValueError, RuntimeError) as error:
+            raise CompileError(_syntax_error(str(error))) from error
+        code = without_texts(source)
+        bound = {match[2] for match in _MACRO.finditer(code)}
+        found = self._program.references()
+        for name in found["variables"]:
+            if name.partition(".")[0] not in variables | bound | _TYPES:
+                raise _undeclared(source, code, name)
+        for name in found["functions"]:
+            if re.match(r"[A-Za-z]", name) and name not in _CORE and name not in functions:
+                raise _undeclared(source, code, name)
+        self.uses = frozenset(re.findall(r"(?<![.\w])[A-Za-z_]\w*", code)) & variables
+        self.depth = depth(code)
+
+    def run(self, variables: Mapping[str, Any], largest: int) -> Any:
+        """The value. `largest` is the size of the largest list or map within reach. Raises CostExceeded; ValueError
+        with the engine's message."""
+        if steps(largest, self.depth) > MAX_STEPS:
+            raise CostExceeded
+        engine, functions = _engine()
+        try:
+            return self._program.execute(engine.Context(variables=dict(variables), functions=functions))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the engine is no Exception
+            raise ValueError(_reason(error)) from error
+
+
+def steps(largest: int, nested: int) -> int:
+    return max(largest, 1) ** nested if nested else 1
+
+
+def depth(code: str) -> int:
+    """How deeply macros are nested."""
+    deepest = 0
+    for match in _MACRO.finditer(code):
+        deepest = max(deepest, 1 + depth(_argument(code, match.end())))
+    return deepest
+
+
+def _argument(code: str, start: int) -> str:
+    """The rest of a macro's arguments, up to its closing bracket."""
+    level = 1
+    for at in range(start, len(code)):
+        level += (code[at] in "([{") - (code[at] in ")]}")
+        if level == 0:
+            return code[start:at]
+    return code[start:]
+
+
+def optional(value: Any, present: bool) -> Any:
+    """An optional value, for `optionalOldSelf`."""
+    kind = _engine()[0].OptionalValue
+    return kind.of(value) if present else kind.none()
+
+
+def _undeclared(source: str, code: str, name: str) -> CompileError:
+    return located(source, max(code.find(name), 0), f"undeclared reference to '{name}' (in container '')")
+
+
+def located(source: str, at: int, why: str) -> CompileError:
+    """An error at an offset, with the line and a pointer, as cel-go shows it."""
+    line = source.count("\n", 0, at) + 1
+    column = at - (source.rfind("\n", 0, at) + 1)
+    text = source.splitlines()[line - 1] if source else ""
+    pointer = f" | {text}\n | {'.' * column}^"
+    return CompileError(f"compilation failed: ERROR: <input>:{line}:{column + 1}: {why}\n{pointer}")
+
+
+def _syntax_error(text: str) -> str:
+    _, found, rest = text.partition("ERROR:")
+    return f"compilation failed: ERROR:{rest}" if found else f"compilation failed: {text}"
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in cel-go's words where they are known."""
+    text = str(error)
+    if isinstance(error, KeyError):
+        return f"no such key: {error.args[0] if error.args else ''}"
+    if isinstance(error, ZeroDivisionError):
+        return "division by zero"
+    if isinstance(error, OverflowError):
+        return "integer overflow"
+    if isinstance(error, TypeError):
+        return "no such overload"
+    return text.partition(". Check ")[0] or type(error).__name__
