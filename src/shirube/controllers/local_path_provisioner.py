@@ -1,0 +1,175 @@
+"""Volumes out of nothing: a directory of a node for each claim of a class with provisioner
+`shirube.dev/local-path`.
+
+A claim whose class waits for its first consumer gets its directory on the node that the scheduler has chosen
+(annotation `volume.kubernetes.io/selected-node`); one bound at once on the ready node with the fewest such
+volumes. The volume is a `hostPath` with type `DirectoryOrCreate` and a required affinity to its node: the node's
+agent makes the directory when the first pod mounts it, nothing else runs on the node. Sizes are not enforced.
+
+When the claim goes and the policy is Delete, the volume's object is deleted here. The directory
+`DIRECTORY/pvc-UID_NAMESPACE_CLAIM` is for the node's agent to remove: it may drop those of its node that no
+PersistentVolume names any more.
+
+Acts as upstream's `persistent-volume-binder`, whose role has all that this needs.
+"""
+
+from __future__ import annotations
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_nodes
+from shirube.controllers import volume_matching as matching
+from shirube.controllers.context import Context
+from shirube.controllers.node_fit import untolerated
+from shirube.controllers.ownership import deleting
+
+PROVISIONER = "shirube.dev/local-path"
+_ACCOUNT = "persistent-volume-binder"
+_HOSTNAME = "kubernetes.io/hostname"
+_CLAIM, _VOLUME = "claim:", "volume:"
+
+
+def volume_for(claim: Object, storage_class: Object, node: Object, directory: str) -> Object:
+    metadata = claim["metadata"]
+    name = f"pvc-{metadata['uid']}"
+    hostname = (node["metadata"].get("labels") or {}).get(_HOSTNAME) or node["metadata"]["name"]
+    term = {"matchExpressions": [{"key": _HOSTNAME, "operator": "In", "values": [hostname]}]}
+    path = f"{directory.rstrip('/')}/{name}_{metadata['namespace']}_{metadata['name']}"
+    spec: Object = {
+        "capacity": {"storage": matching.requested(claim)},
+        "accessModes": claim["spec"].get("accessModes") or ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
+        "storageClassName": storage_class["metadata"]["name"],
+        "volumeMode": "Filesystem",
+        "hostPath": {"path": path, "type": "DirectoryOrCreate"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+        "claimRef": {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "annotations": {matching.PROVISIONED_BY: PROVISIONER}},
+        "spec": spec,
+    }
+
+
+class LocalPathProvisioner(Controller[str]):
+    name = "local-path-provisioner"
+    workers = 2
+
+    def __init__(self, context: Context) -> None:
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._volumes = context.informer(PERSISTENTVOLUMES)
+        self._classes = context.informer(STORAGECLASSES)
+        self._nodes = context.informer(NODES)
+        super().__init__(self._claims, self._volumes, self._classes, self._nodes)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(PROVISIONER, _ACCOUNT)
+        self._directory = context.local_path_directory
+        self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
+        self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new))
+        self._nodes.add_handler(self._node_added)
+
+    def _claim_changed(self, claim: Object) -> None:
+        if self._ours(claim):
+            self.queue.add(_CLAIM + key_of(claim))
+
+    def _volume_changed(self, volume: Object) -> None:
+        if matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER:
+            self.queue.add(_VOLUME + key_of(volume))
+
+    def _node_added(self, _: Object) -> None:
+        for claim in self._claims.store:
+            self._claim_changed(claim)
+
+    @staticmethod
+    def _ours(claim: Object) -> bool:
+        asked = matching.annotations_of(claim).get(matching.PROVISIONER)
+        return asked == PROVISIONER and not claim["spec"].get("volumeName") and not deleting(claim)
+
+    async def reconcile(self, key: str) -> float | None:
+        if key.startswith(_VOLUME):
+            await self._delete(key.removeprefix(_VOLUME))
+            return None
+        claim = self._claims.store.get(*split_key(key.removeprefix(_CLAIM)))
+        if claim is None or not self._ours(claim):
+            return None
+        storage_class = self._classes.store.get(None, matching.class_of(claim))
+        if storage_class is None or storage_class["provisioner"] != PROVISIONER:
+            return None
+        if (why := self._refused(claim)) is not None:
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", why)
+            return None
+        chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
+        if matching.delayed(storage_class) and not chosen:
+            return None
+        node = self._nodes.store.get(None, chosen) if chosen else self._emptiest()
+        if node is None:
+            message = "failed to provision volume: no node is ready to hold it"
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
+            return 15.0
+        await self._create(claim, volume_for(claim, storage_class, node, self._directory))
+        return None
+
+    @staticmethod
+    def _refused(claim: Object) -> str | None:
+        spec = claim["spec"]
+        if spec.get("volumeMode") == "Block":
+            return "failed to provision volume: a directory cannot be a block device"
+        if spec.get("selector"):
+            return "failed to provision volume: claim.Spec.Selector is not supported"
+        if spec.get("dataSource") or spec.get("dataSourceRef"):
+            return "failed to provision volume: data sources are not supported"
+        if "ReadWriteMany" in (spec.get("accessModes") or ()) or "ReadOnlyMany" in (spec.get("accessModes") or ()):
+            return "failed to provision volume: only ReadWriteOnce and ReadWriteOncePod are possible on one node"
+        return None
+
+    def _emptiest(self) -> Object | None:
+        held: dict[str, int] = {}
+        for volume in self._volumes.store:
+            if matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER:
+                terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+                name = terms[0]["matchExpressions"][0]["values"][0]
+                held[name] = held.get(name, 0) + 1
+        fit = [
+            n for n in self._nodes.store if of_nodes.ready(n) and not untolerated(n, [], ("NoSchedule", "NoExecute"))
+        ]
+        return min(fit, key=lambda n: (held.get(n["metadata"]["name"], 0), n["metadata"]["name"]), default=None)
+
+    async def _create(self, claim: Object, volume: Object) -> None:
+        name = volume["metadata"]["name"]
+        if self._volumes.store.get(None, name) is not None:
+            return
+        message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
+        self._recorder.event(claim, NORMAL, "Provisioning", message)
+        try:
+            await self._client.create(PERSISTENTVOLUMES, volume)
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", f"failed to provision volume: {error.message}")
+            raise
+        self._recorder.event(claim, NORMAL, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+
+    async def _delete(self, name: str) -> None:
+        volume = self._volumes.store.get(None, name)
+        if volume is None or deleting(volume) or (volume.get("status") or {}).get("phase") != "Released":
+            return
+        if volume["spec"].get("persistentVolumeReclaimPolicy") != "Delete":
+            return
+        try:
+            await self._client.delete(PERSISTENTVOLUMES, name, preconditions={"uid": volume["metadata"]["uid"]})
+        except ApiError as error:
+            if error.code != 404:
+                raise

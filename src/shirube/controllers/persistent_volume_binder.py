@@ -1,0 +1,328 @@
+"""PersistentVolumes and claims find each other, and part.
+
+Binding takes four writes (volume, its status, claim, its status), each of which a second pass finds done or does
+again. Volume first: a claim says that it is bound only to a volume that says so, too. A volume whose claim is gone
+is Released; what becomes of it is its reclaim policy's and its provisioner's business. Claims without a class get
+the default one as soon as there is one.
+
+Follows upstream's `pv_controller.go`; dynamic volumes come from provisioners, ours (`local_path_provisioner`) or
+external ones, which are asked by annotation.
+"""
+
+from __future__ import annotations
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers import volume_matching as matching
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
+
+_ACCOUNT = "persistent-volume-binder"
+_CLAIM, _VOLUME = "claim:", "volume:"
+_NO_PROVISIONER = "kubernetes.io/no-provisioner"
+
+
+class PersistentVolumeBinder(Controller[str]):
+    name = "persistentvolume-binder-controller"
+    workers = 1  # two claims must not choose the same volume
+
+    def __init__(self, context: Context) -> None:
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._volumes = context.informer(PERSISTENTVOLUMES)
+        self._classes = context.informer(STORAGECLASSES)
+        self._nodes = context.informer(NODES)
+        self._pods = context.informer(PODS)
+        super().__init__(self._claims, self._volumes, self._classes, self._nodes, self._pods)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder("persistentvolume-controller", _ACCOUNT)
+        self._taken: dict[str, str] = {}  # volume's name -> uid of the claim just bound, until the cache shows it
+        self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new), self._claim_deleted)
+        self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new), self._volume_deleted)
+        self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new))
+        self._pods.add_handler(self._pod_added)
+
+    # -- what wakes us -------------------------------------------------------------------------------------
+
+    def _claim_changed(self, claim: Object) -> None:
+        self.queue.add(_CLAIM + key_of(claim))
+        if name := claim["spec"].get("volumeName"):
+            self.queue.add(_VOLUME + name)
+
+    def _claim_deleted(self, claim: Object) -> None:
+        if name := claim["spec"].get("volumeName"):
+            self.queue.add(_VOLUME + name)
+
+    def _volume_changed(self, volume: Object) -> None:
+        self.queue.add(_VOLUME + key_of(volume))
+        reference = volume["spec"].get("claimRef")
+        if reference:
+            self._taken.pop(key_of(volume), None)
+            self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
+        elif (volume.get("status") or {}).get("phase") == "Available":
+            self._wake_unbound()
+
+    def _volume_deleted(self, volume: Object) -> None:
+        self._taken.pop(key_of(volume), None)
+        if reference := volume["spec"].get("claimRef"):
+            self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
+
+    def _class_changed(self, _: Object) -> None:
+        self._wake_unbound()
+
+    def _wake_unbound(self) -> None:
+        for claim in self._claims.store:
+            if not claim["spec"].get("volumeName"):
+                self.queue.add(_CLAIM + key_of(claim))
+
+    def _pod_added(self, pod: Object) -> None:
+        """For the event on a claim that waits for its first consumer."""
+        for volume in pod["spec"].get("volumes") or ():
+            if source := volume.get("persistentVolumeClaim"):
+                claim = self._claims.store.get(pod["metadata"]["namespace"], source["claimName"])
+                if claim is not None and not claim["spec"].get("volumeName"):
+                    self.queue.add(_CLAIM + key_of(claim))
+
+    # -- reconcile ------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        if key.startswith(_VOLUME):
+            volume = self._volumes.store.get(None, key.removeprefix(_VOLUME))
+            if volume is not None:
+                await self._sync_volume(volume)
+            return None
+        claim = self._claims.store.get(*split_key(key.removeprefix(_CLAIM)))
+        if claim is None or (deleting(claim) and not claim["spec"].get("volumeName")):
+            return None
+        if matching.BIND_COMPLETED in matching.annotations_of(claim):
+            await self._sync_bound(claim)
+        else:
+            await self._sync_unbound(claim)
+        return None
+
+    # -- claims ---------------------------------------------------------------------------------------------
+
+    async def _sync_bound(self, claim: Object) -> None:
+        name = claim["spec"].get("volumeName")
+        if not name:
+            message = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
+            await self._lose(claim, "ClaimLost", message)
+            return
+        volume = self._volumes.store.get(None, name)
+        if volume is None:
+            message = "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
+            await self._lose(claim, "ClaimLost", message)
+        elif not volume["spec"].get("claimRef") or matching.names_claim(volume, claim):
+            await self._bind(volume, claim)
+        else:
+            message = "Two claims are bound to the same volume, this one is bound incorrectly"
+            await self._lose(claim, "ClaimMisbound", message)
+
+    async def _lose(self, claim: Object, reason: str, message: str) -> None:
+        status = claim.get("status") or {}
+        if status.get("phase") != "Lost":
+            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {"phase": "Lost"}})
+            self._recorder.event(claim, WARNING, reason, message)
+
+    async def _sync_unbound(self, claim: Object) -> None:
+        if name := claim["spec"].get("volumeName"):
+            await self._sync_named(claim, name)
+            return
+        if not matching.has_class_field(claim):
+            default = matching.default_class(self._classes.store)
+            if default is not None:
+                spec = {**claim["spec"], "storageClassName": default["metadata"]["name"]}
+                claim = await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "spec": spec})
+        class_name = matching.class_of(claim)
+        storage_class = self._classes.store.get(None, class_name) if class_name else None
+        chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
+        waits = matching.delayed(storage_class) and not chosen
+        node = self._nodes.store.get(None, chosen) if chosen else None
+        uid = claim["metadata"]["uid"]
+        free = (v for v in self._volumes.store if self._taken.get(v["metadata"]["name"], uid) == uid)
+        found = matching.best(free, claim, only_reserved=waits, node=node)
+        if found is not None:
+            await self._bind(found, claim)
+            return
+        if waits:
+            self._tell_waiting(claim)
+        elif class_name:
+            claim = await self._ask_for_volume(claim, class_name, storage_class)
+        else:
+            message = "no persistent volumes available for this claim and no storage class is set"
+            self._recorder.event(claim, NORMAL, "FailedBinding", message)
+        await self._claim_phase(claim, "Pending")
+
+    async def _sync_named(self, claim: Object, name: str) -> None:
+        volume = self._volumes.store.get(None, name)
+        if volume is None:
+            await self._claim_phase(claim, "Pending")
+            return
+        if not volume["spec"].get("claimRef") or matching.names_claim(volume, claim):
+            if why := matching.mismatch(volume, claim):
+                message = f'Cannot bind to requested volume "{name}": {why}'
+                self._recorder.event(claim, WARNING, "VolumeMismatch", message)
+                await self._claim_phase(claim, "Pending")
+            else:
+                await self._bind(volume, claim)
+            return
+        self._recorder.event(claim, WARNING, "FailedBinding", f'volume "{name}" already bound to a different claim.')
+        await self._claim_phase(claim, "Pending")
+
+    def _tell_waiting(self, claim: Object) -> None:
+        namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+        for pod in self._pods.store.list(namespace):
+            sources = [v.get("persistentVolumeClaim") or {} for v in pod["spec"].get("volumes") or ()]
+            if any(s.get("claimName") == name for s in sources) and not pod["spec"].get("nodeName"):
+                message = f"waiting for pod {pod['metadata']['name']} to be scheduled"
+                self._recorder.event(claim, NORMAL, "WaitForPodScheduled", message)
+                return
+        message = "waiting for first consumer to be created before binding"
+        self._recorder.event(claim, NORMAL, "WaitForFirstConsumer", message)
+
+    async def _ask_for_volume(self, claim: Object, class_name: str, storage_class: Object | None) -> Object:
+        """Provisioners act on claims that name them in an annotation."""
+        if storage_class is None:
+            message = f'storageclass.storage.k8s.io "{class_name}" not found'
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
+            return claim
+        provisioner = storage_class["provisioner"]
+        if provisioner == _NO_PROVISIONER:
+            message = f"no volume plugin matched name: {provisioner}"
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
+            return claim
+        wanted = {matching.PROVISIONER: provisioner, matching.BETA_PROVISIONER: provisioner}
+        if not wanted.items() <= matching.annotations_of(claim).items():
+            metadata = {**claim["metadata"], "annotations": {**matching.annotations_of(claim), **wanted}}
+            claim = await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "metadata": metadata})
+            message = (
+                f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually "
+                "by the system administrator. If volume creation is delayed, please verify that the provisioner is "
+                "running and correctly registered."
+            )
+            self._recorder.event(claim, NORMAL, "ExternalProvisioning", message)
+        return claim
+
+    async def _claim_phase(self, claim: Object, phase: str) -> None:
+        status = claim.get("status") or {}
+        if status.get("phase") != phase:
+            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {**status, "phase": phase}})
+
+    # -- binding --------------------------------------------------------------------------------------------
+
+    async def _bind(self, volume: Object, claim: Object) -> None:
+        self._taken[volume["metadata"]["name"]] = claim["metadata"]["uid"]
+        try:
+            volume = await self._bind_volume(volume, claim)
+            volume = await self._volume_phase(volume, "Bound")
+            claim = await self._bind_claim(claim, volume)
+        except ApiError:
+            self._taken.pop(volume["metadata"]["name"], None)
+            raise
+        spec, status = volume["spec"], claim.get("status") or {}
+        wanted: Object = {"phase": "Bound", "accessModes": spec.get("accessModes") or []}
+        if status.get("phase") != "Bound" or not status.get("capacity"):
+            wanted["capacity"] = spec.get("capacity") or {}  # afterwards it is the expander's
+        if name := spec.get("volumeAttributesClassName"):
+            wanted["currentVolumeAttributesClassName"] = name
+        if {**status, **wanted} != status:
+            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {**status, **wanted}})
+
+    async def _bind_volume(self, volume: Object, claim: Object) -> Object:
+        metadata, reference = claim["metadata"], volume["spec"].get("claimRef") or {}
+        if reference.get("uid") == metadata["uid"]:
+            return volume
+        wanted = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        }
+        described = volume["metadata"]
+        if not reference:
+            marked = {**matching.annotations_of(volume), matching.BOUND_BY_CONTROLLER: "yes"}
+            described = {**described, "annotations": marked}
+        body = {**volume, "metadata": described, "spec": {**volume["spec"], "claimRef": wanted}}
+        return await self._client.update(PERSISTENTVOLUMES, body)
+
+    async def _bind_claim(self, claim: Object, volume: Object) -> Object:
+        name, marked = volume["metadata"]["name"], dict(matching.annotations_of(claim))
+        spec = claim["spec"]
+        if not spec.get("volumeName"):
+            spec = {**spec, "volumeName": name}
+            marked[matching.BOUND_BY_CONTROLLER] = "yes"
+        marked[matching.BIND_COMPLETED] = "yes"
+        if spec == claim["spec"] and marked == matching.annotations_of(claim):
+            return claim
+        body = {**claim, "metadata": {**claim["metadata"], "annotations": marked}, "spec": spec}
+        return await self._client.update(PERSISTENTVOLUMECLAIMS, body)
+
+    # -- volumes --------------------------------------------------------------------------------------------
+
+    async def _volume_phase(self, volume: Object, phase: str, message: str = "") -> Object:
+        status = volume.get("status") or {}
+        if status.get("phase") == phase and (status.get("message") or "") == message:
+            return volume
+        wanted = {k: v for k, v in status.items() if k not in ("message", "reason", "lastPhaseTransitionTime")}
+        wanted["phase"] = phase
+        if message:
+            wanted["message"] = message
+        return await self._client.update_status(PERSISTENTVOLUMES, {**volume, "status": wanted})
+
+    async def _sync_volume(self, volume: Object) -> None:
+        reference = volume["spec"].get("claimRef")
+        if deleting(volume):
+            return
+        if not reference or not reference.get("uid"):
+            await self._volume_phase(volume, "Available")
+            return
+        claim = await self._claim_of(reference)
+        if claim is None:
+            await self._release(volume)
+            return
+        bound_to = claim["spec"].get("volumeName")
+        if bound_to == volume["metadata"]["name"]:
+            await self._volume_phase(volume, "Bound")
+        elif not bound_to:
+            self.queue.add(_CLAIM + key_of(claim))
+        elif matching.PROVISIONED_BY in matching.annotations_of(volume):
+            await self._release(volume)  # made for the claim, which has found another meanwhile
+        elif matching.BOUND_BY_CONTROLLER in matching.annotations_of(volume):
+            marked = {k: v for k, v in matching.annotations_of(volume).items() if k != matching.BOUND_BY_CONTROLLER}
+            spec = {k: v for k, v in volume["spec"].items() if k != "claimRef"}
+            body = {**volume, "metadata": {**volume["metadata"], "annotations": marked}, "spec": spec}
+            await self._volume_phase(await self._client.update(PERSISTENTVOLUMES, body), "Available")
+
+    async def _claim_of(self, reference: Object) -> Object | None:
+        """Asked of the server when the cache does not know it: a volume is not released on hearsay."""
+        found = self._claims.store.get(reference["namespace"], reference["name"])
+        if found is None or found["metadata"]["uid"] != reference["uid"]:
+            try:
+                found = await self._client.get(PERSISTENTVOLUMECLAIMS, reference["name"], reference["namespace"])
+            except ApiError as error:
+                if error.code == 404:
+                    return None
+                raise
+        return found if found["metadata"]["uid"] == reference["uid"] else None
+
+    async def _release(self, volume: Object) -> None:
+        if (volume.get("status") or {}).get("phase") == "Failed":
+            return
+        volume = await self._volume_phase(volume, "Released")
+        policy = volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain"
+        if policy == "Recycle":
+            message = "No recycler plugin found for the volume!"
+            self._recorder.event(volume, WARNING, "VolumeFailedRecycle", message)
+            await self._volume_phase(volume, "Failed", message)
+        elif policy == "Delete" and matching.PROVISIONED_BY not in matching.annotations_of(volume):
+            if volume["spec"].get("csi"):
+                return  # its driver's provisioner deletes it
+            name = volume["metadata"]["name"]
+            message = f'error getting deleter volume plugin for volume "{name}": no deletable volume plugin matched'
+            self._recorder.event(volume, WARNING, "VolumeFailedDelete", message)
+            await self._volume_phase(volume, "Failed", message)

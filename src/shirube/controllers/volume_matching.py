@@ -1,0 +1,113 @@
+"""Which PersistentVolume suits a claim. Pure.
+
+Class, volume mode, access modes, selector, size and (when a node is chosen) node affinity have to fit; the
+smallest that does is taken, one that names the claim before all others.
+https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shirube.api import quantity
+from shirube.api.selectors import label_selector_from
+from shirube.client.rest import Object
+from shirube.controllers.node_fit import matches_node_selector
+from shirube.controllers.ownership import deleting
+
+BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
+BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+PROVISIONER = "volume.kubernetes.io/storage-provisioner"
+BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+
+
+def annotations_of(obj: Object) -> Object:
+    return obj["metadata"].get("annotations") or {}
+
+
+def class_of(obj: Object) -> str:
+    """Of a claim or a volume; "" for none."""
+    if _BETA_CLASS in annotations_of(obj):
+        return str(annotations_of(obj)[_BETA_CLASS])
+    return str((obj.get("spec") or {}).get("storageClassName") or "")
+
+
+def has_class_field(claim: Object) -> bool:
+    """Whether the claim says anything of its class: "" says that it wants none."""
+    return _BETA_CLASS in annotations_of(claim) or (claim.get("spec") or {}).get("storageClassName") is not None
+
+
+def default_class(classes: Iterable[Object]) -> Object | None:
+    """The newest of those marked as default."""
+    marked = [c for c in classes if annotations_of(c).get(DEFAULT_CLASS) == "true"]
+    return max(marked, key=lambda c: (c["metadata"].get("creationTimestamp", ""), c["metadata"]["name"]), default=None)
+
+
+def delayed(storage_class: Object | None) -> bool:
+    return storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def requested(claim: Object) -> str:
+    return str((((claim.get("spec") or {}).get("resources") or {}).get("requests") or {}).get("storage") or "0")
+
+
+def capacity(volume: Object) -> str:
+    return str(((volume.get("spec") or {}).get("capacity") or {}).get("storage") or "0")
+
+
+def names_claim(volume: Object, claim: Object) -> bool:
+    """The volume is reserved for this claim, or bound to it."""
+    reference = (volume.get("spec") or {}).get("claimRef")
+    if not reference:
+        return False
+    metadata = claim["metadata"]
+    if (reference.get("namespace"), reference.get("name")) != (metadata["namespace"], metadata["name"]):
+        return False
+    return reference.get("uid") in (None, "", metadata["uid"])
+
+
+def mismatch(volume: Object, claim: Object) -> str:
+    """Why a volume that was asked for by name does not satisfy the claim; "" when it does."""
+    vol, spec = volume["spec"], claim["spec"]
+    if quantity.cmp(capacity(volume), requested(claim)) < 0:
+        return "requested PV is too small"
+    if class_of(volume) != class_of(claim):
+        return "storageClassName does not match"
+    if (vol.get("volumeMode") or "Filesystem") != (spec.get("volumeMode") or "Filesystem"):
+        return "incompatible volumeMode"
+    if not set(spec.get("accessModes") or ()) <= set(vol.get("accessModes") or ()):
+        return "incompatible accessMode"
+    if (vol.get("volumeAttributesClassName") or "") != (spec.get("volumeAttributesClassName") or ""):
+        return "volumeAttributesClassName does not match"
+    return ""
+
+
+def node_allows(volume: Object, node: Object | None) -> bool:
+    required = ((volume["spec"].get("nodeAffinity")) or {}).get("required")
+    return node is None or matches_node_selector(required, node)
+
+
+def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node: Object | None) -> Object | None:
+    """`only_reserved`: binding waits for a pod, so only a volume that names the claim may be taken."""
+    selector = (claim.get("spec") or {}).get("selector")
+    wanted = label_selector_from(selector) if selector is not None else None
+    fitting: list[Object] = []
+    for volume in volumes:
+        if names_claim(volume, claim):
+            if not mismatch(volume, claim):
+                return volume
+            continue
+        if only_reserved or volume["spec"].get("claimRef") or deleting(volume):
+            continue
+        phase = (volume.get("status") or {}).get("phase")
+        if phase not in (None, "", "Available", "Pending") or mismatch(volume, claim):
+            continue
+        if wanted is not None and not wanted.matches(volume["metadata"].get("labels") or {}):
+            continue
+        if node_allows(volume, node):
+            fitting.append(volume)
+    return min(fitting, key=lambda v: (quantity.parse(capacity(v)), v["metadata"]["name"]), default=None)

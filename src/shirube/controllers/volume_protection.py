@@ -1,0 +1,116 @@
+"""Claims in use by pods and volumes bound to claims do not vanish: finalizers hold them.
+
+Admission sets the finalizers; here they are set on what was made before, and taken off what is being deleted once
+nobody uses it any more.
+https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-in-use-protection
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from shirube.client.controller import Controller
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Client, Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
+
+CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
+_BY_CLAIM = "claims"
+
+
+def claims_of(pod: Object) -> Iterable[str]:
+    """`namespace/name` of the claims that a pod names, those made for it included."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    for volume in pod["spec"].get("volumes") or ():
+        if source := volume.get("persistentVolumeClaim"):
+            yield f"{namespace}/{source['claimName']}"
+        elif volume.get("ephemeral"):
+            yield f"{namespace}/{name}-{volume['name']}"
+
+
+def holds(pod: Object) -> bool:
+    """A pod that may have its volumes mounted."""
+    return bool(pod["spec"].get("nodeName")) and not of_pods.finished(pod)
+
+
+async def _set(client: Client, gvr: GVR, obj: Object, finalizers: list[str]) -> None:
+    try:
+        await client.update(gvr, {**obj, "metadata": {**obj["metadata"], "finalizers": finalizers}})
+    except ApiError as error:
+        if error.code != 404:
+            raise
+
+
+class ClaimProtectionController(Controller[str]):
+    name = "persistentvolumeclaim-protection-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._pods = context.informer(PODS)
+        super().__init__(self._claims, self._pods)
+        self._client = context.client_of("pvc-protection-controller")
+        self._pods.add_index(_BY_CLAIM, claims_of)
+        self._claims.add_handler(self._changed, lambda _, new: self._changed(new))
+        self._pods.add_handler(None, self._pod_updated, self._pod_gone)
+
+    def _changed(self, claim: Object) -> None:
+        if deleting(claim) == (CLAIM_FINALIZER in (claim["metadata"].get("finalizers") or ())):
+            self.queue.add(key_of(claim))
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if holds(old) and not holds(new):
+            self._pod_gone(new)
+
+    def _pod_gone(self, pod: Object) -> None:
+        for key in claims_of(pod):
+            self.queue.add(key)
+
+    async def reconcile(self, key: str) -> None:
+        claim = self._claims.store.get(*split_key(key))
+        if claim is None:
+            return
+        finalizers = list(claim["metadata"].get("finalizers") or ())
+        if not deleting(claim):
+            if CLAIM_FINALIZER not in finalizers:
+                await _set(self._client, PERSISTENTVOLUMECLAIMS, claim, [*finalizers, CLAIM_FINALIZER])
+            return
+        if CLAIM_FINALIZER not in finalizers or any(map(holds, self._pods.store.by_index(_BY_CLAIM, key))):
+            return
+        # The cache may be behind: a pod that has just been bound would lose its data.
+        pods = await self._client.list(PODS, split_key(key)[0])
+        if any(holds(p) and key in claims_of(p) for p in pods["items"]):
+            return
+        finalizers.remove(CLAIM_FINALIZER)
+        await _set(self._client, PERSISTENTVOLUMECLAIMS, claim, finalizers)
+
+
+class VolumeProtectionController(Controller[str]):
+    name = "persistentvolume-protection-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        self._volumes = context.informer(PERSISTENTVOLUMES)
+        super().__init__(self._volumes)
+        self._client = context.client_of("pv-protection-controller")
+        self._volumes.add_handler(self._changed, lambda _, new: self._changed(new))
+
+    def _changed(self, volume: Object) -> None:
+        if deleting(volume) == (VOLUME_FINALIZER in (volume["metadata"].get("finalizers") or ())):
+            self.queue.add(key_of(volume))
+
+    async def reconcile(self, key: str) -> None:
+        volume = self._volumes.store.get(None, key)
+        if volume is None:
+            return
+        finalizers = list(volume["metadata"].get("finalizers") or ())
+        if not deleting(volume):
+            if VOLUME_FINALIZER not in finalizers:
+                await _set(self._client, PERSISTENTVOLUMES, volume, [*finalizers, VOLUME_FINALIZER])
+        elif VOLUME_FINALIZER in finalizers and (volume.get("status") or {}).get("phase") != "Bound":
+            finalizers.remove(VOLUME_FINALIZER)
+            await _set(self._client, PERSISTENTVOLUMES, volume, finalizers)

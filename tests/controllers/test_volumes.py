@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.client.waiting import until
+from tests.controllers.live import Live, live
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from shirube.controllers import volume_matching as matching
+from shirube.controllers.ephemeral_volume import wanted_claims
+from shirube.controllers.local_path_provisioner import PROVISIONER
+
+BINDER = "persistentvolume-binder-controller"
+PROTECTION = "persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
+
+
+def claim(
+    name: str = "c", size: str = "1Gi", modes: tuple[str, ...] = ("ReadWriteOnce",), **spec: Any
+) -> dict[str, Any]:
+    spec = {"accessModes": list(modes), "resources": {"requests": {"storage": size}}, **spec}
+    return {"metadata": {"name": name, "namespace": "default", "uid": "u-" + name}, "spec": spec}
+
+
+def volume(name: str, size: str = "1Gi", modes: tuple[str, ...] = ("ReadWriteOnce",), **spec: Any) -> dict[str, Any]:
+    spec = {"accessModes": list(modes), "capacity": {"storage": size}, "hostPath": {"path": "/x"}, **spec}
+    return {"metadata": {"name": name, "labels": {"disk": name}}, "spec": spec}
+
+
+def best(volumes: list[dict[str, Any]], one: dict[str, Any], **options: Any) -> str | None:
+    found = matching.best(volumes, one, **{"only_reserved": False, "node": None, **options})
+    return found["metadata"]["name"] if found else None
+
+
+def test_the_smallest_that_fits_is_taken():
+    volumes = [volume("big", "10Gi"), volume("small", "500Mi"), volume("fit", "2Gi")]
+    assert best(volumes, claim()) == "fit"
+    assert best(volumes, claim(size="20Gi")) is None
+    assert best(volumes, claim(storageClassName="fast")) is None
+    assert best(volumes, claim(modes=("ReadWriteMany",))) is None
+    assert best(volumes, claim(modes=("ReadWriteOncePod",))) is None
+    assert best(volumes, claim(selector={"matchLabels": {"disk": "big"}})) == "big"
+    assert best(volumes, claim(volumeMode="Block")) is None
+    reserved = volume("mine", "9Gi", claimRef={"namespace": "default", "name": "c"})
+    assert best([*volumes, reserved], claim()) == "mine"
+    assert best([*volumes, reserved], claim("other")) == "fit"
+    assert best(volumes, claim(), only_reserved=True) is None
+    assert best([reserved], claim(), only_reserved=True) == "mine"
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]}]}
+    local = volume("local", nodeAffinity={"required": {"nodeSelectorTerms": [term]}})
+    node = {"metadata": {"name": "b", "labels": {"kubernetes.io/hostname": "b"}}}
+    assert best([local], claim(), node=node) is None
+    node["metadata"]["labels"] = {"kubernetes.io/hostname": "a"}
+    assert best([local], claim(), node=node) == "local"
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.sampled_from(["", "fast"]))), st.integers(1, 9))
+def test_what_is_chosen_satisfies_the_claim(drawn, size):
+    volumes = []
+    for number, (gigabytes, taken, name) in enumerate(drawn):
+        spec = {"claimRef": {"namespace": "x", "name": "y", "uid": "z"}} if taken else {}
+        volumes.append(volume(str(number), f"{gigabytes}Gi", storageClassName=name, **spec))
+    found = best(volumes, claim(size=f"{size}Gi"))
+    fitting = [(g, n) for n, (g, taken, name) in enumerate(drawn) if g >= size and not taken and not name]
+    assert found == (str(min(fitting)[1]) if fitting else None)
+
+
+def test_claims_of_pods():
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"accessModes": ["ReadWriteOnce"]}}
+    pod = {"metadata": {"name": "p", "namespace": "default", "uid": "1"}, "spec": {"volumes": [{"name": "v"}]}}
+    assert wanted_claims(pod) == []
+    pod["spec"]["volumes"] = [{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]
+    (made,) = wanted_claims(pod)
+    assert made["metadata"]["name"] == "p-v" and made["metadata"]["ownerReferences"][0]["kind"] == "Pod"
+
+
+@pytest.fixture
+async def house(tmp_path: Path):
+    async with live(tmp_path) as house:
+        yield house
+
+
+def plain(obj: dict[str, Any]) -> dict[str, Any]:
+    obj["metadata"].pop("uid", None)
+    return obj
+
+
+async def phase(house: Live, gvr: Any, name: str, wanted: str) -> bool:
+    found = await house.admin.get(gvr, name, "default" if gvr is PERSISTENTVOLUMECLAIMS else None)
+    return (found.get("status") or {}).get("phase") == wanted
+
+
+async def gone(house: Live, gvr: Any, name: str) -> bool:
+    try:
+        await house.admin.get(gvr, name, "default" if gvr is PERSISTENTVOLUMECLAIMS else None)
+    except ApiError as error:
+        return error.code == 404
+    return False
+
+
+async def test_binds_releases_and_protects(house: Live):
+    admin = house.admin
+    async with house.controllers(only=f"{BINDER},{PROTECTION}"):
+        await admin.create(PERSISTENTVOLUMES, volume("pv", persistentVolumeReclaimPolicy="Retain"))
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "pv", "Available"), 10)
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim("late", storageClassName="")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        bound = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+        assert bound["status"]["capacity"] == {"storage": "1Gi"} and bound["spec"]["volumeName"] == "pv"
+        assert await phase(house, PERSISTENTVOLUMECLAIMS, "late", "Pending")
+        await admin.delete(PERSISTENTVOLUMES, "pv")
+        assert not await gone(house, PERSISTENTVOLUMES, "pv"), "it is in use"
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+        await until(lambda: gone(house, PERSISTENTVOLUMECLAIMS, "c"), 10)
+    assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_a_claim_in_use_stays_until_its_pod_is_gone(house: Live):
+    admin = house.admin
+    async with house.controllers(only=f"{BINDER},{PROTECTION}"):
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+        await admin.create(NODES, {"metadata": {"name": "n1"}})
+        await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+        assert not await gone(house, PERSISTENTVOLUMECLAIMS, "c")
+        await admin.delete(PODS, "p", "default", grace_period_seconds=0)
+        await until(lambda: gone(house, PERSISTENTVOLUMECLAIMS, "c"), 10)
+
+
+async def test_local_paths_come_where_the_pod_goes_and_go_with_their_claim(house: Live):
+    admin = house.admin
+    async with house.controllers(
+        only=f"{BINDER},{PROTECTION},local-path-provisioner,persistentvolume-expander-controller",
+        local_path_directory="/data",
+    ):
+        await admin.create(NODES, {"metadata": {"name": "n1", "labels": {"kubernetes.io/hostname": "n1"}}})
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim()))
+        storage_class = {
+            "metadata": {"name": "local", "annotations": {matching.DEFAULT_CLASS: "true"}},
+            "provisioner": PROVISIONER,
+            "volumeBindingMode": "WaitForFirstConsumer",
+            "reclaimPolicy": "Delete",
+            "allowVolumeExpansion": True,
+        }
+        await admin.create(STORAGECLASSES, storage_class)
+
+        async def classed() -> bool:
+            found = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+            events = {e["reason"] for e in (await admin.list(EVENTS, "default"))["items"]}
+            return found["spec"].get("storageClassName") == "local" and "WaitForFirstConsumer" in events
+
+        await until(classed, 10)
+        chosen = {"metadata": {"annotations": {matching.SELECTED_NODE: "n1"}}}
+        await admin.patch(PERSISTENTVOLUMECLAIMS, "c", chosen, "default")
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        (made,) = (await admin.list(PERSISTENTVOLUMES))["items"]
+        assert made["spec"]["hostPath"]["path"].startswith("/data/pvc-")
+        assert made["spec"]["hostPath"]["path"].endswith("_default_c")
+        larger = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+        await admin.patch(PERSISTENTVOLUMECLAIMS, "c", larger, "default")
+
+        async def grown() -> bool:
+            found = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+            return found["status"]["capacity"] == {"storage": "2Gi"}
+
+        await until(grown, 10)
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+        await until(lambda: gone(house, PERSISTENTVOLUMES, made["metadata"]["name"]), 10)
+    assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
