@@ -16,6 +16,7 @@ from shirube.cli.errors import EXPECTED
 COMMANDS = {
     "up": "Start a cluster on this machine, or mend it.",
     "down": "Stop a cluster; its data stays unless --purge.",
+    "node": "Add, stop, start and remove nodes of a running cluster.",
     "status": "What runs, where things are, and what is wrong.",
     "why": "Why a pod is pending, or where it is.",
     "kubeconfig": "An administrator's kubeconfig on standard output.",

@@ -64,6 +64,14 @@ class Api:
         status, data = self.request("PATCH", path + query, obj, "application/apply-patch+yaml")
         return self._checked("apply", path, status, data)
 
+    def delete(self, path: str) -> bool:
+        """Whether there was something to delete."""
+        status, data = self.request("DELETE", path)
+        if status == 404:
+            return False
+        self._checked("delete", path, status, data)
+        return True
+
     def ready(self) -> bool:
         try:
             return self.request("GET", "/readyz")[0] == 200

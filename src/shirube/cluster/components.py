@@ -46,7 +46,7 @@ def import_shared() -> None:
 def children(cluster: ClusterLayout, spec: ClusterSpec, api_socket: socket.socket) -> list[ChildSpec]:
     """Every process of the cluster, in the order in which they are started."""
     pki = identities.pki(cluster)
-    nodes = [cluster.node(i + 1) for i in range(spec.nodes)]
+    nodes = [cluster.node(i) for i in spec.running()]
     found = [_api_server(cluster, pki, api_socket)]
     found += [_containerd(node) for node in nodes]
     found += [_kubelet(node, pki) for node in nodes]
@@ -56,6 +56,11 @@ def children(cluster: ClusterLayout, spec: ClusterSpec, api_socket: socket.socke
     if (pasta := shutil.which("pasta")) is not None:
         found.append(_outbound(cluster, pasta))
     return found
+
+
+def node_children(node: NodeLayout) -> list[ChildSpec]:
+    """A node's processes, for one that joins or comes back while the cluster runs."""
+    return [_containerd(node), _kubelet(node, identities.pki(node.cluster)), _network(node)]
 
 
 def _component(

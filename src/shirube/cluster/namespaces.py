@@ -137,12 +137,7 @@ def remove(cluster: ClusterLayout, nodes: list[NodeLayout]) -> None:
     """Take every namespace and pin away. Their processes must have ended."""
     pins = cluster.run / "ns"
     for node in nodes:
-        for pin in (node.mount_namespace, node.uts_namespace):
-            if _is_pinned(pin):
-                run(["umount", "-n", str(pin)])
-            pin.unlink(missing_ok=True)
-        if network_namespace_path(node.netns).exists():
-            run(["ip", "netns", "del", node.netns])
+        remove_node(node)
     if network_namespace_path(cluster.netns).exists():
         run(["ip", "netns", "del", cluster.netns])
     while _is_mount(pins):
@@ -150,6 +145,16 @@ def remove(cluster: ClusterLayout, nodes: list[NodeLayout]) -> None:
     with contextlib.suppress(FileNotFoundError):
         pins.rmdir()
     _give_back_shared_directories(cluster)
+
+
+def remove_node(node: NodeLayout) -> None:
+    """Take one node's namespaces and pins away. Its processes must have ended."""
+    for pin in (node.mount_namespace, node.uts_namespace):
+        if _is_pinned(pin):
+            run(["umount", "-n", str(pin)])
+        pin.unlink(missing_ok=True)
+    if network_namespace_path(node.netns).exists():
+        run(["ip", "netns", "del", node.netns])
 
 
 def _give_back_shared_directories(cluster: ClusterLayout) -> None:
@@ -228,5 +233,6 @@ __all__ = [
     "left_over",
     "network_namespace_path",
     "remove",
+    "remove_node",
     "succeeds",
 ]

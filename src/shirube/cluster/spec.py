@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -13,9 +14,19 @@ from shirube.cluster import layout
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    nodes: int = 1
+    nodes: int = 1  # numbered from 1
     api_port: int = layout.API_PORT
     publish_address: str = "127.0.0.1"
+    removed: tuple[int, ...] = ()  # numbers below `nodes` that are no longer there
+    stopped: tuple[int, ...] = ()  # there, but not to run
+
+    def indexes(self) -> list[int]:
+        """The numbers of the nodes that the cluster has."""
+        return [i for i in range(1, self.nodes + 1) if i not in self.removed]
+
+    def running(self) -> list[int]:
+        """The numbers of the nodes that are to run."""
+        return [i for i in self.indexes() if i not in self.stopped]
 
     @staticmethod
     def load(path: Path) -> ClusterSpec | None:
@@ -25,8 +36,10 @@ class ClusterSpec:
         except FileNotFoundError:
             return None
         try:
-            return ClusterSpec(**orjson.loads(data))
-        except (TypeError, ValueError) as error:
+            stored: dict[str, Any] = orjson.loads(data)
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+            return ClusterSpec(**values)
+        except (TypeError, ValueError, AttributeError) as error:
             raise layout.LayoutError(
                 f"cannot read {path}: {error}; remove the file and say `up` with the wanted flags again"
             ) from error

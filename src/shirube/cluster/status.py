@@ -25,6 +25,7 @@ class Status:
     spec: ClusterSpec | None
     components: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -68,9 +69,12 @@ def _read_nodes(cluster: ClusterLayout, spec: ClusterSpec, status: Status) -> No
     except ApiUnavailable as error:
         status.problems.append(f"the API does not answer: {error}; see {cluster.logs}/apiserver.log")
         return
-    for index in range(spec.nodes):
-        node = cluster.node(index + 1)
+    for index in spec.indexes():
+        node = cluster.node(index)
         obj = found.get(node.name)
+        if index in spec.stopped:
+            status.stopped.append(node.name)
+            continue
         if obj is None:
             status.problems.append(f"node {node.name} has not registered; see {cluster.logs}/kubelet@{node.name}.log")
             continue
@@ -121,6 +125,7 @@ def lines(cluster: ClusterLayout, status: Status) -> list[str]:
             f"  node        {node['name']:<24} {'Ready' if node['ready'] else 'NotReady'}{cordoned}, "
             f"{node['address']}, pods {node['podCIDR'] or 'no CIDR yet'}, {node['runtime']}"
         )
+    out += [f"  node        {name:<24} stopped; `shirube node start {name}` starts it" for name in status.stopped]
     out += [f"  problem     {p}" for p in status.problems]
     if not status.problems:
         out.append("  all is well")

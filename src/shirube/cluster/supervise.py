@@ -24,7 +24,9 @@ def main(name: str) -> int:
     api_socket = open_listener(spec.publish_address, spec.api_port)
     children = components.children(cluster, spec, api_socket)
     components.import_shared()
-    return Supervisor(cluster.control_socket, children).run()
+    return Supervisor(
+        cluster.control_socket, children, lambda number: components.node_children(cluster.node(number))
+    ).run()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ Others talk to it over a Unix socket, a JSON object a line (`shirube.cluster.con
     {"op": "status"}                                  -> {"ok": true, "children": [{name, pid, restarts, ...}]}
     {"op": "listen", "address", "port", "protocol"}   -> {"ok": true} with the listening socket attached (SCM_RIGHTS)
     {"op": "close", "address", "port", "protocol"}    -> {"ok": true}
+    {"op": "add_node", "node": N}                     -> {"ok": true}, and the node's processes are started
+    {"op": "remove_node", "node": N}                  -> {"ok": true}; they are told to end, and gone from `status` when
+                                                         they have
     {"op": "stop"}                                    -> {"ok": true}, then every child is stopped, last started first
 
 Should it be killed, the kernel sends its children SIGTERM (they drain and end); containers go on, and the next `up`
@@ -73,11 +76,15 @@ class _Child:
     backoff: float = _FIRST_BACKOFF
     start_at: float | None = 0.0
     last_exit: str = ""
+    kill_at: float | None = None  # set: it is to end for good, and is killed then
 
 
 class Supervisor:
-    def __init__(self, control: Path, children: list[ChildSpec]) -> None:
+    def __init__(
+        self, control: Path, children: list[ChildSpec], node_children: Callable[[int], list[ChildSpec]] | None = None
+    ) -> None:
         self._children = [_Child(spec) for spec in children]
+        self._node_children = node_children
         self._published: dict[tuple[str, int, str], socket.socket] = {}
         self._control_path = control
         self._selector = selectors.DefaultSelector()
@@ -101,6 +108,7 @@ class Supervisor:
                         self._accept(control)
                     else:
                         self._serve(key.data)
+                self._end_leaving()
                 self._limit_logs()
             self._stop_all()
         finally:
@@ -141,7 +149,7 @@ class Supervisor:
             code = os.waitstatus_to_exitcode(status)
             child.pid = 0
             child.last_exit = f"signal {-code}" if code < 0 else f"exit status {code}"
-            if self._stopping:
+            if self._stopping or child.kill_at is not None:
                 continue
             if time.monotonic() - child.started > _STABLE_SECONDS:
                 child.backoff = _FIRST_BACKOFF
@@ -167,8 +175,40 @@ class Supervisor:
                 child.pid = 0
 
     def _timeout(self) -> float:
-        waits = [c.start_at - time.monotonic() for c in self._children if c.start_at is not None]
+        times = [t for c in self._children for t in (c.start_at, c.kill_at) if t is not None]
+        waits = [t - time.monotonic() for t in times]
         return max(0.0, min(waits, default=60.0))
+
+    # Nodes that come and go
+
+    def _add_node(self, number: int) -> None:
+        if self._node_children is None:
+            raise ValueError("this supervisor knows no nodes")
+        wanted = self._node_children(number)
+        present = {c.spec.name for c in self._children}
+        if taken := sorted(present & {spec.name for spec in wanted}):
+            raise ValueError(f"{', '.join(taken)} runs already")
+        self._children += [_Child(spec) for spec in wanted]
+
+    def _remove_node(self, number: int) -> None:
+        if self._node_children is None:
+            raise ValueError("this supervisor knows no nodes")
+        names = {spec.name for spec in self._node_children(number)}
+        for child in self._children:
+            if child.spec.name in names and child.kill_at is None:
+                child.start_at = None
+                child.kill_at = time.monotonic() + _STOP_SECONDS
+                if child.pid:
+                    os.kill(child.pid, signal.SIGTERM)
+
+    def _end_leaving(self) -> None:
+        now = time.monotonic()
+        for child in self._children:
+            if child.kill_at is not None and child.pid and child.kill_at <= now:
+                _logger.warning("does not stop, killing it", component=child.spec.name, pid=child.pid)
+                os.kill(child.pid, signal.SIGKILL)
+                child.kill_at = now + _STOP_SECONDS
+        self._children = [c for c in self._children if c.kill_at is None or c.pid]
 
     def _limit_logs(self) -> None:
         # The writers hold the files open for appending: copy away, then truncate in place.
@@ -219,6 +259,12 @@ class Supervisor:
             if operation == "stop":
                 self._stopping = True
                 return {"ok": True, "pid": os.getpid()}, None
+            if operation == "add_node":
+                self._add_node(int(request["node"]))
+                return {"ok": True}, None
+            if operation == "remove_node":
+                self._remove_node(int(request["node"]))
+                return {"ok": True}, None
             if operation in ("listen", "close"):
                 key = (str(request["address"]), int(request["port"]), str(request["protocol"]).upper())
                 if operation == "listen":

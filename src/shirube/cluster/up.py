@@ -95,7 +95,7 @@ def _settled(cluster: ClusterLayout, wanted: ClusterSpec) -> ClusterSpec:
 
 
 def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> None:
-    nodes = [cluster.node(i + 1) for i in range(spec.nodes)]
+    nodes = [cluster.node(i) for i in spec.running()]
     if problems := preflight.findings(cluster, spec):
         raise UpError("\n".join(problems))
     for directory in components.required_directories(cluster, nodes):
@@ -109,9 +109,7 @@ def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> Non
         namespaces.create_control_plane(cluster)
         cgroups.create(f"{cluster.cgroup}/control-plane")
         for node in nodes:
-            namespaces.create_node(node)
-            cgroups.create(f"{node.cgroup}/system")
-            cgroups.create(f"{node.cgroup}/kubepods")
+            create_node(node)
     with progress.step("processes"):
         _start_supervisor(cluster)
     if nodes:
@@ -119,6 +117,13 @@ def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> Non
             ensure_pause_image(cluster)
             for node in nodes:
                 import_images(node)
+
+
+def create_node(node: NodeLayout) -> None:
+    """The node's namespaces and cgroups."""
+    namespaces.create_node(node)
+    cgroups.create(f"{node.cgroup}/system")
+    cgroups.create(f"{node.cgroup}/kubepods")
 
 
 def _start_supervisor(cluster: ClusterLayout) -> None:
@@ -208,14 +213,22 @@ def _supervisor_started(cluster: ClusterLayout) -> float:
 
 
 def _wait_for_nodes(cluster: ClusterLayout, spec: ClusterSpec, api: Api, progress: Progress, started: float) -> None:
-    for index in range(spec.nodes):
-        node = cluster.node(index + 1)
-        with progress.step(f"node {node.name}"):
-            deadline = time.monotonic() + _READY_SECONDS
-            while (problem := _node_problem(api, node.name, started)) is not None:
-                if time.monotonic() > deadline:
-                    raise UpError(f"cannot use node {node.name}: {problem}; see {cluster.logs}/kubelet@{node.name}.log")
-                time.sleep(0.05)
+    for index in spec.running():
+        wait_for_node(cluster.node(index), api, progress, started)
+    for index in spec.stopped:
+        name = cluster.node(index).name
+        progress.say(f"  - node {name} is stopped; `shirube node start {name}` starts it")
+
+
+def wait_for_node(node: NodeLayout, api: Api, progress: Progress, started: float) -> None:
+    """Until the node is Ready, said by an agent that was started after `started` (seconds since 1970)."""
+    with progress.step(f"node {node.name}"):
+        deadline = time.monotonic() + _READY_SECONDS
+        while (problem := _node_problem(api, node.name, started)) is not None:
+            if time.monotonic() > deadline:
+                log = node.cluster.logs / f"kubelet@{node.name}.log"
+                raise UpError(f"cannot use node {node.name}: {problem}; see {log}")
+            time.sleep(0.05)
 
 
 def _node_problem(api: Api, name: str, started: float) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from shirube.cluster import layout
@@ -28,8 +30,7 @@ def command(name: str, nodes: int | None, port: int | None, install: bool) -> No
     """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
     cluster = ClusterLayout.of(name)
     before = ClusterSpec.load(cluster.spec) or ClusterSpec()
-    spec = ClusterSpec(
-        nodes=before.nodes if nodes is None else nodes,
-        api_port=before.api_port if port is None else port,
-    )
+    spec = before if port is None else replace(before, api_port=port)
+    if nodes is not None and nodes != len(before.indexes()):
+        spec = replace(spec, nodes=nodes, removed=(), stopped=())
     up(cluster, spec, Progress(), install=install)
