@@ -9,7 +9,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from shirube.cluster import packages
 
-TESTS = {"ip": "iproute2", "make": "make", "curl": "curl", "script": "bsdutils", "docker-registry": "docker-registry"}
+TESTS = {
+    "ip": "iproute2",
+    "make": "make",
+    "curl": "curl",
+    "script": "bsdutils",
+    "docker-registry": "docker-registry",
+    "etcd": "etcd-server",
+}
 
 
 def main() -> int:

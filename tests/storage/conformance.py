@@ -42,6 +42,8 @@ async def take(watch: Watch, count: int) -> list[Event]:
 
 
 class StorageConformance:
+    ordered = True  # concurrent commits take effect in the order in which they were begun
+
     @pytest.fixture
     async def store(self, opener: Opener):
         store = await opener()
@@ -289,7 +291,7 @@ class StorageConformance:
         await store.close()
 
     def test_any_history_agrees_with_the_model(self, fresh: Callable[[], Opener]):
-        machine = type("Machine", (StoreMachine,), {"fresh": staticmethod(fresh)})
+        machine = type("Machine", (StoreMachine,), {"fresh": staticmethod(fresh), "ordered": self.ordered})
         checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
         budget = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=checks)
         run_state_machine_as_test(machine, settings=budget)

@@ -10,7 +10,8 @@ from shirube.storage.types import Storage, StorageError
 
 
 async def open_storage(url: str, clock: Clock = SYSTEM) -> Storage:
-    """The store at `url`: `sqlite:///absolute/path` or a plain path. Raises StorageError."""
+    """The store at `url`: `sqlite:///absolute/path`, a plain path, or `etcd://HOST:PORT` (`etcds://` with TLS; see
+    `etcd_client`). Raises StorageError."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "sqlite", url
@@ -18,4 +19,10 @@ async def open_storage(url: str, clock: Clock = SYSTEM) -> Storage:
         from shirube.storage.sqlite import SQLiteStorage
 
         return await SQLiteStorage.open(rest, clock)
-    raise StorageError(f"cannot open {url!r}: not a known kind of store; use sqlite:///PATH or a path")
+    if scheme in ("etcd", "etcds") and rest:
+        from shirube.storage.etcd import EtcdStorage
+
+        return await EtcdStorage.open(url)
+    raise StorageError(
+        f"cannot open {url!r}: not a known kind of store; use sqlite:///PATH, a path, or etcd://HOST:PORT"
+    )

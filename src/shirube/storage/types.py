@@ -12,7 +12,8 @@ the revision that created it and the one that last changed it; history stays rea
   before the commit is durable. It keeps up or reads history again: it never makes a writer wait.
 - Revisions begin at 1 (an empty store); the first commit is 2. 0 stands for "none" and "the newest".
 
-Backends: `sqlite` (one process, embedded). `tests/storage/conformance.py` is what a backend must pass.
+Backends: `sqlite` (one process, embedded), `etcd` (any number of servers). `tests/storage/conformance.py` is what a
+backend must pass.
 """
 
 from __future__ import annotations

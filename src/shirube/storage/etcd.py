@@ -1,0 +1,178 @@
+"""The store on etcd v3 (3.4 and later): any number of API servers share it.
+
+One commit is one transaction; its revision is the transaction's. One stream watches the whole key space and feeds
+every `watch` of this process (`etcd_watch`): each revision of etcd is an event there, so a server knows exactly how
+far it has come without progress notifications, which are wrong before 3.4.31. A read that must be current joins those
+that wait for the same linearizable Range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shirube.foundation.tasks import cancel, spawn
+from shirube.storage.etcd_client import EtcdClient, RevisionCompacted, RevisionInFuture
+from shirube.storage.etcd_watch import EtcdWatch, WatchHub
+from shirube.storage.types import (
+    Compacted,
+    Compare,
+    CompareFailed,
+    FutureRevision,
+    KeyValue,
+    Op,
+    Put,
+    Range,
+    StorageUnavailable,
+    Watch,
+)
+
+_NOTHING = b"\x00"  # a key that nobody uses: reading it tells the current revision
+
+
+class EtcdStorage:
+    def __init__(self, client: EtcdClient) -> None:
+        self._client = client
+        self._hub: WatchHub | None = None
+        self._reading: asyncio.Task[int] | None = None
+        self._next_reading: asyncio.Task[int] | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, url: str) -> EtcdStorage:
+        """Connect, and fail with a clear error when nobody is there."""
+        client = EtcdClient(url)
+        store = cls(client)
+        try:
+            store._hub = WatchHub(client, await store._read_revision(), store.current_revision)
+        except BaseException:
+            await client.close()
+            raise
+        return store
+
+    async def commit(self, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
+        self._check_open()
+        answer = await self._client.call(
+            "Txn",
+            writes=True,
+            compare=[
+                {"result": "EQUAL", "target": "MOD", "key": c.key.encode(), "mod_revision": c.mod_revision}
+                for c in compares
+            ],
+            success=[_operation(op) for op in ops],
+            failure=[{"request_range": {"key": c.key.encode()}} for c in compares],
+        )
+        if answer.succeeded:
+            return int(answer.header.revision)
+        raise _failed(compares, answer)
+
+    async def get(self, key: str, revision: int = 0) -> KeyValue | None:
+        answer = await self._range(revision, key=key.encode())
+        return _key_value(answer.kvs[0]) if answer.kvs else None
+
+    async def range(
+        self, prefix: str, *, start_after: str = "", limit: int = 0, revision: int = 0, count: bool = False
+    ) -> Range:
+        first = max(prefix.encode(), start_after.encode() + b"\x00" if start_after else b"")
+        answer = await self._range(revision, key=first, range_end=prefix_end(prefix), limit=limit)
+        items = [_key_value(kv) for kv in answer.kvs]
+        at = revision or int(answer.header.revision)
+        return Range(items, at, bool(answer.more), int(answer.count) if count else len(items))
+
+    async def current_revision(self) -> int:
+        """Linearizable. Whoever asks while one question is under way shares the next one: that began after both."""
+        self._check_open()
+        if self._reading is None or self._reading.done():
+            self._reading = spawn(self._read_revision(), name="etcd-revision")
+            return await asyncio.shield(self._reading)
+        if self._next_reading is None or self._next_reading.done():
+            self._next_reading = spawn(self._read_after(self._reading), name="etcd-next-revision")
+        return await asyncio.shield(self._next_reading)
+
+    async def _read_after(self, earlier: asyncio.Task[int]) -> int:
+        await asyncio.wait([earlier])
+        self._reading, self._next_reading = self._next_reading, None
+        return await self._read_revision()
+
+    @asynccontextmanager
+    async def _watching(self, prefix: str, after_revision: int) -> AsyncIterator[Watch]:
+        self._check_open()
+        assert self._hub is not None
+        watch = EtcdWatch(self._hub, prefix, after_revision)
+        try:
+            yield watch
+        finally:
+            await watch.close()
+
+    def watch(self, prefix: str, after_revision: int) -> Any:
+        return self._watching(prefix, after_revision)
+
+    async def compact(self, revision: int) -> None:
+        self._check_open()
+        try:
+            await self._client.call("Compact", revision=revision)
+        except RevisionCompacted:
+            return  # done before, by us or by another server
+        except RevisionInFuture as error:
+            raise FutureRevision(revision, await self.current_revision()) from error
+        assert self._hub is not None
+        self._hub.compacted(revision)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._hub is not None:
+            await self._hub.close()
+        await cancel(self._reading, self._next_reading)
+        await self._client.close()
+
+    async def _read_revision(self) -> int:
+        return int((await self._client.call("Range", key=_NOTHING, count_only=True)).header.revision)
+
+    async def _range(self, revision: int, **fields: Any) -> Any:
+        self._check_open()
+        try:
+            return await self._client.call("Range", revision=revision, **fields)
+        except RevisionCompacted as error:
+            assert self._hub is not None
+            raise Compacted(await self._hub.oldest_held()) from error
+        except RevisionInFuture as error:
+            raise FutureRevision(revision, await self.current_revision()) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageUnavailable("the store is closed")
+
+
+def prefix_end(prefix: str) -> bytes:
+    """The first key after every key that begins with `prefix`; one zero byte (no end) for the empty prefix."""
+    data = bytearray(prefix.encode())
+    while data and data[-1] == 0xFF:
+        data.pop()
+    if not data:
+        return b"\x00"
+    data[-1] += 1
+    return bytes(data)
+
+
+def _operation(op: Op) -> dict[str, Any]:
+    if isinstance(op, Put):
+        return {"request_put": {"key": op.key.encode(), "value": op.value}}
+    return {"request_delete_range": {"key": op.key.encode()}}
+
+
+def _failed(compares: Sequence[Compare], answer: Any) -> CompareFailed:
+    """The first compare that did not hold, from the state that the transaction read instead of writing."""
+    for compare, response in zip(compares, answer.responses, strict=True):
+        kvs = response.response_range.kvs
+        current = _key_value(kvs[0]) if kvs else None
+        if (current.mod_revision if current else 0) != compare.mod_revision:
+            return CompareFailed(compare.key, current)
+    raise AssertionError("etcd failed a transaction whose compares all hold")
+
+
+def _key_value(kv: Any) -> KeyValue:
+    return KeyValue(kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision)

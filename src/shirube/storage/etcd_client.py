@@ -1,0 +1,104 @@
+"""The calls to etcd v3 that the store makes: one gRPC channel, messages from a table, errors as the store's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import grpc
+import grpc.aio
+
+from shirube.foundation.grpc_messages import Protocol
+from shirube.storage.types import StorageError, StorageUnavailable
+
+_DEADLINE = 10.0
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A member that vanishes without a word is noticed in ten seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+_UNAVAILABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED")
+
+
+class RevisionCompacted(Exception):
+    """etcd's `mvcc: required revision has been compacted`; it does not say up to where."""
+
+
+class RevisionInFuture(Exception):
+    """etcd's `mvcc: required revision is a future revision`."""
+
+
+class EtcdClient:
+    """`url`: `etcd://HOST:PORT[,HOST:PORT…]`, or `etcds://…?ca=FILE&cert=FILE&key=FILE` for TLS."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        target = parts.netloc
+        if "," in target:
+            target = "ipv4:" + target
+        self._protocol = Protocol("shirube.storage", "etcd_messages.json")
+        self._channel = (
+            grpc.aio.secure_channel(target, _credentials(parts.query), options=_OPTIONS)
+            if parts.scheme == "etcds"
+            else grpc.aio.insecure_channel(target, options=_OPTIONS)
+        )
+        self._methods: dict[str, Any] = {}
+        for name, call in self._protocol.calls.items():
+            kind = self._channel.stream_stream if call.streaming else self._channel.unary_unary
+            self._methods[name] = kind(
+                call.path,
+                request_serializer=call.request.SerializeToString,
+                response_deserializer=call.response.FromString,
+            )
+
+    async def call(self, method: str, *, writes: bool = False, **fields: Any) -> Any:
+        """One request, one response. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
+        request = self._protocol.calls[method].request(**fields)
+        try:
+            return await self._methods[method](request, timeout=_DEADLINE, wait_for_ready=not writes)
+        except grpc.aio.AioRpcError as error:
+            raise _translated(method, error, writes) from None
+
+    async def watch(self, **create: Any) -> AsyncIterator[Any]:
+        """The responses of one watch until it is cancelled or the connection breaks (StorageUnavailable)."""
+        stream = self._methods["Watch"](wait_for_ready=True)
+        try:
+            await stream.write(self._protocol["WatchRequest"](create_request=create))
+            while (response := await stream.read()) is not grpc.aio.EOF:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise _translated("Watch", error, writes=False) from None
+        finally:
+            stream.cancel()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _credentials(query: str) -> grpc.ChannelCredentials:
+    files = {name: Path(values[-1]) for name, values in parse_qs(query).items()}
+    try:
+        content = {name: path.read_bytes() for name, path in files.items()}
+    except OSError as error:
+        raise StorageError(f"cannot read a certificate of the store's URL: {error}") from error
+    return grpc.ssl_channel_credentials(content.get("ca"), content.get("key"), content.get("cert"))
+
+
+def _translated(method: str, error: grpc.aio.AioRpcError, writes: bool) -> Exception:
+    said = error.details() or ""
+    if re.search(r"has been compacted", said):
+        return RevisionCompacted(said)
+    if re.search(r"is a future revision", said):
+        return RevisionInFuture(said)
+    unknown = "; whether it was written is unknown" if writes else ""
+    if error.code().name in _UNAVAILABLE:
+        return StorageUnavailable(f"cannot reach etcd for {method}: {said}{unknown}")
+    return StorageError(f"etcd refused {method}: {said}{unknown if 'timed out' in said else ''}")

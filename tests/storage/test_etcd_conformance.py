@@ -1,0 +1,112 @@
+"""The store's conformance suite on a real etcd, and what only etcd has: several servers, restarts of the member."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import pytest
+
+from shirube.storage import open_storage
+from shirube.storage.types import Compacted, Compare, CompareFailed, Put, StorageError, StorageUnavailable
+
+from .conformance import StorageConformance, take
+from .etcd_process import EtcdProcess
+
+
+@pytest.fixture
+def etcd(tmp_path: Path):
+    process = EtcdProcess(tmp_path / "etcd")
+    yield process
+    process.remove()
+
+
+class TestEtcd(StorageConformance):
+    ordered = False
+
+    @pytest.fixture
+    def opener(self, etcd: EtcdProcess):
+        return lambda: open_storage(etcd.url)
+
+    @pytest.fixture
+    def fresh(self, tmp_path: Path):
+        numbers = itertools.count()
+        processes: list[EtcdProcess] = []
+
+        def fresh():
+            # One at a time: each takes 64 MB on disk for its log alone.
+            while processes:
+                processes.pop().remove()
+            process = EtcdProcess(tmp_path / f"fresh-{next(numbers)}")
+            processes.append(process)
+            return lambda: open_storage(process.url)
+
+        yield fresh
+        for process in processes:
+            process.remove()
+
+
+@pytest.fixture
+async def servers(etcd: EtcdProcess):
+    one, two = await open_storage(etcd.url), await open_storage(etcd.url)
+    yield one, two
+    await one.close()
+    await two.close()
+
+
+async def test_two_servers_see_each_others_writes_at_once(servers):
+    one, two = servers
+    async with two.watch("/a", await two.current_revision()) as watch:
+        first = await one.commit([Compare("/a/x", 0)], [Put("/a/x", b"1")])
+        assert await two.current_revision() >= first
+        with pytest.raises(CompareFailed):
+            await two.commit([Compare("/a/x", 0)], [Put("/a/x", b"2")])
+        second = await two.commit([Compare("/a/x", first)], [Put("/a/x", b"2")])
+        assert [(e.revision, e.value) for e in await take(watch, 2)] == [(first, b"1"), (second, b"2")]
+
+
+async def test_progress_passes_what_others_write_elsewhere(servers):
+    one, two = servers
+    async with two.watch("/a", await two.current_revision()) as watch:
+        elsewhere = await one.commit([], [Put("/b/x", b"1")])
+        watch.request_progress()
+        async with asyncio.timeout(10):
+            while watch.revision < elsewhere:
+                assert not await anext(watch)
+
+
+async def test_a_watch_goes_on_when_the_member_was_killed_and_started(etcd, servers):
+    one, _ = servers
+    async with one.watch("/a", await one.current_revision()) as watch:
+        before = await one.commit([], [Put("/a/x", b"1")])
+        assert [e.revision for e in await take(watch, 1)] == [before]
+        etcd.kill()
+        with pytest.raises(StorageUnavailable):
+            await one.commit([], [Put("/a/x", b"lost")])
+        etcd.start()
+        assert (await one.get("/a/x")).value == b"1"
+        after = await one.commit([], [Put("/a/x", b"2")])
+        assert [e.revision for e in await take(watch, 1)] == [after]
+
+
+async def test_a_server_that_opens_later_reads_history_from_etcd(etcd, servers):
+    one, _ = servers
+    revisions = [await one.commit([], [Put(f"/a/{i}", b"x")]) for i in range(50)]
+    late = await open_storage(etcd.url)
+    try:
+        async with late.watch("/a", revisions[0]) as watch:
+            assert [e.revision for e in await take(watch, 49)] == revisions[1:]
+        await late.compact(revisions[-1])
+        async with late.watch("/a", revisions[0]) as watch:
+            with pytest.raises(Compacted):
+                await take(watch, 1)
+    finally:
+        await late.close()
+
+
+async def test_nobody_there_and_no_such_certificate():
+    with pytest.raises(StorageError):
+        await asyncio.wait_for(open_storage("etcd://127.0.0.1:1"), 30)
+    with pytest.raises(StorageError, match="cannot read a certificate"):
+        await open_storage("etcds://127.0.0.1:1?ca=/no/such/file")
