@@ -73,6 +73,9 @@ class Strategy:
         else:
             obj["metadata"].pop("generation", None)
 
+    def prepare_for_requester(self, obj: Obj, requester: Obj) -> None:
+        """Write down who creates it, where the kind keeps that. `requester` is a UserInfo (authentication.k8s.io)."""
+
     def prepare_for_update(self, obj: Obj, old: Obj) -> None:
         """Keep the old status, and count the generation up when anything else than metadata changed."""
         if self.has_status:

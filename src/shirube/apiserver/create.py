@@ -45,6 +45,7 @@ async def create(w: Write, obj: Json, *, own: bool = True) -> Written:
     request = w.admission("CREATE", obj, None)
     obj = await w.mutate(request, obj)
     strategy.prepare_for_create(obj)
+    strategy.prepare_for_requester(obj, w.user.info())
     w.refuse(obj, strategy.validate(obj))
     await w.validate(request)
     w.warnings += strategy.warnings(obj)

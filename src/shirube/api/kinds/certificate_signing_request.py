@@ -10,7 +10,7 @@ import base64
 import binascii
 
 from shirube.api.errors import Cause
-from shirube.api.strategy import Obj, Strategy, keep
+from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import duplicate, forbidden, invalid, not_supported, required
 from shirube.api.validation.object_meta import name_is_path_segment
 
@@ -31,6 +31,14 @@ class CertificateSigningRequestStrategy(Strategy):
         super().prepare_for_create(obj)
         obj["status"] = {}
 
+    def prepare_for_requester(self, obj: Obj, requester: Obj) -> None:
+        # Whatever the client wrote there: signers trust these fields.
+        spec = obj["spec"]
+        for field in ("username", "uid", "groups", "extra"):
+            spec.pop(field, None)
+            if requester.get(field):
+                spec[field] = requester[field]
+
     def prepare_for_update(self, obj: Obj, old: Obj) -> None:
         super().prepare_for_update(obj, old)
         obj["spec"] = old["spec"]
@@ -47,14 +55,12 @@ class CertificateSigningRequestStrategy(Strategy):
             status.pop("conditions", None)
 
     def prepare_for_approval(self, obj: Obj, old: Obj) -> None:
-        """The approval subresource changes the conditions only."""
+        """Of spec and status, the approval subresource changes the conditions only."""
         conditions = (obj.get("status") or {}).get("conditions")
         obj["spec"] = old["spec"]
         obj["status"] = {**(old.get("status") or {})}
         if conditions is not None:
             obj["status"]["conditions"] = conditions
-        for field in ("labels", "annotations", "finalizers", "ownerReferences"):
-            keep(obj["metadata"], old["metadata"], field)
 
     def validate(self, obj: Obj) -> list[Cause]:
         return super().validate(obj) + _validate_spec(obj.get("spec") or {})

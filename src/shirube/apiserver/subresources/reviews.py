@@ -26,14 +26,7 @@ AUTHORIZATION = "authorization.k8s.io"
 
 def user_info(user: User) -> Json:
     """A user as reviews show it."""
-    info: Json = {"username": user.name}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.groups:
-        info["groups"] = list(user.groups)
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
+    return user.info()
 
 
 async def _review(server: ServerContext, rc: RequestContext, group: str, kind: str) -> Json:
