@@ -1,4 +1,4 @@
-"""What upstream's "should support … API operations" tests do with a resource: every verb, once, and what each answers."""
+"""What upstream's "should support … API operations" tests do with a resource: every verb once, and what it answers."""
 
 from __future__ import annotations
 

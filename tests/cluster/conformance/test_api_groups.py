@@ -246,7 +246,9 @@ def test_certificate_signing_request(api):
     is_discovered(api, version, plural, f"{plural}/approval", f"{plural}/status")
     requests = api.at(version, plural)
     every_verb(requests, signing_request, lambda o: None, lambda o: True)
-    made = requests.create(signing_request(name))
+    forged = signing_request(name)
+    forged["spec"]["username"] = "system:node:somebody-else"
+    made = requests.create(forged)
     assert made["spec"]["username"] == "kubernetes-admin" and "system:masters" in made["spec"]["groups"]
     # Approval: get, patch, update.
     assert requests.get(name, "approval")["metadata"]["name"] == name
