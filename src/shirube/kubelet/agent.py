@@ -88,6 +88,7 @@ class Options:
     eviction_max_pod_grace: float = 0.0  # seconds, for soft evictions
     eviction_pressure_transition: float = 300.0
     eviction_period: float = 10.0
+    max_parallel_image_pulls: int = 5  # 0 for no limit
     image_gc_high: int = 85  # percent of the images' file system; 100 for never
     image_gc_low: int = 80
 
@@ -190,7 +191,7 @@ class Agent:
             client=client,
             runtime=self.runtime,
             state=RuntimeState(self.runtime),
-            images=Images(self.runtime, clock),
+            images=Images(self.runtime, clock, options.max_parallel_image_pulls),
             volumes=PodVolumes(host),
             prober=prober,
             statuses=StatusWriter(client),

@@ -1,6 +1,7 @@
 """Images: whether a container's image is there, and pulling it when its policy says so.
 
-One pull runs for an image at a time, however many containers wait for it. A failed pull backs off (10 s
+One pull runs for an image at a time, however many containers wait for it, and only so many at once on the node;
+who came first goes first. A failed pull backs off (10 s
 doubling to 300 s): ErrImagePull when it fails, ImagePullBackOff while it waits. Texts are upstream's.
 Follows https://kubernetes.io/docs/concepts/containers/images/.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,10 +48,12 @@ def pull_policy(container: Mapping[str, Any]) -> str:
 
 
 class Images:
-    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+    def __init__(self, runtime: Runtime, clock: Clock, most_at_once: int = 0) -> None:
+        """`most_at_once` pulls run in parallel; 0 is no limit."""
         self._runtime = runtime
         self._clock = clock
         self._pulls: dict[tuple[str, bytes], asyncio.Task[Any]] = {}
+        self._slots = asyncio.Semaphore(most_at_once) if most_at_once else None
         self._backoff = RestartBackoff()
         self._failures: dict[tuple[str, str], tuple[float, str]] = {}  # (pod UID, image) -> when, why
 
@@ -83,16 +87,16 @@ class Images:
         tell("Normal", "Pulling", f'Pulling image "{name}"')
         began = self._clock.monotonic()
         try:
-            pulled = await self._pull(image, _credentials(image, secrets))
+            pulled, took = await self._pull(image, _credentials(image, secrets))
         except (CriError, TimeoutError) as error:
             self._failed(pod_uid, image, error)
             tell("Warning", "Failed", f'Failed to pull image "{name}": {error}')
             tell("Warning", "Failed", "Error: ErrImagePull")
-            until = self._backoff.until((pod_uid, image, ""), self._clock.now())
-            raise ImageError("ErrImagePull", str(error), until) from error
-        took = self._clock.monotonic() - began
+            # Asked again in a moment, it is refused until the back-off has passed.
+            raise ImageError("ErrImagePull", str(error)) from error
+        waited = self._clock.monotonic() - began
         self._failures.pop((pod_uid, image), None)
-        tell("Normal", "Pulled", _pulled(name, took, pulled.size))
+        tell("Normal", "Pulled", _pulled(name, took, waited, pulled.size))
         return pulled
 
     def _refuse_while_backing_off(self, pod_uid: str, image: str, name: str, tell: Any) -> None:
@@ -115,9 +119,22 @@ class Images:
         key = (image, orjson.dumps(list(credentials)))
         task = self._pulls.get(key)
         if task is None:
-            task = self._pulls[key] = spawn(self._pull_once(image, credentials), name=f"pull {image}")
+            task = self._pulls[key] = spawn(self._pull_in_turn(image, credentials), name=f"pull {image}")
             task.add_done_callback(lambda _: self._pulls.pop(key, None))
-        return await asyncio.shield(task)
+        outcome = await asyncio.shield(task)
+        if isinstance(outcome, CriError):
+            raise outcome
+        return outcome
+
+    async def _pull_in_turn(self, image: str, credentials: Sequence[Mapping[str, str]]) -> tuple[Any, float] | CriError:
+        """The image, and the seconds that pulling took without waiting for its turn; or why it failed."""
+        async with self._slots or contextlib.nullcontext():
+            began = self._clock.monotonic()
+            try:
+                pulled = await self._pull_once(image, credentials)
+            except CriError as error:
+                return error
+            return pulled, self._clock.monotonic() - began
 
     async def _pull_once(self, image: str, credentials: Sequence[Mapping[str, str]]) -> Any:
         error: CriError | None = None
@@ -151,9 +168,13 @@ def _already_present(name: str) -> str:
     return f'Container image "{name}" already present on machine and can be accessed by the pod'
 
 
-def _pulled(name: str, took: float, size: int) -> str:
-    duration = f"{took * 1000:.0f}ms" if took < 1 else f"{took:.3f}s"
-    return f'Successfully pulled image "{name}" in {duration} ({duration} including waiting). Image size: {size} bytes.'
+def _pulled(name: str, took: float, waited: float, size: int) -> str:
+    taken = f"{_duration(took)} ({_duration(waited)} including waiting)"
+    return f'Successfully pulled image "{name}" in {taken}. Image size: {size} bytes.'
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}s"
 
 
 # -- credentials

@@ -168,13 +168,16 @@ class PodWorker:
             if asyncio.iscoroutine(work):
                 work.close()
             raise Interrupted
-        task = spawn(_awaiting(work), name=f"pod {pods.full_name(self.pod)}")
+        task = spawn(_outcome(work), name=f"pod {pods.full_name(self.pod)}")
         ending = spawn(self._ending.wait(), name=f"ending {pods.full_name(self.pod)}")
         try:
             await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise Interrupted
-            return task.result()
+            value, error = task.result()
+            if error is not None:
+                raise error
+            return value
         finally:
             await cancel(task, ending)
 
@@ -536,5 +539,9 @@ def _remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-async def _awaiting(work: Awaitable[Any]) -> Any:
-    return await work
+async def _outcome(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
+    """Value and error. (A failure is an answer here, not a background task's that nobody looks at.)"""
+    try:
+        return await work, None
+    except Exception as error:
+        return None, error
