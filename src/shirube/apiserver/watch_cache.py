@@ -211,6 +211,9 @@ class WatchCache:
         """Until everything up to `revision` is applied. Raises TimeoutError."""
         if self.revision >= revision:
             return
+        await asyncio.sleep(0)  # what was just published is mostly applied within this turn of the loop
+        if self.revision >= revision:
+            return
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         waiting = (revision, loop.create_future())
