@@ -159,7 +159,7 @@ _QUESTIONS = {
     "rules": "ip rule",
     "firewall": "nft list ruleset",
     "sysctls": "cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf ipv4/ip_forward core | grep -v -e /stat -e flush",
-    "mounts": f"cut -d' ' -f2- /proc/self/mounts | grep -e {NAME} -e netns -e lib/cni || true",
+    "mounts": f"cut -d' ' -f2- /proc/self/mounts | grep -e {NAME} -e '/run/netns ' -e netns/cni -e lib/cni || true",
     "namespaces": f"ls /run/netns 2>/dev/null | grep -E '^({NAME}|cni-)' || true",
     "cgroups": f"find /sys/fs/cgroup -maxdepth 3 -type d -path '*/shirube/{NAME}*'",
     "processes": f"ps -eo args | grep -F {NAME} | grep -v -e grep -e pytest || true",
