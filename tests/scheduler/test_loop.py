@@ -1,0 +1,226 @@
+"""The whole scheduler against the real API server in this process, as its own user, with RBAC on."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.client.waiting import until
+from tests.controllers.live import live
+
+from shirube.api import gvr
+from shirube.client.informer import InformerFactory
+from shirube.foundation.chance import Chance
+from shirube.foundation.tasks import cancel, spawn
+from shirube.scheduler.decide import Profile
+from shirube.scheduler.loop import Scheduler
+from shirube.scheduler.plugins.framework import Filter
+from shirube.scheduler.queue import SchedulingQueue
+
+
+class Stage:
+    def __init__(self, house):
+        self.house, self.api = house, house.admin
+
+    async def node(self, name, *, cpu="4", pods="110", labels=None):
+        made = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
+            "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": pods}},
+        }
+        await self.api.create(gvr.NODES, made)
+        await self.api.patch(gvr.NODES, name, {"spec": {"taints": []}})
+
+    async def pod(self, name, *, cpu="1", **spec):
+        container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": cpu}}}
+        body = {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+        await self.api.create(gvr.PODS, {"apiVersion": "v1", "kind": "Pod", **body}, "default")
+
+    async def get(self, name):
+        return await self.api.get(gvr.PODS, name, "default")
+
+    async def on(self, name):
+        return (await self.get(name))["spec"].get("nodeName")
+
+    async def condition(self, name):
+        conditions = (await self.get(name))["status"].get("conditions") or []
+        return next((c for c in conditions if c["type"] == "PodScheduled"), None)
+
+    async def events(self, name, reason):
+        listed = await self.api.list(gvr.EVENTS_V1, "default")
+        found = [e for e in listed["items"] if e["regarding"]["name"] == name and e["reason"] == reason]
+        return [e["note"] for e in found]
+
+    @asynccontextmanager
+    async def scheduling(self, profile=None):
+        client = self.house.client("system:kube-scheduler")
+        factory = InformerFactory(client)
+        profiles = {"default-scheduler": profile or Profile.default()}
+        made = Scheduler(client, factory, profiles, chance=Chance(1), queue=SchedulingQueue(0.05, 0.2))
+        tasks = [spawn(factory.run(), name="informers"), spawn(made.run(), name="scheduler")]
+        try:
+            yield made
+            assert not any(t.done() for t in tasks)
+        finally:
+            await cancel(*tasks)
+            await made.close()
+            await client.close()
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    async with live(tmp_path) as house:
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        await house.admin.create(gvr.SERVICEACCOUNTS, account, "default")
+        yield Stage(house)
+
+
+async def test_pods_are_bound_and_told_of(stage):
+    await stage.node("a")
+    for i in range(4):
+        await stage.pod(f"p{i}")
+    async with stage.scheduling():
+        for i in range(4):
+            await until(lambda i=i: stage.on(f"p{i}"))
+        await stage.pod("late", cpu="2")
+        notes = await until(lambda: stage.events("p0", "Scheduled"))
+        assert notes == ["Successfully assigned default/p0 to a"]
+        refused = await until(lambda: stage.condition("late"))
+        text = (
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: "
+            "0/1 nodes are available: 1 No preemption victims found for incoming pod."
+        )
+        assert (refused["status"], refused["reason"], refused["message"]) == ("False", "Unschedulable", text)
+        assert await until(lambda: stage.events("late", "FailedScheduling")) == [text]
+        for i in range(2):
+            await stage.api.delete(gvr.PODS, f"p{i}", "default", grace_period_seconds=0)
+        assert await until(lambda: stage.on("late")) == "a"
+
+
+async def test_a_new_node_or_label_wakes_who_waits_for_it(stage):
+    async with stage.scheduling():
+        await stage.pod("nowhere")
+        refused = await until(lambda: stage.condition("nowhere"))
+        assert refused["message"] == "no nodes available to schedule pods"
+        await stage.pod("picky", nodeSelector={"disk": "ssd"})
+        await stage.node("a")
+        assert await until(lambda: stage.on("nowhere")) == "a"
+        await stage.api.patch(gvr.NODES, "a", {"metadata": {"labels": {"disk": "ssd"}}})
+        assert await until(lambda: stage.on("picky")) == "a"
+
+
+async def test_gates_hold_a_pod_back(stage):
+    await stage.node("a")
+    async with stage.scheduling():
+        await stage.pod("gated", schedulingGates=[{"name": "example.com/x"}])
+        condition = await until(lambda: stage.condition("gated"))
+        assert (condition["reason"], condition["status"]) == ("SchedulingGated", "False")
+        await stage.api.patch(gvr.PODS, "gated", {"spec": {"schedulingGates": None}}, "default")
+        assert await until(lambda: stage.on("gated")) == "a"
+
+
+async def test_preemption_marks_evicts_nominates_and_then_binds(stage):
+    await stage.node("a", cpu="1")
+    urgent = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "urgent"}}
+    await stage.api.create(gvr.PRIORITYCLASSES, {**urgent, "value": 1000})
+    async with stage.scheduling():
+        await stage.pod("low")
+        await until(lambda: stage.on("low"))
+        held = {"metadata": {"finalizers": ["example.com/held"]}}
+        await stage.api.patch(gvr.PODS, "low", held, "default")
+        await stage.pod("high", priorityClassName="urgent")
+
+        async def leaving():
+            low = await stage.get("low")
+            return low["metadata"].get("deletionTimestamp") and low
+
+        low = await until(leaving)
+        target = next(c for c in low["status"]["conditions"] if c["type"] == "DisruptionTarget")
+        assert (target["status"], target["reason"]) == ("True", "PreemptionByScheduler")
+        assert target["message"] == "default-scheduler: preempting to accommodate a higher priority pod"
+
+        async def nominated():
+            return (await stage.get("high"))["status"].get("nominatedNodeName")
+
+        assert await until(nominated) == "a"
+        uid = (await stage.get("high"))["metadata"]["uid"]
+        assert await until(lambda: stage.events("low", "Preempted")) == [f"Preempted by pod {uid} on node a"]
+        await stage.api.patch(gvr.PODS, "low", {"metadata": {"finalizers": None}}, "default")
+        await stage.api.delete(gvr.PODS, "low", "default", grace_period_seconds=0)  # as its kubelet would
+        assert await until(lambda: stage.on("high")) == "a"
+
+
+async def test_claims_that_wait_are_marked_with_the_node_and_waited_for(stage):
+    await stage.node("a")
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "late"}}
+    kind |= {"provisioner": "example.com/p", "volumeBindingMode": "WaitForFirstConsumer"}
+    await stage.api.create(gvr.STORAGECLASSES, kind)
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "late",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    await stage.api.create(gvr.PERSISTENTVOLUMECLAIMS, claim, "default")
+    async with stage.scheduling():
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        await stage.pod("user", volumes=[volume])
+
+        async def marked():
+            found = await stage.api.get(gvr.PERSISTENTVOLUMECLAIMS, "data", "default")
+            return (found["metadata"].get("annotations") or {}).get("volume.kubernetes.io/selected-node")
+
+        assert await until(marked) == "a"
+        assert not await stage.on("user")
+        bound = {
+            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "spec": {"volumeName": "pv-1"},
+        }
+        await stage.api.patch(gvr.PERSISTENTVOLUMECLAIMS, "data", bound, "default")
+        assert await until(lambda: stage.on("user")) == "a"
+
+
+class Explosive(Filter):
+    name = "Explosive"
+
+    def fits(self, pod, nodes):
+        if pod.name == "bad":
+            raise RuntimeError("boom")
+        return nodes.present
+
+
+async def test_a_plugin_that_raises_costs_only_the_pod_concerned(stage):
+    await stage.node("a")
+    profile = Profile.default()
+    profile.filters.append(Explosive())
+    async with stage.scheduling(profile):
+        await stage.pod("bad")
+        await stage.pod("good")
+        assert await until(lambda: stage.on("good")) == "a"
+        notes = await until(lambda: stage.events("bad", "FailedScheduling"))
+        assert notes == ["cannot evaluate the pod: RuntimeError('boom')"]
+
+
+async def test_a_scheduler_that_dies_is_taken_over_without_double_booking(stage):
+    for name in ("a", "b"):
+        await stage.node(name, cpu="4")
+    for i in range(12):
+        await stage.pod(f"p{i}")
+    async with stage.scheduling():
+        await until(lambda: stage.on("p0"))
+    async with stage.scheduling():
+
+        async def eight():
+            listed = await stage.api.list(gvr.PODS, "default")
+            return sum(bool(p["spec"].get("nodeName")) for p in listed["items"]) == 8
+
+        await until(eight)
+        await until(lambda: stage.condition("p11"))
+        await asyncio.sleep(0.05)
+        listed = await stage.api.list(gvr.PODS, "default")
+        where = [p["spec"].get("nodeName") for p in listed["items"]]
+        assert (where.count("a"), where.count("b")) == (4, 4)
