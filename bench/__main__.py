@@ -21,6 +21,7 @@ API = {
     "list": "list_pods",
     "watch": "watch",
     "delete": "delete",
+    "full_store": "full_store",
 }
 CLUSTER = {
     "first_pod": "first_pod",
