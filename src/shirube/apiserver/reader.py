@@ -36,8 +36,7 @@ class Reader:
         self._caches = caches
         self._decoded: OrderedDict[str, tuple[int, int, Json]] = OrderedDict()  # key -> (revision, size, object)
         self._bytes = 0
-        self._places: dict[GVR, tuple[Resource, WatchCache]] = {}  # what was read in once stays so
-        self._generation = table.generation
+        self._places: dict[GVR, tuple[Resource, WatchCache]] = {}  # of built-in ones: read in once, they stay so
         self._lists: dict[tuple[GVR, str], tuple[int, list[Json]]] = {}
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Json | None:
@@ -67,13 +66,12 @@ class Reader:
 
     def _place(self, gvr: GVR) -> tuple[Resource, WatchCache]:
         """Raises ApiError 404, 503. Every request comes here a dozen times."""
-        if self._generation != self._table.generation:
-            self._places.clear()
-            self._generation = self._table.generation
         found = self._places.get(gvr)
         if found is None:
             resource = self._resource(gvr)
-            found = self._places[gvr] = (resource, self._cache(resource))
+            found = (resource, self._cache(resource))
+            if resource.definition is None:  # caches of custom resources come and go
+                self._places[gvr] = found
         return found
 
     def _resource(self, gvr: GVR) -> Resource:
