@@ -33,13 +33,21 @@ def printer(columns: Sequence[Json]) -> Printer:
         described = column.get("description") or f"{_DESCRIBED}{column['jsonPath']}"
         kind = column["type"]
         heads.append(Column(column["name"], described, kind, column.get("format") or "", column.get("priority") or 0))
-        paths.append((kind, json_path.parse(column["jsonPath"])))
+        paths.append((kind, _path(column["jsonPath"])))
 
     def cells(obj: Obj, now: float) -> list[Any]:
         name = (obj.get("metadata") or {}).get("name", "")
         return [name, *(_cell(json_path.find(obj, path), kind, now) for kind, path in paths)]
 
     return Printer(tuple(heads), cells)
+
+
+def _path(text: str) -> tuple[Step, ...]:
+    """A path that we cannot follow leads nowhere: its column stays empty."""
+    try:
+        return json_path.parse(text)
+    except ValueError:
+        return (Step("field", "\x00"),)
 
 
 def _cell(found: list[Any], kind: str, now: float) -> Any:

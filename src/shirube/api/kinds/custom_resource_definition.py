@@ -9,10 +9,11 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.field import invalid, not_supported, required
+from shirube.api.validation.field import duplicate, invalid, not_supported, required, too_many
 from shirube.api.validation.object_meta import immutable
 from shirube.api.validation.webhooks import validate_client_config
 
+_MAX_SELECTABLE = 8
 _SCOPES = ["Cluster", "Namespaced"]
 _APPROVAL = "api-approved.kubernetes.io"
 _COLUMN_TYPES = ["boolean", "date", "integer", "number", "string"]
@@ -53,12 +54,15 @@ class CustomResourceDefinitionStrategy(Strategy):
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
         _validate(causes, obj)
+        _validate_schemas(causes, obj["spec"].get("versions") or [])
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
         _validate(causes, obj)
         spec, before = obj["spec"], old["spec"]
+        if spec.get("versions") != before.get("versions"):
+            _validate_schemas(causes, spec.get("versions") or [])
         established = any(
             c.get("type") == "Established" and c.get("status") == "True"
             for c in (old.get("status") or {}).get("conditions") or ()
@@ -130,15 +134,10 @@ def _validate_versions(causes: list[Cause], versions: list[Obj]) -> None:
     for i, version in enumerate(versions):
         at = f"spec.versions[{i}]"
         causes.extend(invalid(f"{at}.name", found[i], m) for m in names.is_dns1035_label(found[i]))
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if schema is None:
+        if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             causes.append(required(f"{at}.schema.openAPIV3Schema", "schemas are required"))
-        elif schema.get("type") != "object":
-            where = f"{at}.schema.openAPIV3Schema.type"
-            if not schema.get("type"):
-                causes.append(required(where, "must not be empty at the root"))
-            else:
-                causes.append(invalid(where, schema["type"], "must be object at the root"))
+        _validate_subresources(causes, version.get("subresources") or {}, f"{at}.subresources")
+        _validate_selectable(causes, version, at)
         for j, column in enumerate(version.get("additionalPrinterColumns") or ()):
             where = f"{at}.additionalPrinterColumns[{j}]"
             for field in ("name", "jsonPath"):
@@ -151,6 +150,65 @@ def _validate_versions(causes: list[Cause], versions: list[Obj]) -> None:
     if sum(1 for v in versions if v.get("storage")) != 1:
         detail = "must have exactly one version marked as storage version"
         causes.append(invalid("spec.versions", versions, detail))
+
+
+def _validate_schemas(causes: list[Cause], versions: list[Obj]) -> None:
+    """One schema that all versions share is reported once, as upstream's internal form has it."""
+    from shirube.api.crd import schema_rules  # rules bring the expression engine: only who defines pays for it
+
+    schemas = [(v.get("schema") or {}).get("openAPIV3Schema") for v in versions]
+    if len(schemas) > 0 and all(schema == schemas[0] for schema in schemas):
+        schemas = schemas[:1]
+        paths = ["spec.validation.openAPIV3Schema"]
+    else:
+        paths = [f"spec.versions[{i}].schema.openAPIV3Schema" for i in range(len(schemas))]
+    for schema, path in zip(schemas, paths, strict=True):
+        if schema is not None:
+            causes += schema_rules.validate(schema, path)
+
+
+def _validate_subresources(causes: list[Cause], parts: Obj, at: str) -> None:
+    scale = parts.get("scale")
+    if scale is None:
+        return
+    for field, roots in (
+        ("specReplicasPath", (".spec.",)),
+        ("statusReplicasPath", (".status.",)),
+        ("labelSelectorPath", (".spec.", ".status.")),
+    ):
+        path = scale.get(field, "")
+        if not path:
+            if field != "labelSelectorPath":
+                causes.append(required(f"{at}.scale.{field}"))
+        elif not path.startswith(roots) or "[" in path or "{" in path:
+            where = " or ".join(root.rstrip(".") for root in roots)
+            causes.append(invalid(f"{at}.scale.{field}", path, f"should be a json path under {where}"))
+
+
+def _validate_selectable(causes: list[Cause], version: Obj, at: str) -> None:
+    fields = version.get("selectableFields") or []
+    if len(fields) > _MAX_SELECTABLE:
+        causes.append(too_many(f"{at}.selectableFields", len(fields), _MAX_SELECTABLE))
+    seen = set()
+    for j, field in enumerate(fields):
+        where, path = f"{at}.selectableFields[{j}].jsonPath", field.get("jsonPath", "")
+        if not path:
+            causes.append(required(where))
+            continue
+        if path in seen:
+            causes.append(duplicate(where, path))
+        seen.add(path)
+        found = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        for name in path.removeprefix(".").split("."):
+            found = (found.get("properties") or {}).get(name) or {}
+        if not path.startswith(".") or "[" in path:
+            causes.append(invalid(where, path, "is an invalid path: must be a simple json path with fields only"))
+        elif path.startswith(".metadata."):
+            causes.append(invalid(where, path, "must not point to fields in metadata"))
+        elif not found:
+            causes.append(invalid(where, path, "is an invalid path: does not refer to a valid field"))
+        elif found.get("type") not in ("string", "boolean", "integer") or found.get("nullable"):
+            causes.append(invalid(where, path, "must point to a field of type string, boolean or integer"))
 
 
 def _validate_names(causes: list[Cause], given: Obj, path: str) -> None:
