@@ -160,13 +160,13 @@ def run_preemption(nodes: int, pods: int) -> None:
         if decision.diagnosis is not None:
             found = preempt(info, columns, profile, decision.diagnosis, chance)
             if found.node:
-                columns.nominated[info.uid] = (found.node, info)
+                columns.nominate(found.node, info)
                 info.nominated = found.node
                 for victim in found.victims:
                     columns.remove_pod(victim.uid)
                 decision = decide(info, columns, chance, profile)
         if decision.node:
-            columns.nominated.pop(info.uid, None)
+            columns.withdraw(info.uid)
             columns.add_pod(decision.node, info)
             placed += 1
         slowest = max(slowest, time.perf_counter() - before)

@@ -124,7 +124,7 @@ def test_who_has_been_promised_a_place_waits_for_its_victims():
     columns = cluster(node("a", cpu="1"))
     victim, one = info(cpu="1"), info(cpu="1", priority=10)
     columns.add_pod("a", victim)
-    columns.nominated[one.uid] = ("a", one)
+    columns.nominate("a", one)
     found, message = attempt(columns, one, {victim.uid})
     assert not found.node
     assert message.endswith("not eligible due to a terminating pod on the nominated node.")
@@ -133,10 +133,27 @@ def test_who_has_been_promised_a_place_waits_for_its_victims():
 def test_a_promised_place_is_not_given_to_somebody_less_important():
     columns = cluster(node("a", cpu="1"))
     promised, other = info(cpu="1", priority=10), info(cpu="1", priority=5)
-    columns.nominated[promised.uid] = ("a", promised)
+    columns.nominate("a", promised)
     assert decide(other, columns, Chance(1), PROFILE).node == ""
     assert decide(promised, columns, Chance(1), PROFILE).node == "a"
     assert decide(info(cpu="1", priority=11), columns, Chance(1), PROFILE).node == "a"
+
+
+def test_two_who_preempt_at_once_take_different_victims():
+    columns = cluster(node("a", cpu="2"), node("b", cpu="1"))
+    for where, name in (("a", "one"), ("a", "two"), ("b", "three")):
+        columns.add_pod(where, info(name, cpu="1"))
+    chosen = []
+    for _ in range(3):  # nobody has left yet
+        one = info(cpu="1", priority=10)
+        found, _ = attempt(columns, one)
+        columns.nominate(found.node, one)
+        chosen.append(found)
+    assert sorted(f.node for f in chosen) == ["a", "a", "b"]
+    found, message = attempt(columns, info(cpu="1", priority=10))
+    assert not found.node, message
+    found, _ = attempt(columns, info(cpu="1", priority=11))
+    assert found.node  # a more important one may
 
 
 sizes = st.sampled_from(["500m", "1", "2"])

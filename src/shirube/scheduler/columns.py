@@ -79,6 +79,7 @@ class NodeColumns:
         self.taint_sets: list[tuple[Taint, ...]] = [()]
         self.version = 0
         self.nominated: dict[str, tuple[str, PodInfo]] = {}  # uid -> (node, pod): has a place, waits for it to be free
+        self.promised: dict[int, dict[str, PodInfo]] = {}  # the same by row
         self.ports_used: dict[tuple[str, int], dict[int, int]] = {}  # (protocol, port) -> row -> how many
         self.image_rows: dict[str, dict[int, int]] = {}  # image -> row -> bytes
         self.counts = Counts(self)
@@ -177,6 +178,10 @@ class NodeColumns:
             )
         for info in self._early.pop(name, {}).values():
             self.add_pod(name, info)
+        if new and self.nominated:
+            for promised, info in list(self.nominated.values()):
+                if promised == name:
+                    self.nominate(name, info)
 
     def _set_static(self, at: int, labels: dict[str, str], taints: tuple[Taint, ...], unschedulable: bool) -> None:
         row = self.rows[at]
@@ -217,6 +222,7 @@ class NodeColumns:
         for info in list(self.rows[at].pods.values()):
             self._take(at, info)
             self._early.setdefault(name, {})[info.uid] = info
+        self.promised.pop(at, None)
         self._set_images(at, {})
         self._set_static(at, {}, (), False)
         self._set_capacity(at, {})
@@ -249,6 +255,28 @@ class NodeColumns:
         self._by_priority = None  # made anew when asked for
         self._remembered.clear()  # every result is as long as the columns were
         self.version += 1
+
+    # Promises
+
+    def nominate(self, node: str, info: PodInfo) -> None:
+        """Promise a pod the place that others are making for it."""
+        self.withdraw(info.uid)
+        self.nominated[info.uid] = (node, info)
+        at = self._index.get(node)
+        if at is not None:
+            self.promised.setdefault(at, {})[info.uid] = info
+            self._touch(at)
+
+    def withdraw(self, uid: str) -> str:
+        """Take the promise back; the node that it was for, or ""."""
+        node, _ = self.nominated.pop(uid, ("", None))
+        at = self._index.get(node)
+        if at is not None and uid in self.promised.get(at, ()):
+            del self.promised[at][uid]
+            if not self.promised[at]:
+                del self.promised[at]
+            self._touch(at)
+        return node
 
     # Pods
 

@@ -109,7 +109,7 @@ def feasible(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> Bools | None
         if plugin.forbids(pod, nodes):
             return None
         mask = mask & plugin.fits(pod, nodes)
-    if nodes.nominated:
+    if nodes.promised:
         mask = _beside_nominated(pod, nodes, profile, mask)
     return mask
 
@@ -131,21 +131,12 @@ def _static(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> Bools:
 
 def _beside_nominated(pod: PodInfo, nodes: NodeColumns, profile: Profile, mask: Bools) -> Bools:
     """Rows where the pod fits also once the pods that have been promised a place there are in it."""
-    promised: dict[int, list[PodInfo]] = {}
-    for uid, (name, other) in nodes.nominated.items():
-        at = nodes.index(name)
-        if (
-            at is not None
-            and mask[at]
-            and uid != pod.uid
-            and other.priority >= pod.priority
-            and nodes.where(uid) is None
-        ):
-            promised.setdefault(at, []).append(other)
-    if not promised:
-        return mask
-    mask = mask.copy()
-    for at, others in promised.items():
+    rows = np.fromiter(nodes.promised, np.int64, len(nodes.promised))
+    for at in rows[mask[rows]].tolist():
+        others = promised_to(pod, nodes, at)
+        if not others:
+            continue
+        mask = mask.copy()
         for other in others:
             nodes.put(at, other)
         try:
@@ -154,6 +145,15 @@ def _beside_nominated(pod: PodInfo, nodes: NodeColumns, profile: Profile, mask: 
             for other in others:
                 nodes.remove_pod(other.uid)
     return mask
+
+
+def promised_to(pod: PodInfo, nodes: NodeColumns, at: int) -> list[PodInfo]:
+    """Other pods, no less important, that are promised a place on a row and not there yet."""
+    return [
+        other
+        for uid, other in nodes.promised.get(at, {}).items()
+        if uid != pod.uid and other.priority >= pod.priority and nodes.where(uid) is None
+    ]
 
 
 def fits_row(pod: PodInfo, nodes: NodeColumns, profile: Profile, at: int) -> bool:

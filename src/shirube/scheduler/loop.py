@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shirube.api.errors import ApiError
+from shirube.api.gvr import PODS
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import log
@@ -86,7 +87,7 @@ class Scheduler:
             self._queue.remove(info.key)
             known = self._nodes.where(uid) is not None
             self._nodes.add_pod(node, info)
-            self._nodes.nominated.pop(uid, None)
+            self._nodes.withdraw(uid)
             self._assumed.pop(uid, None)
             if not known:
                 self._tell_queue(Event(POD_ASSIGNED, self._nodes.index(node) or 0, info))
@@ -104,7 +105,7 @@ class Scheduler:
     def _offer(self, pod: Object, info: PodInfo) -> None:
         if info.terminating:
             self._queue.remove(info.key)
-            self._nodes.nominated.pop(info.uid, None)
+            self._nodes.withdraw(info.uid)
             return
         if held := gated(info):
             self._queue.remove(info.key)
@@ -113,7 +114,7 @@ class Scheduler:
                 self._say.report(Report(info, "SchedulingGated", held, old, None, False))
             return
         if info.nominated:
-            self._nodes.nominated[info.uid] = (info.nominated, info)
+            self._nodes.nominate(info.nominated, info)
         known = self._queue.known(info.key)
         if known is None or known.uid != info.uid or known.shape is not info.shape:
             self._queue.put(info, self._clock.monotonic())
@@ -126,11 +127,11 @@ class Scheduler:
         self._queue.remove(key_of(pod))
         self._assumed.pop(uid, None)
         self._evicting.discard(uid)
-        promised = self._nodes.nominated.pop(uid, None)
+        promised = self._nodes.withdraw(uid)
         at = self._nodes.where(uid)
         if self._nodes.remove_pod(uid) and at is not None:
             self._tell_queue(Event(POD_REMOVED, at, pod["info"]))
-        elif promised is not None:
+        elif promised:
             self._tell_queue(Event(NOMINATION))
 
     # The loop
@@ -189,7 +190,7 @@ class Scheduler:
             self._say.tell(info, "Warning", "FailedScheduling", f"cannot evaluate the pod: {error!r}")
             return None
         self._nodes.add_pod(decision.node, info)
-        self._nodes.nominated.pop(info.uid, None)
+        self._nodes.withdraw(info.uid)
         self._assumed[info.uid] = decision.node
         return decision.node, plan
 
@@ -240,7 +241,7 @@ class Scheduler:
                 nominated = found.node
             elif info.nominated and not found.message.startswith("not eligible due to a terminating"):
                 nominated, info.nominated = "", ""
-                self._nodes.nominated.pop(info.uid, None)
+                self._nodes.withdraw(info.uid)
         self._queue.failed(info, self._clock.monotonic(), diagnosis.plugins)
         pod = self._pods.store.get(info.namespace, info.name)
         old = _condition(pod) if pod is not None else {}
@@ -249,11 +250,27 @@ class Scheduler:
     def _preempt(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> Preemption:
         found = preempt(info, self._nodes, profile, diagnosis, self._chance, self._evicting)
         if found.node:
-            self._nodes.nominated[info.uid] = (found.node, info)
+            at = self._nodes.index(found.node)
+            lesser = [
+                p for p in self._nodes.promised.get(-1 if at is None else at, {}).values() if p.priority < info.priority
+            ]
+            for other in lesser:  # their place is taken; they look for another
+                self._nodes.withdraw(other.uid)
+                other.nominated = ""
+                self._spawn(self._unpromise(other), f"unpromise-{other.key}")
+            self._nodes.nominate(found.node, info)
             info.nominated = found.node
+            found.victims = [v for v in found.victims if v.uid not in self._evicting]  # others are on their way
             self._evicting.update(v.uid for v in found.victims)
             self._spawn(self._evict(info, found), f"preempt-{info.key}")
         return found
+
+    async def _unpromise(self, other: PodInfo) -> None:
+        patch = {"metadata": {"uid": other.uid}, "status": {"nominatedNodeName": None}}
+        try:
+            await self._client.patch(PODS, other.name, patch, other.namespace, "strategic", subresource="status")
+        except ApiError as error:
+            _logger.debug("cannot take a nomination back", pod=other.key, error=str(error))
 
     async def _evict(self, info: PodInfo, found: Preemption) -> None:
         for victim in found.victims:

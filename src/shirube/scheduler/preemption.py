@@ -21,7 +21,7 @@ import numpy as np
 from shirube.api.selectors import LabelSelector
 from shirube.foundation.chance import Chance
 from shirube.scheduler.columns import Bools, Ints, NodeColumns
-from shirube.scheduler.decide import Diagnosis, Profile, fits_row, listed
+from shirube.scheduler.decide import Diagnosis, Profile, fits_row, listed, promised_to
 from shirube.scheduler.matching import selector_of
 from shirube.scheduler.plugins.node_resources_fit import Kept
 from shirube.scheduler.pod import PODS, PodInfo
@@ -103,6 +103,15 @@ def preempt(
         (p.terminating or p.uid in leaving) and p.priority < pod.priority for p in nodes.rows[at].pods.values()
     ):
         return Preemption(message="not eligible due to a terminating pod on the nominated node.")
+    own = nodes.withdraw(pod.uid)  # a place of its own must not be in its way
+    try:
+        return _preempt(pod, nodes, profile, diagnosis, chance)
+    finally:
+        if own:
+            nodes.nominate(own, pod)
+
+
+def _preempt(pod: PodInfo, nodes: NodeColumns, profile: Profile, diagnosis: Diagnosis, chance: Chance) -> Preemption:
     helpful = diagnosis.resolvable(nodes.size) & nodes.present
     budgets = Budgets(nodes.around.budgets)
     found = _by_resources(pod, nodes, helpful, budgets) if _simple(pod, nodes, profile) else None
@@ -169,6 +178,9 @@ def _roomy(pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Bools:
     lower = nodes.requested_below(pod.priority, PODS, rows)
     fits = (lower > 0) & nodes.present[rows]
     fits &= nodes.requested[PODS][rows] - lower < nodes.allocatable[PODS][rows]
+    for i in np.flatnonzero(fits) if nodes.promised else ():
+        if promised_to(pod, nodes, int(rows[i])):
+            fits[i] = _roomy_beside(pod, nodes, int(rows[i]))
     for resource, amount in pod.requests.items():
         if amount > 0 and resource in nodes.allocatable:
             used = nodes.requested[resource][rows] - nodes.requested_below(pod.priority, resource, rows)
@@ -176,14 +188,28 @@ def _roomy(pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Bools:
     return fits
 
 
-def _row_victims(pod: PodInfo, nodes: NodeColumns, at: int, budgets: Budgets) -> tuple[list[PodInfo], int]:
-    """The pods to evict from a row where evicting all of lower priority would do."""
+def _roomy_beside(pod: PodInfo, nodes: NodeColumns, at: int) -> bool:
+    """As `_roomy`, with the pods that are promised a place on the row in it."""
+    free, _ = _emptied(pod, nodes, at)
+    return min(free.values()) >= 0
+
+
+def _emptied(pod: PodInfo, nodes: NodeColumns, at: int) -> tuple[dict[str, int], list[PodInfo]]:
+    """What is left on a row with the pod and the promised there and all of lower priority gone; and these."""
     asked = [(r, a) for r, a in pod.requests.items() if a > 0]
     free = {r: int(nodes.allocatable[r][at] - nodes.requested[r][at]) - a for r, a in asked if r in nodes.allocatable}
     free[PODS] = int(nodes.allocatable[PODS][at] - nodes.requested[PODS][at]) - 1
     lower = [p for p in nodes.rows[at].pods.values() if p.priority < pod.priority]
     for other in lower:
         _give(free, other, 1)
+    for other in promised_to(pod, nodes, at):
+        _give(free, other, -1)
+    return free, lower
+
+
+def _row_victims(pod: PodInfo, nodes: NodeColumns, at: int, budgets: Budgets) -> tuple[list[PodInfo], int]:
+    """The pods to evict from a row where evicting all of lower priority would do."""
+    free, lower = _emptied(pod, nodes, at)
 
     def stays(other: PodInfo) -> bool:
         _give(free, other, -1)
@@ -255,8 +281,11 @@ def _try_row(
     pod: PodInfo, nodes: NodeColumns, profile: Profile, at: int, budgets: Budgets
 ) -> tuple[list[PodInfo], int] | None:
     lower = [p for p in nodes.rows[at].pods.values() if p.priority < pod.priority]
+    promised = promised_to(pod, nodes, at)
     for other in lower:
         nodes.remove_pod(other.uid)
+    for other in promised:
+        nodes.put(at, other)
 
     def stays(other: PodInfo) -> bool:
         nodes.put(at, other)
@@ -268,6 +297,8 @@ def _try_row(
     try:
         return _reprieve(lower, budgets, stays) if fits_row(pod, nodes, profile, at) else None
     finally:
+        for other in promised:
+            nodes.remove_pod(other.uid)
         for other in lower:
             if nodes.where(other.uid) is None:
                 nodes.put(at, other)
