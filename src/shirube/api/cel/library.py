@@ -48,6 +48,17 @@ def optional_field(value: Value, name: Value) -> Value:
     raise ValueError(f"no such key: {name}")
 
 
+def structure(fields: Value) -> Value:
+    """An object under construction: fields marked "?" are there when their value is."""
+    out = {}
+    for name, value in fields.items():
+        if not name.startswith("?"):
+            out[name] = value
+        elif isinstance(value, cel.OptionalValue) and value.has_value():
+            out[name[1:]] = value.value()
+    return out
+
+
 # ---------------------------------------------------------------------------------------- quantities
 
 
@@ -318,6 +329,8 @@ def shown(value: Value) -> str:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "optionalField": optional_field,
     "optionalIndex": optional_field,
+    "structure": structure,
+    "jsonpatch.escapeKey": lambda text: _text(text).replace("~", "~0").replace("/", "~1"),
     "quantity": quantity,
     "isQuantity": is_quantity,
     "isInteger": lambda v: _number(v).denominator == 1,

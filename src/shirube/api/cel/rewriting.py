@@ -1,7 +1,8 @@
-"""CEL that the engine does not parse, as CEL that it does: optional selection and `cel.bind`.
+"""CEL that the engine does not parse, as CEL that it does: optional selection, `cel.bind`, Kubernetes' objects.
 
-    a.?b.c[?d]          a.optionalField("b").optionalField("c").optionalIndex(d)
-    cel.bind(x, e, f)   [e].map(x, f)[0]
+    a.?b.c[?d]                   a.optionalField("b").optionalField("c").optionalIndex(d)
+    cel.bind(x, e, f)            [e].map(x, f)[0]
+    Object.spec{a: 1, ?b: c}     structure({"a": 1, "?b": c})     (JSONPatch{…} likewise)
 
 Once a chain has become optional it stays so until a method is called on it, as in cel-go. Text in, text out; what
 is inside string literals is left alone.
@@ -20,12 +21,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
+_MARKS = (".?", "[?", "bind", "Object", "JSONPatch")
 Token = tuple[str, str]
 
 
 def rewrite(expression: str) -> str:
     """The same expression in what the engine understands."""
-    if ".?" not in expression and "[?" not in expression and "bind" not in expression:
+    if not any(mark in expression for mark in _MARKS):
         return expression
     return _rewritten(_tokens(expression))
 
@@ -65,6 +67,23 @@ def _arguments(tokens: list[Token]) -> list[list[Token]]:
     return out
 
 
+def _structure(tokens: list[Token], start: int) -> tuple[str, int] | None:
+    """`Object.spec.x{…}` at `start` as (its text, the index after it); None when it is none."""
+    n = start + 1
+    while n + 1 < len(tokens) and tokens[n] == ("other", ".") and tokens[n + 1][0] == "name":
+        n += 2
+    if n >= len(tokens) or tokens[n] != ("other", "{"):
+        return None
+    end = _end(tokens, n)
+    fields = []
+    for field in _arguments(tokens[n + 1 : end]):
+        mark = "?" if field and field[0] == ("other", "?") else ""
+        field = field[1:] if mark else field
+        if len(field) > 2 and field[1] == ("other", ":"):
+            fields.append(f'"{mark}{field[0][1]}": {_rewritten(field[2:])}')
+    return f"structure({{{', '.join(fields)}}})", end + 1
+
+
 def _rewritten(tokens: list[Token]) -> str:
     out: list[str] = []
     n, optional = 0, False
@@ -79,6 +98,12 @@ def _rewritten(tokens: list[Token]) -> str:
                 name, value, body = map(_rewritten, arguments)
                 out.append(f"([{value}].map({name}, {body})[0])")
                 n, optional = end + 1, False
+                continue
+        if kind == "name" and part in ("Object", "JSONPatch") and (not n or tokens[n - 1][1] not in (".", ".?")):
+            made = _structure(tokens, n)
+            if made is not None:
+                out.append(made[0])
+                n, optional = made[1], False
                 continue
         if kind == "other" and part in (".?", ".") and following[0] == "name" and (part == ".?" or optional):
             if part == "." and called:

@@ -13,7 +13,6 @@ from shirube.apiserver.admission.default_toleration_seconds import DefaultTolera
 from shirube.apiserver.admission.limit_ranger import LimitRanger
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from shirube.apiserver.admission.node_restriction import NodeRestriction
-from shirube.apiserver.admission.not_enforced import NotEnforced
 from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.pod_security import PodSecurity
@@ -25,6 +24,9 @@ from shirube.apiserver.admission.runtime_class import RuntimeClass
 from shirube.apiserver.admission.service_account import ServiceAccount
 from shirube.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
 from shirube.apiserver.admission.taint_nodes_by_condition import TaintNodesByCondition
+from shirube.apiserver.policies.expressions import AdmissionExpressions
+from shirube.apiserver.policies.mutating import MutatingAdmissionPolicy
+from shirube.apiserver.policies.validating import ValidatingAdmissionPolicy
 from shirube.apiserver.webhooks.mutating import MutatingAdmissionWebhook
 from shirube.apiserver.webhooks.validating import ValidatingAdmissionWebhook
 
@@ -47,8 +49,10 @@ PLUGINS: tuple[type[Plugin], ...] = (
     DefaultIngressClass,
     PodTopologyLabels,
     RbacEscalation,
-    NotEnforced,
+    AdmissionExpressions,
+    MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,
+    ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
     # Last: what it takes is taken, so everybody else must have agreed.
     ResourceQuota,

@@ -45,7 +45,7 @@ def functions(server: ServerContext, req: AdmissionRequest) -> Mapping[str, Call
         "namespace": lambda target, name: {**_step(target), "namespace": name},
         "name": lambda target, name: {**_step(target), "name": name},
         "path": lambda target, path: {**_step(target), TAG: "path", "path": path},
-        "serviceAccount": lambda target, namespace, name: {**_step(target), "account": [namespace, name]},
+        "serviceAccount": _as_service_account,
         "fieldSelector": lambda target, text: {**_step(target), "fieldSelector": text},
         "labelSelector": lambda target, text: {**_step(target), "labelSelector": text},
         "check": check,
@@ -54,6 +54,11 @@ def functions(server: ServerContext, req: AdmissionRequest) -> Mapping[str, Call
         "errored": lambda decision: False,
         "error": lambda decision: "",
     }
+
+
+def _as_service_account(target: Any, namespace: str, name: str) -> Json:
+    own = {"account": [namespace, name]}
+    return {**_step(target), **own, "requestResource": {**target.get("requestResource", {}), **own}}
 
 
 def _step(target: Any) -> Json:

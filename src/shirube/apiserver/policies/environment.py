@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from shirube.apiserver.policies import authorizer
-from shirube.apiserver.webhooks import review, versions
+from shirube.apiserver.webhooks import matching, review, versions
 
 if TYPE_CHECKING:
     from shirube.api.resources import Resource
@@ -32,8 +32,17 @@ async def variables(server: ServerContext, req: AdmissionRequest, resource: Reso
         "object": obj,
         "oldObject": old,
         "request": request,
+        "namespaceObject": _namespace(server, req),
         "authorizer": authorizer.root(req),
     }
+
+
+def _namespace(server: ServerContext, req: AdmissionRequest) -> Json | None:
+    """The Namespace that the write happens in; null for what is in none."""
+    if matching.is_namespace(req):
+        return None
+    found = matching.namespace_object(server, req)
+    return None if found is None else dict(found)
 
 
 def functions(server: ServerContext, req: AdmissionRequest) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ Webhooks that fail are passed over or refuse the write, as their failurePolicy s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -23,6 +22,7 @@ from shirube.apiserver.webhooks.asking import ask, usable
 from shirube.apiserver.webhooks.calling import Caller, CallFailed
 from shirube.apiserver.webhooks.configurations import Hook, Hooks
 from shirube.apiserver.webhooks.review import InvalidAnswer, refusal
+from shirube.apiserver.webhooks.rounds import Rounds
 from shirube.foundation import log
 
 if TYPE_CHECKING:
@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 
 _logger = log.get("webhooks")
 EVERYTHING = frozenset((CREATE, UPDATE, DELETE, CONNECT))
-
-
-@dataclass(slots=True)
-class Rounds:
-    """What the first round leaves for the second: who was called, who must be called again."""
-
-    called: set[str] = field(default_factory=set)
-    again: set[str] = field(default_factory=set)
-    last: bytes = b""  # the object as the webhooks left it
-
-    def changed(self) -> None:
-        self.again |= self.called
-        self.called = set()
 
 
 class MutatingAdmissionWebhook(Plugin):

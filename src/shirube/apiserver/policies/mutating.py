@@ -1,0 +1,148 @@
+"""MutatingAdmissionPolicy: changes written in CEL, as apply configurations or JSON patches, without calling out.
+
+Mutations are made one after the other, each sees what those before it made of the object. Like webhooks, a policy that
+changed something makes all of mutating admission run once more, and policies that ask for it (`reinvocationPolicy:
+IfNeeded`) look again when the object has changed since.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from shirube.api import cel, schema
+from shirube.api.errors import ApiError
+from shirube.api.gvr import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
+from shirube.api.managed_fields import merging, nodes
+from shirube.api.patch import json_patch
+from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
+from shirube.apiserver.policies import environment, parameters
+from shirube.apiserver.policies.definitions import Binding, Policies, Policy, Scope
+from shirube.apiserver.policies.parameters import CannotConfigure
+from shirube.apiserver.webhooks import matching, versions
+from shirube.apiserver.webhooks.rounds import Rounds
+from shirube.foundation import log
+
+if TYPE_CHECKING:
+    from shirube.api.resources import Resource
+    from shirube.apiserver.context import ServerContext
+
+Json = dict[str, Any]
+_logger = log.get("policies")
+_FIXED = ("apiVersion", "kind", "metadata.name", "metadata.namespace", "metadata.uid")
+
+
+class CannotMutate(Exception):
+    """An expression failed, or what it made is no change of the object."""
+
+
+class MutatingAdmissionPolicy(Plugin):
+    name = "MutatingAdmissionPolicy"
+    operations = frozenset((CREATE, UPDATE))
+
+    def __init__(self, server: ServerContext) -> None:
+        super().__init__(server)
+        self._policies = Policies(server, MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS)
+
+    async def mutate(self, req: AdmissionRequest) -> None:
+        policies = self._policies.current()
+        if not policies or matching.exempt(req.resource) or req.obj is None:
+            return
+        rounds = req.parts.setdefault(self.name, Rounds())
+        if req.second_round and rounds.last != orjson.dumps(req.obj):
+            rounds.changed()
+        for policy in policies:
+            for binding in policy.bindings:
+                await self._bound(policy, binding, req, rounds)
+        rounds.last = orjson.dumps(req.obj)
+
+    async def _bound(self, policy: Policy, binding: Binding, req: AdmissionRequest, rounds: Rounds) -> None:
+        which = (policy.name, binding.name)
+        if req.second_round and which not in rounds.again:
+            return
+        resource = policy.constraints.matched(self.server, req)
+        if resource is None or (binding.constraints and binding.constraints.matched(self.server, req) is None):
+            return
+        try:
+            changed = False
+            for params in parameters.of(self.server, policy, binding, req):
+                changed |= await self._apply(policy, req, resource, params)
+        except (CannotConfigure, CannotMutate) as error:
+            if policy.fails_closed:
+                why = f"MutatingAdmissionPolicy '{policy.name}' with binding '{binding.name}' denied request: {error}"
+                raise _refusal(req, why) from error
+            _logger.warning("policy failed open", policy=policy.name, binding=binding.name, error=str(error))
+            return
+        if changed:
+            rounds.changed()
+            req.again = True
+        if policy.spec.get("reinvocationPolicy") == "IfNeeded":
+            rounds.called.add(which)
+
+    async def _apply(self, policy: Policy, req: AdmissionRequest, resource: Resource, params: Json | None) -> bool:
+        """Whether the object is another one now. Raises CannotMutate."""
+        functions = environment.functions(self.server, req)
+        seen = await environment.variables(self.server, req, resource)
+        scope = Scope(seen, functions, params)
+        holds, problem = policy.conditions.judge(scope.seen, functions)
+        if problem is not None:
+            raise CannotMutate(problem)
+        if not holds:
+            return False
+        before = obj = seen["object"]
+        for mutation in policy.spec.get("mutations") or ():
+            scope = Scope({**seen, "object": obj}, functions, params)
+            scope.define(policy.spec.get("variables") or ())
+            obj = mutated(mutation, scope, obj, resource)
+        if obj == before:
+            return False
+        obj = versions.settled(obj, resource)
+        req.obj = await versions.convert(obj, resource, req.resource) if obj.get("kind") == resource.kind else obj
+        return True
+
+
+def mutated(mutation: Json, scope: Scope, obj: Json, resource: Resource) -> Json:
+    """The object after one mutation. Raises CannotMutate."""
+    patches = mutation.get("patchType") == "JSONPatch"
+    text = (mutation.get("jsonPatch" if patches else "applyConfiguration") or {}).get("expression", "")
+    try:
+        value = scope.value(text)
+    except cel.CelError as error:
+        raise CannotMutate(f"expression '{text}' resulted in error: {error}") from error
+    if patches:
+        if not isinstance(value, list):
+            raise CannotMutate("type mismatch: JSONPatchType.expression should evaluate to array")
+        try:
+            return json_patch.apply(obj, value)
+        except ApiError as error:
+            causes = [c.get("message", "") for c in error.causes]
+            raise CannotMutate(f"JSON Patch: {', '.join(causes) or error.message}") from error
+    if not isinstance(value, dict):
+        raise CannotMutate("must return an Object")
+    for path in _FIXED:
+        if _names(value, path):
+            raise CannotMutate(f"invalid ApplyConfiguration: may not set {path}")
+    return merging.merge(versions.plain(obj), value, _node(resource))  # type: ignore[no-any-return]
+
+
+def _names(value: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def _node(resource: Resource) -> nodes.Node:
+    definition = getattr(resource, "definition", None)
+    found = definition.type if definition else schema.type_of(resource.group, resource.version, resource.kind)
+    return nodes.root_of(found)
+
+
+def _refusal(req: AdmissionRequest, message: str) -> ApiError:
+    error = req.refusal(message)
+    error.code, error.reason = 422, "Invalid"
+    error.details = {**(error.details or {}), "causes": [{"message": message}]}
+    return error
