@@ -65,6 +65,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("namespace-controller", "namespace", "NamespaceController"),
     Entry("garbage-collector-controller", "garbage_collector", "GarbageCollector"),
     Entry("pod-garbage-collector-controller", "pod_gc", "PodGCController"),
+    Entry("horizontal-pod-autoscaler-controller", "horizontal_pod_autoscaler", "HorizontalPodAutoscalerController"),
     Entry("persistentvolume-binder-controller", "persistent_volume_binder", "PersistentVolumeBinder"),
     Entry("local-path-provisioner", "local_path_provisioner", "LocalPathProvisioner"),
     Entry("persistentvolumeclaim-protection-controller", "volume_protection", "ClaimProtectionController"),

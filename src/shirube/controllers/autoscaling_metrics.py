@@ -1,0 +1,208 @@
+"""What the metrics APIs say: `metrics.k8s.io`, `custom.metrics.k8s.io`, `external.metrics.k8s.io`; and, for each
+metric of an autoscaler, the replicas that follow and what to show of it in the status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+from shirube.api import quantity
+from shirube.api.errors import ApiError
+from shirube.api.selectors import label_selector_from
+from shirube.client.rest import Client, Object
+from shirube.controllers import autoscaling_replicas as arithmetic
+from shirube.controllers import pods as of_pods
+from shirube.controllers.autoscaling_replicas import MetricError, Sample, Tolerance
+from shirube.foundation.clock import parse_rfc3339
+
+_RESOURCE, _CUSTOM = "/apis/metrics.k8s.io/v1beta1", "/apis/custom.metrics.k8s.io/v1beta2"
+_EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is scaled: its pods, and how many there are."""
+
+    namespace: str
+    selector: str
+    pods: list[Object]
+    current: int  # status.replicas
+    tolerance: Tolerance
+    now: float
+
+    @property
+    def ready(self) -> int:
+        return sum(1 for p in self.pods if of_pods.phase(p) == "Running" and of_pods.ready(p))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    replicas: int
+    name: str  # of the metric, as in messages
+    shown: Object  # of `status.currentMetrics`
+
+
+def _seconds(text: str) -> float:
+    """A Go duration as the metrics API writes them: `30s`, `1m0s`."""
+    total, number = 0.0, ""
+    for char in text:
+        if char.isdigit() or char == ".":
+            number += char
+        elif number:
+            total += float(number) * {"h": 3600.0, "m": 60.0, "s": 1.0}.get(char, 0.0)
+            number = ""
+    return total
+
+
+class Metrics:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def _read(self, path: str, params: Mapping[str, str], what: str) -> list[Object]:
+        try:
+            answer = orjson.loads(await self._client.raw("GET", path, {k: v for k, v in params.items() if v}))
+        except ApiError as error:
+            raise MetricError(f"unable to get metrics for {what}: {error.message}") from error
+        except orjson.JSONDecodeError as error:
+            raise MetricError(f"unable to get metrics for {what}: the answer is not JSON") from error
+        return list(answer.get("items") or ())
+
+    async def _resource(self, target: Target, resource: str, container: str = "") -> dict[str, Sample]:
+        path = f"{_RESOURCE}/namespaces/{target.namespace}/pods"
+        items = await self._read(path, {"labelSelector": target.selector}, f"resource {resource}")
+        out = {}
+        for item in items:
+            containers = [c for c in item.get("containers") or () if not container or c["name"] == container]
+            amounts = [(c.get("usage") or {}).get(resource) for c in containers]
+            if not amounts or any(a is None for a in amounts):
+                continue
+            total = sum(quantity.milli(a) for a in amounts if a is not None)
+            at = parse_rfc3339(item["timestamp"]) if item.get("timestamp") else target.now
+            out[item["metadata"]["name"]] = Sample(total, at, _seconds(item.get("window") or "60s"))
+        if not out:
+            raise MetricError(
+                f"unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
+            )
+        return out
+
+    async def propose(self, metric: Object, target: Target) -> Proposal:
+        """Raises MetricError."""
+        match metric["type"]:
+            case "Resource":
+                return await self._by_resource(metric["resource"], target, "Resource")
+            case "ContainerResource":
+                return await self._by_resource(metric["containerResource"], target, "ContainerResource")
+            case "Pods":
+                return await self._by_pods(metric["pods"], target)
+            case "Object":
+                return await self._by_object(metric["object"], target)
+            case "External":
+                return await self._by_external(metric["external"], target)
+        raise MetricError(f'unknown metric source type "{metric["type"]}"')
+
+    async def _by_resource(self, source: Object, target: Target, kind: str) -> Proposal:
+        resource, wanted, container = source["name"], source["target"], source.get("container", "")
+        samples = await self._resource(target, resource, container)
+        key = "resource" if kind == "Resource" else "containerResource"
+        names = {"name": resource, "container": container} if container else {"name": resource}
+        what = f"{resource} {'container ' if container else ''}resource"
+        if wanted["type"] == "Utilization":
+            found = arithmetic.by_utilization(
+                target.pods,
+                samples,
+                arithmetic.requests_of(target.pods, resource, container),
+                int(wanted["averageUtilization"]),
+                resource,
+                target.current,
+                target.tolerance,
+                target.now,
+            )
+            replicas, percent, average = found
+            current: Object = {"averageUtilization": percent, "averageValue": _text(average)}
+            what += " utilization (percentage of request)"
+        else:
+            amount = quantity.milli(wanted["averageValue"])
+            replicas, average = arithmetic.by_average(
+                target.pods, samples, amount, resource, target.current, target.tolerance, target.now
+            )
+            current = {"averageValue": _text(average)}
+        return Proposal(replicas, what, {"type": kind, key: {**names, "current": current}})
+
+    async def _by_pods(self, source: Object, target: Target) -> Proposal:
+        name = source["metric"]["name"]
+        path = f"{_CUSTOM}/namespaces/{target.namespace}/pods/*/{quote(name)}"
+        params = {"labelSelector": target.selector, "metricLabelSelector": _selector(source)}
+        items = await self._read(path, params, f"metric {name}")
+        if not items:
+            raise MetricError(f"unable to get metric {name}: no metrics returned from custom metrics API")
+        samples = {
+            i["describedObject"]["name"]: Sample(
+                quantity.milli(i["value"]),
+                parse_rfc3339(i["timestamp"]) if i.get("timestamp") else target.now,
+                float(i.get("windowSeconds") or 60),
+            )
+            for i in items
+        }
+        amount = quantity.milli(source["target"]["averageValue"])
+        replicas, average = arithmetic.by_average(
+            target.pods, samples, amount, "", target.current, target.tolerance, target.now
+        )
+        shown = {"metric": source["metric"], "current": {"averageValue": _text(average)}}
+        return Proposal(replicas, f"pods metric {name}", {"type": "Pods", "pods": shown})
+
+    async def _by_object(self, source: Object, target: Target) -> Proposal:
+        name, described = source["metric"]["name"], source["describedObject"]
+        group = (described.get("apiVersion") or "v1").rpartition("/")[0]
+        plural = _plural(described["kind"]) + (f".{group}" if group else "")
+        path = f"{_CUSTOM}/namespaces/{target.namespace}/{plural}/{quote(described['name'])}/{quote(name)}"
+        items = await self._read(path, {"metricLabelSelector": _selector(source)}, f"metric {name}")
+        if len(items) != 1:
+            raise MetricError(f"unable to get metric {name}: {len(items)} values for one object")
+        usage = quantity.milli(items[0]["value"])
+        replicas, current = _of_total(usage, source["target"], target)
+        shown = {"metric": source["metric"], "describedObject": described, "current": current}
+        return Proposal(replicas, f"{described['kind']} metric {name}", {"type": "Object", "object": shown})
+
+    async def _by_external(self, source: Object, target: Target) -> Proposal:
+        name = source["metric"]["name"]
+        path = f"{_EXTERNAL}/namespaces/{target.namespace}/{quote(name)}"
+        what = f"external metric {target.namespace}/{name}"
+        items = await self._read(path, {"labelSelector": _selector(source)}, what)
+        if not items:
+            raise MetricError(f"unable to get {what}: no metrics returned from external metrics API")
+        usage = sum(quantity.milli(i["value"]) for i in items)
+        replicas, current = _of_total(usage, source["target"], target)
+        shown = {"metric": source["metric"], "current": current}
+        return Proposal(
+            replicas, f"external metric {name}({_selector(source)})", {"type": "External", "external": shown}
+        )
+
+
+def _of_total(usage: int, wanted: Object, target: Target) -> tuple[int, Object]:
+    if wanted["type"] == "AverageValue":
+        amount = quantity.milli(wanted["averageValue"])
+        replicas = arithmetic.by_total_average(usage, amount, target.current, target.tolerance)
+        return replicas, {"averageValue": _text(-(-usage // max(target.current, 1)))}
+    amount = quantity.milli(wanted["value"])
+    replicas = arithmetic.by_total(usage, amount, target.ready, target.current, target.tolerance)
+    return replicas, {"value": _text(usage)}
+
+
+def _selector(source: Object) -> str:
+    selector = source["metric"].get("selector")
+    return "" if selector is None else str(label_selector_from(selector))
+
+
+def _text(milli: int) -> str:
+    return quantity.canonical(f"{milli}m")
+
+
+def _plural(kind: str) -> str:
+    """As the custom metrics API's adapters name kinds, without asking the server."""
+    lower = kind.lower()
+    if lower.endswith(("s", "x", "ch", "sh")):
+        return lower + "es"
+    return lower[:-1] + "ies" if lower.endswith("y") and lower[-2:-1] not in "aeiou" else lower + "s"

@@ -1,0 +1,201 @@
+"""How many replicas a metric asks for. Pure; amounts are in thousandths (milli).
+
+`ratio` is usage over target; near enough to 1 (the tolerance) nothing changes. Pods that are not ready or tell
+nothing are taken at a value that makes a change smaller, never larger: at zero when scaling up, at the full target
+when scaling down.
+https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algorithm-details
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shirube.api import quantity
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_pods
+from shirube.controllers.ownership import deleting
+from shirube.foundation.clock import parse_rfc3339
+
+INITIALIZATION_SECONDS, INITIAL_READINESS_SECONDS = 300.0, 30.0
+
+
+class MetricError(Exception):
+    """A metric from which no replica count follows; the message says why."""
+
+
+class Sample(NamedTuple):
+    value: int
+    at: float  # seconds since the epoch
+    window: float
+
+
+class Tolerance(NamedTuple):
+    """How far from 1 the ratio may be without consequences, downwards and upwards."""
+
+    down: float = 0.1
+    up: float = 0.1
+
+    def within(self, ratio: float) -> bool:
+        return 1.0 - self.down <= ratio <= 1.0 + self.up
+
+
+@dataclass(slots=True)
+class Groups:
+    ready: int = 0
+    unready: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
+
+
+def group(pods: Iterable[Object], samples: Mapping[str, Sample], resource: str, now: float) -> Groups:
+    out = Groups()
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        if deleting(pod) or of_pods.phase(pod) == "Failed":
+            out.ignored.add(name)
+        elif of_pods.phase(pod) == "Pending":
+            out.unready.add(name)
+        elif name not in samples:
+            out.missing.add(name)
+        elif resource == "cpu" and _starting(pod, samples[name], now):
+            out.unready.add(name)
+        else:
+            out.ready += 1
+    return out
+
+
+def _starting(pod: Object, sample: Sample, now: float) -> bool:
+    """What a pod burns while it starts says nothing of its load."""
+    condition = of_pods.condition(pod, "Ready")
+    start = (pod.get("status") or {}).get("startTime")
+    if condition is None or not start:
+        return True
+    started, changed = parse_rfc3339(start), parse_rfc3339(condition["lastTransitionTime"])
+    if started + INITIALIZATION_SECONDS > now:
+        return condition["status"] == "False" or sample.at < changed + sample.window
+    return bool(condition["status"] == "False" and started + INITIAL_READINESS_SECONDS > changed)
+
+
+def requests_of(pods: Iterable[Object], resource: str, container: str = "") -> dict[str, int]:
+    """What each pod requests, in milli."""
+    out = {}
+    for pod in pods:
+        name, total = pod["metadata"]["name"], 0
+        spec = pod["spec"]
+        sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+        for one in (*(spec.get("containers") or ()), *sidecars):
+            if container and one["name"] != container:
+                continue
+            amount = ((one.get("resources") or {}).get("requests") or {}).get(resource)
+            if amount is None:
+                raise MetricError(f"missing request for {resource} in container {one['name']} of Pod {name}")
+            total += quantity.milli(amount)
+        out[name] = total
+    return out
+
+
+def by_utilization(
+    pods: list[Object],
+    samples: Mapping[str, Sample],
+    requests: Mapping[str, int],
+    target: int,
+    resource: str,
+    current: int,
+    tolerance: Tolerance,
+    now: float,
+) -> tuple[int, int, int]:
+    """(replicas, utilisation in percent, average usage) for a target in percent of the requests."""
+
+    def ratio(values: Mapping[str, int]) -> tuple[float, int]:
+        asked = sum(requests.get(name, 0) for name in values)
+        if not asked:
+            raise MetricError("no metrics returned matched known pods")
+        utilization = sum(values.values()) * 100 // asked
+        return utilization / target, utilization
+
+    groups = group(pods, samples, resource, now)
+    used = _used(samples, groups)
+    first, utilization = ratio(used)
+    average = sum(used.values()) // len(used)
+
+    def full(name: str) -> int:
+        return requests.get(name, 0) * max(100, target) // 100
+
+    def again(values: Mapping[str, int]) -> float:
+        return ratio(values)[0]
+
+    return _replicas(used, groups, first, again, full, current, tolerance), utilization, average
+
+
+def by_average(
+    pods: list[Object],
+    samples: Mapping[str, Sample],
+    target: int,
+    resource: str,
+    current: int,
+    tolerance: Tolerance,
+    now: float,
+) -> tuple[int, int]:
+    """(replicas, average) for a target in the metric's own unit."""
+    groups = group(pods, samples, resource, now)
+    used = _used(samples, groups)
+
+    def ratio(values: Mapping[str, int]) -> float:
+        return sum(values.values()) / len(values) / target
+
+    replicas = _replicas(used, groups, ratio(used), ratio, lambda _: target, current, tolerance)
+    return replicas, sum(used.values()) // len(used)
+
+
+def _used(samples: Mapping[str, Sample], groups: Groups) -> dict[str, int]:
+    skip = groups.unready | groups.ignored
+    used = {name: s.value for name, s in samples.items() if name not in skip}
+    if not used:
+        raise MetricError("did not receive metrics for targeted pods (pods might be unready)")
+    return used
+
+
+def _replicas(
+    used: dict[str, int],
+    groups: Groups,
+    ratio: float,
+    again: Callable[[Mapping[str, int]], float],
+    full: Callable[[str], int],
+    current: int,
+    tolerance: Tolerance,
+) -> int:
+    count_unready = bool(groups.unready) and ratio > 1.0
+    if not count_unready and not groups.missing:
+        return current if tolerance.within(ratio) else math.ceil(round(ratio * groups.ready, 6))
+    values = dict(used)
+    if ratio < 1.0:
+        values |= {name: full(name) for name in groups.missing}
+    elif ratio > 1.0:
+        values |= dict.fromkeys(groups.missing, 0)
+    if count_unready:
+        values |= dict.fromkeys(groups.unready, 0)
+    second = again(values)
+    if tolerance.within(second) or (ratio < 1.0 < second) or (ratio > 1.0 > second):
+        return current
+    wanted = math.ceil(round(second * len(values), 6))
+    if (second < 1.0 and wanted > current) or (second > 1.0 and wanted < current):
+        return current
+    return wanted
+
+
+def by_total(usage: int, target: int, ready: int, current: int, tolerance: Tolerance) -> int:
+    """For one value of all pods together against a target value."""
+    ratio = usage / target
+    if current == 0:
+        return math.ceil(ratio)
+    return current if tolerance.within(ratio) else math.ceil(round(ratio * ready, 6))
+
+
+def by_total_average(usage: int, target: int, current: int, tolerance: Tolerance) -> int:
+    """For one value that is shared by the replicas, so much for each."""
+    if current and tolerance.within(usage / (target * current)):
+        return current
+    return math.ceil(usage / target)

@@ -1,0 +1,248 @@
+"""HorizontalPodAutoscaler: the replicas of a target follow its metrics.
+
+Every 15 seconds each autoscaler reads its metrics (`autoscaling_metrics`), takes the largest count that they ask
+for, slows it down (`autoscaling_behavior`) and writes the target's scale. Metrics are asked for, as nothing tells
+when they change: this is the one controller that works by the clock. What it remembers (recommendations, changes
+of the last minutes) starts anew after a restart with the present count, which only delays scaling down.
+
+Follows upstream's `horizontal.go`; reasons and messages are upstream's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import GVR, HORIZONTALPODAUTOSCALERS, PODS
+from shirube.api.selectors import parse_label_selector
+from shirube.client.controller import Controller
+from shirube.client.discovery import Served, discover
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers import autoscaling_behavior as behavior
+from shirube.controllers import pods as of_objects
+from shirube.controllers.autoscaling_metrics import Metrics, Proposal, Target
+from shirube.controllers.autoscaling_replicas import MetricError
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
+from shirube.foundation.clock import rfc3339
+
+_ACCOUNT = "horizontal-pod-autoscaler"
+PERIOD_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Memory:
+    recommendations: list[behavior.Recommendation] = field(default_factory=list)
+    added: list[behavior.Change] = field(default_factory=list)
+    taken: list[behavior.Change] = field(default_factory=list)
+
+
+class _Refused(Exception):
+    """No replica count follows: (condition's reason, message)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def with_condition(status: Object, kind: str, value: str, reason: str, message: str, now: float) -> Object:
+    conditions = list(status.get("conditions") or ())
+    known = of_objects.condition({"status": status}, kind)
+    same = known is not None and known["status"] == value
+    stamp = known["lastTransitionTime"] if known is not None and same else rfc3339(now)
+    new = {"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": stamp}
+    if known is None:
+        return {**status, "conditions": [*conditions, new]}
+    return {**status, "conditions": [new if c["type"] == kind else c for c in conditions]}
+
+
+class HorizontalPodAutoscalerController(Controller[str]):
+    name = "horizontal-pod-autoscaler-controller"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self._autoscalers = context.informer(HORIZONTALPODAUTOSCALERS)
+        self._pods = context.informer(PODS)
+        super().__init__(self._autoscalers, self._pods)
+        self._client = context.client_of(_ACCOUNT)
+        self._reader = context.reader
+        self._recorder = context.recorder(_ACCOUNT, _ACCOUNT)
+        self._clock = context.clock
+        self._metrics = Metrics(self._client)
+        self._memory: dict[str, _Memory] = {}
+        self._served: Served | None = None
+        self._autoscalers.add_handler(self._enqueue, self._updated, self._gone)
+
+    def _enqueue(self, autoscaler: Object) -> None:
+        self.queue.add(key_of(autoscaler))
+
+    def _updated(self, old: Object, new: Object) -> None:
+        if old["spec"] != new["spec"]:
+            self._enqueue(new)
+
+    def _gone(self, autoscaler: Object) -> None:
+        self._memory.pop(key_of(autoscaler), None)
+
+    # -- reconcile ------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: str) -> float | None:
+        autoscaler = self._autoscalers.store.get(*split_key(key))
+        if autoscaler is None or deleting(autoscaler):
+            return None
+        now = self._clock.now()
+        status = dict(autoscaler.get("status") or {})
+        try:
+            gvr, scale = await self._scale(autoscaler)
+        except ApiError as error:
+            message = f"the HPA controller was unable to get the target's current scale: {error.message}"
+            status = with_condition(status, "AbleToScale", "False", "FailedGetScale", message, now)
+            self._recorder.event(autoscaler, WARNING, "FailedGetScale", error.message)
+            await self._write(autoscaler, status)
+            return PERIOD_SECONDS
+        message = "the HPA controller was able to get the target's current scale"
+        status = with_condition(status, "AbleToScale", "True", "SucceededGetScale", message, now)
+        await self._write(autoscaler, await self._advance(key, autoscaler, gvr, scale, status, now))
+        return PERIOD_SECONDS
+
+    async def _advance(
+        self, key: str, autoscaler: Object, gvr: GVR, scale: Object, status: Object, now: float
+    ) -> Object:
+        spec, memory = autoscaler["spec"], self._memory.setdefault(key, _Memory())
+        current = int((scale.get("spec") or {}).get("replicas") or 0)
+        least = 1 if spec.get("minReplicas") is None else int(spec["minReplicas"])
+        if not memory.recommendations:
+            memory.recommendations.append(behavior.Recommendation(current, now))
+        desired, why = current, ""
+        if current == 0 and least != 0:
+            message = "scaling is disabled since the replica count of the target is zero"
+            status = with_condition(status, "ScalingActive", "False", "ScalingDisabled", message, now)
+            desired = 0
+        elif current > int(spec["maxReplicas"]):
+            desired, why = int(spec["maxReplicas"]), "Current number of replicas above Spec.MaxReplicas"
+        elif current < least:
+            desired, why = least, "Current number of replicas below Spec.MinReplicas"
+        else:
+            try:
+                best, status = await self._compute(autoscaler, scale, status, now)
+            except _Refused as refused:
+                self._recorder.event(autoscaler, WARNING, "FailedComputeMetricsReplicas", str(refused))
+                message = f"the HPA was unable to compute the replica count: {refused}"
+                status = with_condition(status, "ScalingActive", "False", refused.reason, message, now)
+                status["currentReplicas"] = current
+                return status
+            desired, status = self._slowed(autoscaler, best.replicas, current, memory, status, now)
+            if desired > current:
+                why = f"{best.name} above target"
+            elif desired < current:
+                why = "All metrics below target"
+        if desired != current:
+            status = await self._rescale(autoscaler, gvr, scale, desired, why, status)
+            changes = memory.added if desired > current else memory.taken
+            changes.append(behavior.Change(abs(desired - current), now))
+            status["lastScaleTime"] = rfc3339(now)
+        status["currentReplicas"] = int((scale.get("status") or {}).get("replicas") or current)
+        status["desiredReplicas"] = desired
+        return status
+
+    def _slowed(
+        self, autoscaler: Object, wanted: int, current: int, memory: _Memory, status: Object, now: float
+    ) -> tuple[int, Object]:
+        result, reason, message = behavior.stabilized(autoscaler, wanted, current, memory.recommendations, now)
+        oldest = now - behavior.longest_window(autoscaler)
+        memory.recommendations = [r for r in memory.recommendations if r.at > oldest]
+        memory.recommendations.append(behavior.Recommendation(wanted, now))
+        for direction, changes in (("scaleUp", memory.added), ("scaleDown", memory.taken)):
+            since = now - behavior.longest_period(autoscaler, direction)
+            changes[:] = [c for c in changes if c.at > since]
+        status = with_condition(status, "AbleToScale", "True", reason, message, now)
+        found = behavior.limited(autoscaler, result, current, memory.added, memory.taken, now)
+        limited = "True" if found.limited else "False"
+        return found.replicas, with_condition(status, "ScalingLimited", limited, found.reason, found.message, now)
+
+    # -- metrics --------------------------------------------------------------------------------------------
+
+    async def _compute(self, autoscaler: Object, scale: Object, status: Object, now: float) -> tuple[Proposal, Object]:
+        """The metric that asks for most. A metric that fails holds back scaling down, not scaling up."""
+        text = (scale.get("status") or {}).get("selector") or ""
+        if not text:
+            self._recorder.event(autoscaler, WARNING, "SelectorRequired", "selector is required")
+            raise _Refused("InvalidSelector", "the HPA target's scale is missing a selector")
+        namespace, selector = autoscaler["metadata"]["namespace"], parse_label_selector(text)
+        pods = [p for p in self._pods.store.list(namespace) if selector.matches(p["metadata"].get("labels") or {})]
+        replicas = int((scale.get("status") or {}).get("replicas") or 0)
+        target = Target(namespace, text, pods, replicas, behavior.tolerance(autoscaler), now)
+        metrics = autoscaler["spec"].get("metrics") or ()
+        proposals: list[Proposal] = []
+        first: _Refused | None = None
+        for metric in metrics:
+            kind = metric["type"]
+            try:
+                proposals.append(await self._metrics.propose(metric, target))
+            except MetricError as error:
+                reason = f"FailedGet{kind}Metric"
+                message = f"failed to get {_words(kind)} metric value: {error}"
+                self._recorder.event(autoscaler, WARNING, reason, str(error))
+                first = first or _Refused(reason, message)
+        best = max(proposals, key=lambda p: p.replicas, default=None)
+        current = int((scale.get("spec") or {}).get("replicas") or 0)
+        if first is not None and (best is None or best.replicas < current):
+            bad = len(metrics) - len(proposals)
+            detail = f"invalid metrics ({bad} invalid out of {len(metrics)}), first error is: {first}"
+            raise _Refused(first.reason, detail)
+        if best is None:
+            raise _Refused("InvalidMetricSourceType", "the autoscaler names no metrics")
+        status = {**status, "currentMetrics": [p.shown for p in proposals]}
+        message = f"the HPA was able to successfully calculate a replica count from {best.name}"
+        return best, with_condition(status, "ScalingActive", "True", "ValidMetricFound", message, now)
+
+    # -- the target -----------------------------------------------------------------------------------------
+
+    async def _scale(self, autoscaler: Object) -> tuple[GVR, Object]:
+        reference = autoscaler["spec"]["scaleTargetRef"]
+        gvr = await self._resource_of(reference)
+        if gvr is None:
+            kind = f"{reference.get('apiVersion', 'v1')}/{reference['kind']}"
+            raise ApiError(404, "NotFound", f"no matches for kind {kind}")
+        namespace = autoscaler["metadata"]["namespace"]
+        return gvr, await self._client.get(gvr, reference["name"], namespace, subresource="scale")
+
+    async def _resource_of(self, reference: Object) -> GVR | None:
+        for again in (False, True):
+            if again or self._served is None:
+                self._served = await discover(self._reader)
+            found = self._served.by_kind(reference.get("apiVersion") or "v1", reference["kind"])
+            if found is not None:
+                return found.gvr
+        return None
+
+    async def _rescale(
+        self, autoscaler: Object, gvr: GVR, scale: Object, desired: int, why: str, status: Object
+    ) -> Object:
+        now = self._clock.now()
+        body = {**scale, "spec": {**(scale.get("spec") or {}), "replicas": desired}}
+        try:
+            await self._client.update(gvr, body, "scale")
+        except ApiError as error:
+            message = f"the HPA controller was unable to update the target scale: {error.message}"
+            status = with_condition(status, "AbleToScale", "False", "FailedUpdateScale", message, now)
+            text = f"New size: {desired}; reason: {why}; error: {error.message}"
+            self._recorder.event(autoscaler, WARNING, "FailedRescale", text)
+            await self._write(autoscaler, status)
+            raise
+        message = f"the HPA controller was able to update the target scale to {desired}"
+        self._recorder.event(autoscaler, NORMAL, "SuccessfulRescale", f"New size: {desired}; reason: {why}")
+        return with_condition(status, "AbleToScale", "True", "SucceededRescale", message, now)
+
+    async def _write(self, autoscaler: Object, status: Object) -> None:
+        generation = autoscaler["metadata"].get("generation")
+        if generation is not None:
+            status = {**status, "observedGeneration": generation}
+        status.setdefault("desiredReplicas", 0)
+        if status != autoscaler.get("status"):
+            await self._client.update_status(HORIZONTALPODAUTOSCALERS, {**autoscaler, "status": status})
+
+
+def _words(kind: str) -> str:
+    return {"Resource": "cpu or memory", "ContainerResource": "container resource"}.get(kind, kind.lower())
