@@ -46,7 +46,7 @@ BAD = [
     ),
     (
         field({"type": "string", "pattern": "("}),
-        f'{X}.pattern: Invalid value: "(": must be a valid regular expression, but isn\'t: missing ): (',
+        f'{X}.pattern: Invalid value: "(": must be a valid regular expression, but isn\'t: error parsing regexp: missing ): (',
     ),
     (
         field({"type": "string", "x-kubernetes-list-type": "set"}),
