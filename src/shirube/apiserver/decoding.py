@@ -96,8 +96,10 @@ def validated(
     kind: str,
     text: bytes = b"",
     media: str = JSON,
+    patch: bytes | None = None,
 ) -> Json:
-    """Types checked, unknown fields dealt with. `text` is what it came from, to find duplicate fields in."""
+    """Types checked, unknown fields dealt with. `text` is what it came from, to find duplicate fields in; `patch` is
+    what it was made with, whose fault upstream calls "invalid" rather than "bad"."""
     directive = field_validation(rc)
     served = rc.server.table.by_kind(group, version, kind)
     if served is not None and served.definition is not None:
@@ -118,7 +120,11 @@ def validated(
         elif text and decode.may_have_duplicates(text, keys):
             problems += [f'duplicate field "{path}"' for path in decode.duplicates(text)]
         if problems and directive == "Strict":
-            raise cannot_handle(kind, version, "strict decoding error: " + ", ".join(problems))
+            why = "strict decoding error: " + ", ".join(problems)
+            if patch is not None:
+                shown = patch.decode(errors="replace")
+                raise errors.invalid("", "", "", [errors.Cause.invalid("patch", shown, why)])
+            raise cannot_handle(kind, version, why)
         rc.warnings += problems
     return _with_metadata(obj)
 

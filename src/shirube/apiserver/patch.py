@@ -70,7 +70,7 @@ async def patch(rc: RequestContext, w: Write) -> Written:
             if type_ is None:
                 raise errors.unsupported_media_type(m for m in PATCHES if m != STRATEGIC_PATCH)
             new = strategic.apply(served, document, type_)
-        new = _checked(rc, w, new, version, clean)
+        new = _checked(rc, w, new, version, body, clean)
         if managed is not None:
             new["metadata"]["managedFields"] = managed
         return new
@@ -103,14 +103,14 @@ def _type(group: str, version: str, kind: str) -> schema.Type | None:
         return None
 
 
-def _checked(rc: RequestContext, w: Write, new: Any, version: str | None, clean: bool = False) -> Json:
+def _checked(rc: RequestContext, w: Write, new: Any, version: str | None, patch: bytes, clean: bool = False) -> Json:
     """The outcome of a patch, held to what a body of this kind must be, in the stored version."""
     resource = w.resource
     if not isinstance(new, dict):
         raise decoding.cannot_handle(resource.kind, resource.version, "the patched document is not an object")
     decoding.check_kind(new, resource.group, resource.version, resource.kind)
     if not clean:
-        new = decoding.validated(rc, new, resource.group, resource.version, resource.kind)
+        new = decoding.validated(rc, new, resource.group, resource.version, resource.kind, patch=patch)
     meta = new["metadata"]
     given = meta.get("resourceVersion")
     if given and given != version:
