@@ -62,3 +62,13 @@ def ready(obj: Obj) -> bool:
 
 def condition(obj: Obj, kind: str) -> Obj | None:
     return next((c for c in obj.get("status", {}).get("conditions", []) if c["type"] == kind), None)
+
+
+def complete(deployment: Obj) -> bool:
+    """As kubectl rollout status sees it: all replicas are of the newest template, and available."""
+    status, wanted = deployment.get("status", {}), deployment["spec"]["replicas"]
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted == status.get("replicas", 0)
+        and status.get("availableReplicas", 0) == wanted
+    )
