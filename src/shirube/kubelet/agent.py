@@ -18,7 +18,7 @@ from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import log
 from shirube.foundation.clock import SYSTEM, Clock
-from shirube.kubelet import admission, dns, downward, eviction, node_status
+from shirube.kubelet import admission, dns, downward, eviction, node_status, runtime_features
 from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
@@ -211,7 +211,9 @@ class Agent:
 
     def _refuse(self, pod: pods.Pod) -> admission.Rejection | None:
         view = admission.NodeView(self.node_object(), self._facts.allocatable, self.pressure.conditions)
-        return admission.judge(pod, self.pods.others(pod), view)
+        return runtime_features.refuse(pod, self.node.report.features) or admission.judge(
+            pod, self.pods.others(pod), view
+        )
 
     def node_object(self) -> Mapping[str, Any]:
         """This node as the API has it; before it is there, as it will be registered."""

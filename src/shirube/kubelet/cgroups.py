@@ -135,6 +135,15 @@ class Cgroups:
         paths = [top / group / f"pod{pod_uid}" for top in self._hierarchies() for group in below]
         return [path for path in paths if path.exists()]
 
+    def container_processes(self, pod: pods.Pod, container_id: str) -> list[int]:
+        """The processes of a container, as this process numbers them."""
+        top = self._directory("pids", f"{self.pod_path(pod)}/{container_id}")
+        found: list[int] = []
+        for directory, _, _ in os.walk(top):
+            with contextlib.suppress(OSError, ValueError):
+                found += [int(pid) for pid in (Path(directory) / "cgroup.procs").read_text().split()]
+        return found
+
     def pod_uids(self) -> set[str]:
         """UIDs of the pods that have a group."""
         found: set[str] = set()

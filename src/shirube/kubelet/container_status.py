@@ -10,6 +10,7 @@ from shirube.foundation.clock import rfc3339
 from shirube.kubelet import pod as pods
 from shirube.kubelet.plan import Waiting
 from shirube.kubelet.runtime_state import CREATED, EXITED, NANO, RUNNING, Container, PodRuntime
+from shirube.kubelet.volumes import kernel_mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def container_status(
         status["resources"] = view.resources(current.id) or container["resources"]
         if requests := container["resources"].get("requests"):
             status["allocatedResources"] = requests
+    if signal := (container.get("lifecycle") or {}).get("stopSignal"):
+        status["stopSignal"] = signal
     if current is not None and (mounts := container.get("volumeMounts")):
         status["volumeMounts"] = [_mount_status(mount) for mount in mounts]
     return status
@@ -67,8 +70,13 @@ def container_status(
 def _mount_status(mount: Mapping[str, Any]) -> dict[str, Any]:
     status: dict[str, Any] = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
-        status |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+        status |= {"readOnly": True, "recursiveReadOnly": _recursive(mount)}
     return status
+
+
+def _recursive(mount: Mapping[str, Any]) -> str:
+    wanted = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible") and kernel_mounts.can_lock_recursively()
+    return "Enabled" if wanted else "Disabled"
 
 
 def _known_restarts(pod: pods.Pod, name: str) -> int:

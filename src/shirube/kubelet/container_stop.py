@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from shirube.kubelet import pod as pods
+from shirube.kubelet import stop_signal
 from shirube.kubelet.cri.client import CriError
 from shirube.kubelet.hooks import HookError, run_hook
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.plan import stop_order
 from shirube.kubelet.probes.check import Target
-from shirube.kubelet.runtime_state import Container, PodRuntime
+from shirube.kubelet.runtime_state import EXITED, Container, PodRuntime
 
 _MINIMUM_AFTER_HOOK = 2
+_POLL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,27 @@ async def stop_container(
         target = hook_target(pod, container, record.id, pod_ips)
         await _pre_stop(services, pod, record, handler, target, request.grace)
         left = max(request.grace - (services.clock.monotonic() - began), _MINIMUM_AFTER_HOOK)
+    if (name := ((container or {}).get("lifecycle") or {}).get("stopSignal")) and left > 0:
+        await _signal_and_wait(services, pod, record, name, left)
+        left = 0
     try:
         await services.runtime.call("StopContainer", deadline=left + 120, container_id=record.id, timeout=int(left))
     except CriError as error:
         if not error.not_found:
             raise
+
+
+async def _signal_and_wait(services: NodeServices, pod: pods.Pod, record: Container, name: str, left: float) -> None:
+    """Ask the container to end with its own signal, and give it the time that is left."""
+    processes = services.cgroups.container_processes(pod, record.id)
+    if not stop_signal.send(processes, name):
+        return
+    until = services.clock.monotonic() + left
+    while services.clock.monotonic() < until:
+        now = await services.state.container_status(record.id)
+        if now is None or now.state == EXITED:
+            return
+        await asyncio.sleep(_POLL)
 
 
 async def _pre_stop(

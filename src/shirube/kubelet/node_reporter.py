@@ -28,6 +28,7 @@ from shirube.kubelet.node_status import (
     node_status,
     without_heartbeat,
 )
+from shirube.kubelet.runtime_features import features_of
 
 _logger = log.get("kubelet.node")
 LEASE_NAMESPACE = "kube-node-lease"
@@ -115,12 +116,12 @@ class NodeReporter:
     async def ask_runtime(self) -> RuntimeReport:
         try:
             version = await self._runtime.call("Version", deadline=10)
-            status = (await self._runtime.call("Status", deadline=10)).status
+            answer = await self._runtime.call("Status", deadline=10)
             images = (await self._runtime.call("ListImages", deadline=10)).images
         except CriError as error:
             return RuntimeReport(problems=(f"container runtime is down: {error}",))
         problems = []
-        for condition in status.conditions:
+        for condition in answer.status.conditions:
             if not condition.status:
                 detail = f"{condition.type}=false reason:{condition.reason} message:{condition.message}"
                 what = "network " if condition.type == "NetworkReady" else ""
@@ -130,7 +131,7 @@ class NodeReporter:
             key=lambda item: (-item[1], item[0]),
         )
         found = tuple(item for item in named if item[0])
-        return RuntimeReport(version.runtime_name, version.runtime_version, tuple(problems), found)
+        return RuntimeReport(version.runtime_name, version.runtime_version, tuple(problems), found, features_of(answer))
 
     async def _write_status(self) -> None:
         now = self._clock.now()

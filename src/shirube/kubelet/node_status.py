@@ -13,6 +13,7 @@ from shirube import KUBERNETES_VERSION
 from shirube.api import quantity
 from shirube.foundation.clock import rfc3339
 from shirube.kubelet.node_info import MachineInfo
+from shirube.kubelet.runtime_features import Features, node_features
 
 MAX_IMAGES = 50
 
@@ -60,7 +61,7 @@ class Extended:
     allocatable: Mapping[str, int] = field(default_factory=dict)
 
 
-_NOTHING_KEPT, _NO_DEVICES = Reserve(), Extended()
+_NOTHING_KEPT, _NO_DEVICES, _FEWEST = Reserve(), Extended(), Features()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class RuntimeReport:
     # Why the node is not ready; none when it is.
     problems: tuple[str, ...] = ()
     images: tuple[tuple[tuple[str, ...], int], ...] = ()  # (names, bytes)
+    features: Features = _FEWEST
 
 
 def node_object(identity: NodeIdentity, machine: MachineInfo) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def node_status(
             "architecture": machine.architecture,
         },
         "images": [{"names": list(names), "sizeBytes": size} for names, size in runtime.images[:MAX_IMAGES]],
+        **node_features(runtime.features),
     }
 
 

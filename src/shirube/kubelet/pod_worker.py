@@ -339,7 +339,12 @@ class PodWorker:
         name = self.pod["spec"].get("runtimeClassName")
         if not name:
             return ""
-        found = await self._services.client.get(RUNTIMECLASSES, name)
+        try:
+            found = await self._services.client.get(RUNTIMECLASSES, name)
+        except ApiError as error:
+            message = f'Failed to create pod sandbox: failed to find runtime class "{name}": {error.message}'
+            self._services.tell(self.pod, "Warning", "FailedCreatePodSandBox", message)
+            raise
         return str(found.get("handler") or "")
 
     # -- containers

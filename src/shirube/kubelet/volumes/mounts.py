@@ -41,15 +41,13 @@ def volume_mounts(
         if made is None or made.device:
             raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
         source = made.path
-        if mount.get("recursiveReadOnly") == "Enabled":
-            raise ConfigError(
-                f'volume mount "{mount["name"]}": the runtime cannot mount recursively read-only; '
-                "use recursiveReadOnly: IfPossible"
-            )
         sub_path = _sub_path(mount, environment)
         if sub_path:
             at = paths.pod(pods.uid(pod)) / "volume-subpaths" / mount["name"] / container["name"] / str(index)
             source = _prepare_sub_path(source, sub_path, at, mount["name"])
+        if mount.get("readOnly") and mount.get("recursiveReadOnly") in ("Enabled", "IfPossible"):
+            at = paths.pod(pods.uid(pod)) / "volume-subpaths" / mount["name"] / container["name"] / f"{index}-ro"
+            source = _read_only_recursively(source, at, mount)
         path = mount["mountPath"]
         found.append(
             {
@@ -93,6 +91,32 @@ def _sub_path(mount: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     if ".." in path.split("/"):
         raise ConfigError(f"unable to provision SubPath `{path}`: must not contain '..'")
     return os.path.normpath(path) if path else ""
+
+
+def _read_only_recursively(source: Path, at: Path, mount: Mapping[str, Any]) -> Path:
+    """A bind mount of the agent's own in which nothing can be written, which the runtime then mounts.
+
+    The kernel keeps the flags of every mount below when it copies the tree, so no runtime need know of it.
+    """
+    if not kernel_mounts.can_lock_recursively():
+        if mount["recursiveReadOnly"] == "IfPossible":
+            return source
+        raise ConfigError(
+            f'volume mount "{mount["name"]}": the kernel cannot mount recursively read-only (Linux 5.12 can); '
+            "use recursiveReadOnly: IfPossible"
+        )
+    try:
+        at.parent.mkdir(parents=True, exist_ok=True)
+        if kernel_mounts.is_mounted(at):
+            kernel_mounts.unmount(str(at))
+        if source.is_dir():
+            at.mkdir(exist_ok=True)
+        else:
+            at.touch()
+        kernel_mounts.bind_read_only(str(source), str(at))
+    except OSError as error:
+        raise ConfigError(f'cannot mount "{mount["name"]}" recursively read-only: {error.strerror}') from error
+    return at
 
 
 def _prepare_sub_path(volume: Path, sub_path: str, at: Path, name: str) -> Path:
