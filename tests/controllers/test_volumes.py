@@ -65,8 +65,8 @@ def test_what_is_chosen_satisfies_the_claim(drawn, size):
         spec = {"claimRef": {"namespace": "x", "name": "y", "uid": "z"}} if taken else {}
         volumes.append(volume(str(number), f"{gigabytes}Gi", storageClassName=name, **spec))
     found = best(volumes, claim(size=f"{size}Gi"))
-    fitting = [(g, n) for n, (g, taken, name) in enumerate(drawn) if g >= size and not taken and not name]
-    assert found == (str(min(fitting)[1]) if fitting else None)
+    fitting = [(g, str(n)) for n, (g, taken, name) in enumerate(drawn) if g >= size and not taken and not name]
+    assert found == (min(fitting)[1] if fitting else None)
 
 
 def test_claims_of_pods():
