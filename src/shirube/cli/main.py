@@ -19,6 +19,7 @@ COMMANDS = {
     "node": "Add, stop, start and remove nodes of a running cluster.",
     "status": "What runs, where things are, and what is wrong.",
     "why": "Why a pod is pending, or where it is.",
+    "doctor": "What of this machine would hinder a cluster, and what to do about it.",
     "kubeconfig": "An administrator's kubeconfig on standard output.",
     "server": "The API alone, in the foreground.",
     "image": "Build images and load them into the nodes.",

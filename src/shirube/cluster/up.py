@@ -21,6 +21,7 @@ from shirube.cluster import (
     components,
     containerd,
     control,
+    doctor,
     identities,
     images,
     layout,
@@ -98,6 +99,8 @@ def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> Non
     nodes = [cluster.node(i) for i in spec.running()]
     if problems := preflight.findings(cluster, spec):
         raise UpError("\n".join(problems))
+    for line in doctor.lines(doctor.examine(cluster, spec, quick=True)):
+        progress.say(f"  {line}")
     for directory in components.required_directories(cluster, nodes):
         directory.mkdir(parents=True, exist_ok=True)
     # Others may pass through (a container's user reads mounted volumes below), not look around.
