@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import quantity
+from shirube.api import quota_usage as usage
 from shirube.api.errors import ApiError
 from shirube.api.gvr import RESOURCEQUOTAS
 from shirube.api.quantity import Quantity
+from shirube.api.quota_usage import Usage
 from shirube.apiserver.admission.plugin import Plugin
-from shirube.apiserver.admission.quota import usage
-from shirube.apiserver.admission.quota.usage import Usage
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 from shirube.foundation import tasks
 
