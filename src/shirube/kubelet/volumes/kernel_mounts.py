@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 0x1, 0x20, 0x1000, 0x4000
+_MS_PRIVATE, _MS_SLAVE = 1 << 18, 1 << 19
 _MNT_DETACH = 2
 _SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -54,7 +55,7 @@ def bind_read_only(source: str, target: str) -> None:
     )
     tree = _check(result, f"cannot copy the mount {source}")
     try:
-        attributes = _Attributes(_ATTR_RDONLY, 0, 0, 0)
+        attributes = _Attributes(_ATTR_RDONLY, 0, _MS_PRIVATE, 0)
         result = _libc.syscall(
             ctypes.c_long(_SYS_MOUNT_SETATTR),
             ctypes.c_int(tree),
@@ -87,6 +88,19 @@ def can_lock_recursively() -> bool:
 def unmount(target: str) -> None:
     """Detach whatever is mounted there: it goes away when nobody uses it any more."""
     _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), f"cannot unmount {target}")
+
+
+def unmount_all(top: Path) -> None:
+    """Detach everything at and below `top`. Raises OSError.
+
+    A copy of a shared mount passes on what happens to it: unless it is cut off first, unmounting what is below a
+    copy would unmount it at the original, too.
+    """
+    points = mounts_below(top)
+    for point in reversed(points):
+        mount("none", point, flags=_MS_SLAVE)
+    for point in points:
+        unmount(point)
 
 
 def mounts_below(top: Path) -> list[str]:

@@ -108,7 +108,7 @@ def _read_only_recursively(source: Path, at: Path, mount: Mapping[str, Any]) -> 
     try:
         at.parent.mkdir(parents=True, exist_ok=True)
         if kernel_mounts.is_mounted(at):
-            kernel_mounts.unmount(str(at))
+            kernel_mounts.unmount_all(at)
         if source.is_dir():
             at.mkdir(exist_ok=True)
         else:
@@ -126,7 +126,7 @@ def _prepare_sub_path(volume: Path, sub_path: str, at: Path, name: str) -> Path:
             is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
             at.parent.mkdir(parents=True, exist_ok=True)
             if kernel_mounts.is_mounted(at):
-                kernel_mounts.unmount(str(at))
+                kernel_mounts.unmount_all(at)
             if is_directory:
                 at.mkdir(exist_ok=True)
             else:

@@ -52,13 +52,12 @@ class PodVolumes:
     async def remove(self, pod_uid: str) -> None:
         """Unmount and delete everything of the pod below its directory. Safe to repeat."""
         top = self._host.paths.pod(pod_uid)
-        for point in kernel_mounts.mounts_below(top):
-            try:
-                kernel_mounts.unmount(point)
-            except OSError as error:
-                # Never delete what may be somebody's data seen through a mount.
-                _logger.warning("cannot unmount a volume", path=point, error=str(error))
-                return
+        try:
+            kernel_mounts.unmount_all(top)
+        except OSError as error:
+            # Never delete what may be somebody's data seen through a mount.
+            _logger.warning("cannot unmount a volume", path=str(top), error=str(error))
+            return
         for part in ("volumes", "volume-subpaths"):
             await _remove_tree(top / part)
         self._host.tokens.forget(pod_uid)
