@@ -47,7 +47,7 @@ class Caches:
             cache = WatchCache(
                 self._storage,
                 hub.prefix(),
-                _extractor(strategy_of(hub)),
+                _extractor(strategy_of(hub) if hub.definition is None else hub.definition.family.indexing),
                 clock=self._clock,
                 encodings=self._encodings,
             )

@@ -76,13 +76,17 @@ async def handle(server: ServerContext, rc: RequestContext) -> Response:
 async def read(server: ServerContext, rc: RequestContext) -> Page:
     assert rc.resource is not None
     wanted = plan(rc, server.clock.now())
+    definition, late = rc.resource.definition, None
+    if definition is not None and definition.late_fields:
+        early, late = views.split(wanted.selection)
+        wanted = wanted._replace(selection=early)
     if wanted.exact:
         page = await _from_storage(server, rc.resource, wanted)
     else:
         page = await _from_cache(server, rc.resource, wanted)
-    if rc.resource.definition is None:
+    if definition is None:
         return page
-    return page._replace(items=await views.page(rc.resource.definition, page.items))
+    return page._replace(items=await views.page(definition, page.items, late))
 
 
 # ---------------------------------------------------------------------------------------- which state

@@ -152,8 +152,12 @@ async def handle(server: ServerContext, rc: RequestContext) -> Response:
         chosen = selection.named(chosen, rc.name)
     framing = Framing(rc, resource, wanted)
     headers = encoding.headers(rc)
+    late = None
+    if resource.definition is not None and resource.definition.late_fields:
+        chosen, late = views.split(chosen)
     try:
-        watcher: Any = _begin(rc, await _cache(rc, version, send_initial), chosen, version, send_initial)
+        cache = await _cache(rc, version, send_initial)
+        watcher: Any = _begin(rc, cache, chosen, version, send_initial)
     except errors.ApiError as error:
         if error.code != 410:
             raise
@@ -161,6 +165,8 @@ async def handle(server: ServerContext, rc: RequestContext) -> Response:
         return Response(200, _only(framing.error(error)), headers, framing.content_type)
     if resource.definition is not None:
         watcher = views.ShownEvents(watcher, resource.definition)
+        if late is not None:
+            watcher = views.LateSelection(watcher, resource.definition, late, list(cache.entries(watcher.prefix)))
     return Response(200, Events(server, rc, framing, watcher), headers, framing.content_type)
 
 

@@ -236,3 +236,45 @@ async def test_storage_migration_rewrites_what_is_written_again(api, install):
     obj = await api.ok("GET", NAME)
     obj["spec"]["versions"] = [obj["spec"]["versions"][1]]
     assert (await api.put(NAME, obj)).status == 200
+
+
+async def test_fields_are_selected_by_what_they_are_in_the_version_asked_for(api, install, converter):
+    text = {"type": "string"}
+    await install(
+        definition(
+            version("v1", spec_schema(hostPort=text), selectableFields=[{"jsonPath": ".spec.hostPort"}]),
+            version(
+                "v2",
+                spec_schema(host=text, port=text),
+                storage=False,
+                selectableFields=[{"jsonPath": ".spec.host"}, {"jsonPath": ".spec.port"}],
+            ),
+            conversion=converter.config,
+        )
+    )
+    for name, where in (("a", "h:1"), ("b", "h:2"), ("c", "g:1")):
+        await api.ok("POST", CRONTABS, crontab(name, spec={"hostPort": where}))
+
+    async def names(path: str) -> list[str]:
+        return [o["metadata"]["name"] for o in (await api.ok("GET", path))["items"]]
+
+    assert await names(f"{V2}?fieldSelector=spec.host%3Dh") == ["a", "b"]
+    assert await names(f"{V2}?fieldSelector=spec.host%3Dh,spec.port%3D1") == ["a"]
+    assert await names(f"{V2}?fieldSelector=metadata.name%3Da,spec.host%3Dg") == []
+    assert await names(f"{CRONTABS}?fieldSelector=spec.hostPort%3Dg:1") == ["c"]
+    assert (await api.get(f"{V2}?fieldSelector=spec.hostPort%3Dg:1")).status == 400
+    start = (await api.ok("GET", V2))["metadata"]["resourceVersion"]
+    async with api.watch(f"{V2}?fieldSelector=spec.host%3Dh&resourceVersion={start}") as events:
+        await api.patch(f"{CRONTABS}/c", {"spec": {"hostPort": "h:5"}})
+        await api.patch(f"{CRONTABS}/a", {"spec": {"hostPort": "x:1"}})
+        await api.patch(f"{CRONTABS}/b", {"spec": {"hostPort": "h:9"}})
+        await api.delete(f"{CRONTABS}/b")
+        seen = [await events.next() for _ in range(4)]
+    assert [(kind, o["metadata"]["name"]) for kind, o in seen] == [
+        ("ADDED", "c"),
+        ("DELETED", "a"),
+        ("MODIFIED", "b"),
+        ("DELETED", "b"),
+    ]
+    await api.delete(f"{V2}?fieldSelector=spec.host%3Dx")
+    assert await names(V2) == ["c"]

@@ -55,6 +55,7 @@ class Family:
     storage: str  # the version that is written
     converter: Converter
     since: int  # revision at which the schemas were last changed, or later
+    indexing: DefinedStrategy  # whose selectable fields are those of all versions
     nodes: Mapping[str, Node] = field(default_factory=dict)  # by version, unserved ones too
 
 
@@ -78,6 +79,11 @@ class Served:
         self.api_version = f"{self.family.group}/{self.version}"
         self.type = structural.type_of(self.node)
         self._head = b'{"apiVersion":%b,' % orjson.dumps(self.api_version)
+
+    @property
+    def late_fields(self) -> bool:
+        """Whether objects are selected by what they are here: a webhook may move the fields of what is stored."""
+        return not isinstance(self.family.converter, SameFields)
 
     @property
     def schema(self) -> Schema:
@@ -149,7 +155,9 @@ def resources_of(definition: Json, converter: Converter | None, since: int) -> l
     versions = spec["versions"]
     nodes = {v["name"]: structural.parse(v["schema"]["openAPIV3Schema"], root=True) for v in versions}
     stored = next(v["name"] for v in versions if v.get("storage"))
-    family = Family(spec["group"], stored, converter or SameFields(), since, nodes)
+    fields = dict.fromkeys(f["jsonPath"] for v in versions for f in v.get("selectableFields") or ())
+    indexing = DefinedStrategy(structural.Node({}), tuple(fields), namespaced=True, has_status=False)
+    family = Family(spec["group"], stored, converter or SameFields(), since, indexing, nodes)
     return [
         _resource(family, spec, names, version, TERMINATING_VERBS if terminating else VERBS)
         for version in versions

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shirube.api import errors
+from shirube.api.selectors import FieldSelector
 from shirube.apiserver.cache_entry import Encodings, Entry
-from shirube.apiserver.watcher import BOOKMARK, INITIAL_EVENTS_END, WatchEnded
+from shirube.apiserver.watcher import ADDED, BOOKMARK, DELETED, INITIAL_EVENTS_END, MODIFIED, WatchEnded
 from shirube.foundation import log
 
 if TYPE_CHECKING:
     from shirube.api.crd.served import Served
+    from shirube.apiserver.selection import Selection
     from shirube.apiserver.watcher import Watcher
 
 EventList = list[tuple[str, Entry]]
@@ -44,11 +46,31 @@ class Shown:
         return made
 
 
-async def page(served: Served, items: Sequence[Any]) -> list[Any]:
-    """The items of a list (entries of the cache, or bytes from storage). Raises ApiError of a conversion."""
+def split(chosen: Selection) -> tuple[Selection, FieldSelector | None]:
+    """What the cache can select by, and the fields that are known only once an object is converted."""
+    if chosen.fields is None:
+        return chosen, None
+    early = [r for r in chosen.fields.requirements if r[0].startswith("metadata.")]
+    late = [r for r in chosen.fields.requirements if not r[0].startswith("metadata.")]
+    if not late:
+        return chosen, None
+    return chosen._replace(fields=FieldSelector(early) if early else None), FieldSelector(late)
+
+
+def selected(served: Served, late: FieldSelector, data: bytes) -> bool:
+    return late.matches(served.strategy.selectable_fields(orjson.loads(data)))
+
+
+async def page(served: Served, items: Sequence[Any], late: FieldSelector | None = None) -> list[Any]:
+    """The items of a list (entries of the cache, or bytes from storage) that `late` selects. Raises ApiError of a
+    conversion."""
     revisions = [i.revision if isinstance(i, Entry) else revision_of(i.data) for i in items]
     data = await served.views([(item.data, at) for item, at in zip(items, revisions, strict=True)])
-    return [i if d is i.data else Shown(d) for i, d in zip(items, data, strict=True)]
+    return [
+        i if d is i.data else Shown(d)
+        for i, d in zip(items, data, strict=True)
+        if late is None or selected(served, late, d)
+    ]
 
 
 class ShownEvents:
@@ -62,6 +84,10 @@ class ShownEvents:
     @property
     def revision(self) -> int:
         return self._watcher.revision
+
+    @property
+    def prefix(self) -> str:
+        return self._watcher.prefix
 
     def end(self, why: str) -> None:
         self._watcher.end(why)
@@ -90,3 +116,53 @@ class ShownEvents:
         if data is entry.data:
             return entry
         return Entry(entry.key, entry.revision, data, entry.labels, entry.fields, self._encodings, entry.gone)
+
+
+class LateSelection:
+    """A watcher of what `late` selects among converted objects: remembers what was selected, so that what comes to be
+    or ceases to be selected is ADDED or DELETED."""
+
+    def __init__(self, events: ShownEvents, served: Served, late: FieldSelector, present: list[Entry]) -> None:
+        self._events = events
+        self._served = served
+        self._late = late
+        self._present: list[Entry] | None = present
+        self._selected: set[str] = set()
+
+    @property
+    def revision(self) -> int:
+        return self._events.revision
+
+    def end(self, why: str) -> None:
+        self._events.end(why)
+
+    def close(self) -> None:
+        self._events.close()
+
+    async def next_batch(self) -> EventList:
+        """Raises WatchEnded."""
+        if self._present is not None:
+            await self._remember(self._present)
+            self._present = None
+        while True:
+            made = [event for kind, entry in await self._events.next_batch() if (event := self._event(kind, entry))]
+            if made:
+                return made
+
+    async def _remember(self, entries: list[Entry]) -> None:
+        try:
+            data = await self._served.views([(entry.data, entry.revision) for entry in entries])
+        except errors.ApiError as error:
+            raise WatchEnded("objects cannot be converted") from error
+        self._selected = {e.key for e, d in zip(entries, data, strict=True) if selected(self._served, self._late, d)}
+
+    def _event(self, kind: str, entry: Entry) -> tuple[str, Entry] | None:
+        if kind in (BOOKMARK, INITIAL_EVENTS_END):
+            return kind, entry
+        before = entry.key in self._selected
+        now = kind != DELETED and selected(self._served, self._late, entry.data)
+        if now:
+            self._selected.add(entry.key)
+            return (kind if kind == ADDED else MODIFIED if before else ADDED), entry
+        self._selected.discard(entry.key)
+        return (DELETED, entry) if before else None
