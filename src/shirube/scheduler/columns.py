@@ -28,7 +28,7 @@ Codes = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Taint = tuple[str, str, str]  # (key, value, effect)
 _FIRST_ROWS = 64
-_REMEMBERED = 128  # results by signature, a plugin
+_REMEMBERED_ROWS = 2_000_000  # of results by signature, a plugin
 
 
 @dataclass(slots=True)
@@ -127,10 +127,9 @@ class NodeColumns:
         """A plugin's results by signature: `remember` bounds them."""
         return self._remembered.setdefault(plugin, OrderedDict())
 
-    @staticmethod
-    def remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> Any:
+    def remember(self, memory: OrderedDict[Any, Any], key: Any, value: Any) -> Any:
         memory[key] = value
-        if len(memory) > _REMEMBERED:
+        if len(memory) > min(max(32, _REMEMBERED_ROWS // self.size), 1024):
             memory.popitem(last=False)
         return value
 
@@ -187,13 +186,22 @@ class NodeColumns:
         row = self.rows[at]
         row.labels, row.taints = labels, taints
         self.unschedulable[at] = unschedulable
+        self._code_taints(at, taints)
+        for key, column in list(self._label_columns.items()):
+            column.set(at, labels.get(key))
+            if len(column.values) > 4 * self.size:  # of nodes long gone
+                self._label_columns[key] = LabelColumn(self.rows, key)
+        self.version += 1
+
+    def _code_taints(self, at: int, taints: tuple[Taint, ...]) -> None:
+        if taints not in self._taint_index and len(self.taint_sets) > 4 * self.size:
+            self.taint_sets, self._taint_index = [()], {(): 0}
+            for other, row in enumerate(self.rows):
+                self._code_taints(other, row.taints)
         code = self._taint_index.setdefault(taints, len(self.taint_sets))
         if code == len(self.taint_sets):
             self.taint_sets.append(taints)
         self.taint_codes[at] = code
-        for key, column in self._label_columns.items():
-            column.set(at, labels.get(key))
-        self.version += 1
 
     def _set_capacity(self, at: int, capacity: Mapping[str, int]) -> None:
         for resource in capacity:

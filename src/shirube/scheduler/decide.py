@@ -159,9 +159,7 @@ def promised_to(pod: PodInfo, nodes: NodeColumns, at: int) -> list[PodInfo]:
 def fits_row(pod: PodInfo, nodes: NodeColumns, profile: Profile, at: int) -> bool:
     """Whether the filters that depend on pods accept one row."""
     return all(
-        bool(plugin.fits(pod, nodes)[at])
-        for plugin in profile.filters
-        if not plugin.static and plugin.applies(pod, nodes)
+        plugin.accepts(pod, nodes, at) for plugin in profile.filters if not plugin.static and plugin.applies(pod, nodes)
     )
 
 

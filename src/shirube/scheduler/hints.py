@@ -94,6 +94,17 @@ HINTS: Mapping[str, Mapping[str, Hint]] = {
 }
 
 
+def concerned(event: Event) -> frozenset[str] | None:
+    """Plugins that the event may mean something to; None for all."""
+    if event.kind == NODE:
+        return None
+    found = {name for name, hints in HINTS.items() if event.kind in hints}
+    return frozenset(found | {"NodeResourcesFit"} if event.kind == POD_REMOVED else found)
+
+
+CONCERNED = {kind: concerned(Event(kind)) for kind in (NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION)}
+
+
 def helps(pod: PodInfo, refused_by: frozenset[str], event: Event, nodes: NodeColumns, profile: Profile) -> bool:
     """Whether a pod that these plugins refused everywhere should be tried again after an event."""
     if not refused_by:  # there was no node at all
@@ -108,7 +119,7 @@ def helps(pod: PodInfo, refused_by: frozenset[str], event: Event, nodes: NodeCol
         elif (
             event.row >= 0
             and (event.kind == NODE or (event.kind == POD_REMOVED and plugin.name == "NodeResourcesFit"))
-            and (not plugin.applies(pod, nodes) or bool(plugin.fits(pod, nodes)[event.row]))
+            and (not plugin.applies(pod, nodes) or plugin.accepts(pod, nodes, event.row))
         ):
             return True
     return False

@@ -25,7 +25,7 @@ from shirube.scheduler.binding import BindingFailed, bind, bind_volumes, evict
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Diagnosis, Profile, decide
 from shirube.scheduler.following import follow
-from shirube.scheduler.hints import NOMINATION, POD_ASSIGNED, POD_REMOVED, Event, helps
+from shirube.scheduler.hints import CONCERNED, NOMINATION, POD_ASSIGNED, POD_REMOVED, Event, helps
 from shirube.scheduler.plugins.scheduling_gates import gated
 from shirube.scheduler.plugins.volume_binding import VolumeBinding, VolumePlan
 from shirube.scheduler.pod import PodInfo, key_of
@@ -34,7 +34,7 @@ from shirube.scheduler.queue import SchedulingQueue
 
 _logger = log.get("scheduler")
 _SLICE_SECONDS = 0.01
-_BINDINGS = 64
+_BINDINGS = 24  # at once: enough to share one fsync, few enough that connections are quickly made
 _FINISHED = ("Succeeded", "Failed")
 
 Object = dict[str, Any]
@@ -74,7 +74,7 @@ class Scheduler:
             profile = self._profiles.get(info.shape.scheduler_name)
             return profile is not None and helps(info, refused_by, event, self._nodes, profile)
 
-        if self._queue.wake(self._clock.monotonic(), may_help):
+        if self._queue.wake(self._clock.monotonic(), may_help, CONCERNED[event.kind]):
             self._wake.set()
 
     def _pod_seen(self, pod: Object) -> None:

@@ -94,10 +94,13 @@ class SchedulingQueue:
         else:
             self._back_off(info.key, now + self._backoff(info.key))
 
-    def wake(self, now: float, helps: Helps) -> int:
-        """An event: those that it may help are tried again when their back-off is over. How many."""
+    def wake(self, now: float, helps: Helps, concerned: Refusal | None = None) -> int:
+        """An event: those that it may help are tried again when their back-off is over. How many.
+
+        `concerned`: only pods that one of these plugins refused are asked about; None: all.
+        """
         woken = 0
-        for group in list(self._alike):
+        for group in [g for g in self._alike if concerned is None or not concerned.isdisjoint(g[1])]:
             keys = self._alike[group]
             info = self._infos[next(iter(keys))]
             if helps(info, group[1]):

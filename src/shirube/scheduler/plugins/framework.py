@@ -52,6 +52,10 @@ class Filter(Plugin):
     def fits(self, pod: PodInfo, nodes: NodeColumns) -> Bools:
         raise AssertionError
 
+    def accepts(self, pod: PodInfo, nodes: NodeColumns, at: int) -> bool:
+        """`fits` of one row, for those who ask about one."""
+        return bool(self.fits(pod, nodes)[at])
+
     def rejections(self, pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Groups:
         """Why, for these rows, which `fits` has refused: every row in one group."""
         raise AssertionError

@@ -78,6 +78,16 @@ class NodeResourcesFit(Filter, Score):
             kept.values[rows] = fits
         return kept.values
 
+    def accepts(self, pod: PodInfo, nodes: NodeColumns, at: int) -> bool:
+        """One row without remembering all: a thousand waiting pods are asked at each event."""
+        if nodes.requested[PODS].item(at) >= nodes.allocatable[PODS].item(at):
+            return False
+        return all(
+            resource in nodes.allocatable
+            and nodes.requested[resource].item(at) + amount <= nodes.allocatable[resource].item(at)
+            for resource, amount in self._asked(pod)
+        )
+
     def _asked(self, pod: PodInfo) -> list[tuple[str, int]]:
         return [
             (resource, amount)
