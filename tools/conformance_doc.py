@@ -17,20 +17,46 @@ TOTAL = 446
 
 
 def marks() -> list[tuple[str, str]]:
-    """(behaviour, test) pairs, sorted."""
+    """(behaviour, test) pairs, sorted. A test may carry several marks."""
     found = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        constants = _constants(tree)
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 where = f"{path.relative_to(ROOT)}::{node.name}"
-                found += [(name, where) for decorator in node.decorator_list if (name := _behaviour(decorator))]
-    return sorted(found)
+                for decorator in node.decorator_list:
+                    # Also the marks of single parameters: `pytest.param(…, marks=pytest.mark.conformance(…))`.
+                    found += [
+                        (_text(call.args[0], constants), where)
+                        for call in ast.walk(decorator)
+                        if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.conformance"
+                    ]
+    return sorted(set(found))
 
 
-def _behaviour(decorator: ast.expr) -> str | None:
-    if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.conformance":
-        return str(ast.literal_eval(decorator.args[0]))
-    return None
+def _constants(tree: ast.Module) -> dict[str, str]:
+    """The module's plain text constants, for names that are put together."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _text(node: ast.expr, constants: dict[str, str]) -> str:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.Name(id=name) if name in constants:
+            return constants[name]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _text(left, constants) + _text(right, constants)
+        case ast.JoinedStr(values=values):
+            return "".join(_text(v.value if isinstance(v, ast.FormattedValue) else v, constants) for v in values)
+    raise ValueError(
+        f"cannot read the behaviour's name from {ast.unparse(node)!r}: use text and constants of the module"
+    )
 
 
 def render() -> str:

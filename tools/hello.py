@@ -51,9 +51,7 @@ def main() -> int:
         with progress.step("rollout of 3 replicas"):
             run(*ctl, "-n", "hello", "rollout", "status", "deployment/hello", "--timeout=90s")
         with progress.step("the page from a pod, through the Service's name and ClusterIP"):
-            inside = run(
-                *ctl, "-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", "http://hello/"
-            )
+            inside = run(*ctl, "-n", "hello", "exec", "deploy/hello", "--", "wget", "-q", "-O-", "http://hello/")
         with progress.step(f"the page from this machine, through http://127.0.0.1:{NODE_PORT}/"):
             outside = fetch(f"http://127.0.0.1:{NODE_PORT}/")
     except (StepFailed, RuntimeError) as error:
