@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 import time
@@ -33,6 +34,12 @@ GROUPS = {"api": list(API), "cluster": list(CLUSTER)}
 FIGURES = API | CLUSTER
 
 
+def machine() -> str:
+    """What the figures depend on most."""
+    load = ", ".join(f"{minutes:.1f}" for minutes in os.getloadavg())
+    return f"{os.cpu_count()} cores, load average {load} (figures of a busy machine say little)"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"{', '.join(GROUPS)}, or any of {', '.join(FIGURES)}; default: all")
@@ -45,7 +52,7 @@ def main() -> int:
             parser.error(f"no figure is called {name!r}; there are {', '.join(FIGURES)}")
         names += GROUPS.get(name, [name])
     out = sys.stderr if args.json else sys.stdout
-    print(HEADER, file=out, flush=True)
+    print(machine(), HEADER, sep="\n", file=out, flush=True)
     figures: list[Figure] = []
     failed = 0
     began = time.monotonic()
@@ -61,7 +68,7 @@ def main() -> int:
             for figure in found:
                 print(figure, file=out, flush=True)
             figures += found
-    print(f"\nmeasured in {time.monotonic() - began:.0f} s", file=out)
+    print(f"\nmeasured in {time.monotonic() - began:.0f} s; {machine()}", file=out)
     if args.json:
         print(as_json(figures))
     return 1 if failed else 0

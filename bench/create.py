@@ -19,7 +19,7 @@ def run(shared: Shared) -> list[Figure]:
     result = server.create([f"create-{n}" for n in range(COUNT)], WRITERS, COMING)
     sent = pods.size(pods.pod("create-0"))
     what = f"create pods of {sent / 1000:.1f} KB ({_stored(server):.1f} KB stored), {WRITERS} writers, durable"
-    return [Figure(what, f"{result.rate()}, {result.spread()}", "≥ 2,500/s", "python -m bench create")]
+    return [Figure(what, str(result), "≥ 2,500/s", "python -m bench create")]
 
 
 def _stored(server: Server) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bench.figure import Figure
-from bench.load import measured
 from bench.server import COMING
 from bench.sharing import Shared
 
@@ -16,11 +15,11 @@ def run(shared: Shared) -> list[Figure]:
     names = [f"delete-{n}" for n in range(COUNT)]
     server.create(names, path=COMING)
     target = server.target
-    result = measured(target, [target.request("DELETE", f"{COMING}/{name}") for name in names], WRITERS)
+    result = server.drive([target.request("DELETE", f"{COMING}/{name}") for name in names], WRITERS)
     return [
         Figure(
             f"delete, single, {WRITERS} writers",
-            f"{result.rate()}, {result.spread()}",
+            str(result),
             "≥ 1,500/s",
             "python -m bench delete",
         )

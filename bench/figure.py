@@ -16,7 +16,7 @@ class Figure:
     command: str
 
     def __str__(self) -> str:
-        return f"{self.what:<66} {self.value:>26}   {self.target:<18} {self.command}"
+        return f"{self.what:<66} {self.value:>46}   {self.target:<18} {self.command}"
 
 
 HEADER = Figure("figure", "ours", "target", "made by")

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 from bench.figure import Figure
+from bench.processes import cpu_seconds
 from bench.server import PODS
 from bench.sharing import Shared
 
@@ -40,6 +41,7 @@ def run(shared: Shared) -> list[Figure]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_SCRIPT.format(objects=OBJECTS, path=PODS, token=target.token))
         script.flush()
+        before = cpu_seconds(server.process.pid)
         done = subprocess.run(
             [wrk, "-t1", f"-c{READERS}", f"-d{SECONDS}s", "--latency", "-s", script.name, target.url],
             capture_output=True,
@@ -50,8 +52,12 @@ def run(shared: Shared) -> list[Figure]:
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     if rate is None:
         return [Figure(what, f"wrk failed: {done.stderr or done.stdout}", "≥ 12,000/s", command)]
+    used = cpu_seconds(server.process.pid) - before
+    count = re.search(r"(\d+) requests in", done.stdout)
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
     value = f"{float(rate[1]):,.0f}/s" + (f" ({failed[1]} failed)" if failed else "")
     if p99 := re.search(r"99%\s+(\S+)", done.stdout):
         value += f", p99 {p99[1]}"
+    if count:
+        value += f", {used / int(count[1]) * 1e6:.0f} µs CPU"
     return [Figure(what, value, "≥ 12,000/s", command)]

@@ -6,7 +6,6 @@ import orjson
 
 from bench import pods
 from bench.figure import Figure
-from bench.load import measured
 from bench.server import PODS
 from bench.sharing import Shared
 
@@ -34,8 +33,8 @@ def run(shared: Shared) -> list[Figure]:
             )
             for n in range(COUNT)
         ]
-        result = measured(target, requests, WRITERS)
-        return Figure(what, f"{result.rate()}, {result.spread()}", least, "python -m bench patch")
+        result = server.drive(requests, WRITERS)
+        return Figure(what, str(result), least, "python -m bench patch")
 
     def whole(n: int) -> dict:
         return {**pods.pod(names[n % OBJECTS]), **pods.status(n)}

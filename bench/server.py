@@ -21,6 +21,7 @@ import yaml
 
 from bench import pods
 from bench.load import Result, Target, measured
+from bench.processes import cpu_seconds
 
 NAMESPACE = "bench"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"  # those that are read and changed: `pod-0` …
@@ -118,9 +119,17 @@ class Server:
         )
         self._target = Target("127.0.0.1", self.port, str(ca), answer["status"]["token"])
 
+    def drive(self, requests: list[bytes], writers: int) -> Result:
+        """All requests, by so many connections of another process; with the CPU time that they took here."""
+        target = self.target
+        before = cpu_seconds(self.process.pid)
+        result = measured(target, requests, writers)
+        result.cpu = cpu_seconds(self.process.pid) - before
+        return result
+
     def create(self, names: list[str], writers: int = 32, path: str = PODS) -> Result:
         target = self.target
-        return measured(target, [target.request("POST", path, orjson.dumps(pods.pod(name))) for name in names], writers)
+        return self.drive([target.request("POST", path, orjson.dumps(pods.pod(name))) for name in names], writers)
 
     def at_least(self, count: int) -> list[str]:
         """Names of pods that are there: `pod-0` …, made when they are not."""
