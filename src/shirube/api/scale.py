@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shirube.api.errors import ApiError, Cause, bad_request, group_resource, invalid
+from shirube.api.errors import ApiError, Cause, bad_request, group_resource, internal_error, invalid
 from shirube.api.selectors import label_selector_from, label_selector_from_set
 
 Json = dict[str, Any]
@@ -26,6 +26,8 @@ SCALABLE = {
 def get_scale(resource: Any, obj: Json) -> Json:
     """The Scale of `obj`. `resource` is a GVR, a Resource or text; 400 for what has no scale."""
     if paths := _paths(resource):
+        if _at(obj, paths[0]) is None:
+            raise internal_error(f'the spec replicas field "{paths[0]}" does not exist')
         return scale_of_paths(obj, *paths)
     plain = _check(resource)
     spec, status = obj.get("spec") or {}, obj.get("status") or {}

@@ -142,7 +142,10 @@ class Write:
         if request is None:
             return obj
         await self.server.admission.mutate(request)
-        return request.obj if request.obj is not None else obj
+        made = request.obj if request.obj is not None else obj
+        if self.resource.definition is not None:
+            self.resource.definition.complete(made)  # what admission added is held to the schema, too
+        return made
 
     async def validate(self, request: AdmissionRequest | None) -> None:
         if request is not None:

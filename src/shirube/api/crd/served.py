@@ -126,6 +126,11 @@ class Served:
                 objects[n] = obj
         return [orjson.dumps(ordered(obj)) for obj in objects]
 
+    def complete(self, obj: Json) -> None:
+        """Prune and default an object of this version, in place."""
+        pruning.prune(obj, self.node)
+        defaulting.default(obj, self.node)
+
     async def store(self, obj: Json) -> Json:
         """The object of this version in the one that is stored."""
         if self.version == self.family.storage:

@@ -39,7 +39,8 @@ _logger = log.get("extensions")
 class Installed:
     """What the table holds of a definition, and what it was made from."""
 
-    made_from: bytes
+    shape: bytes  # spec and names
+    terminating: bool
     schemas: bytes
     fields: bytes
     since: int
@@ -147,11 +148,10 @@ class Definitions:
 
     async def _install(self, definition: Json) -> None:
         name, spec = definition["metadata"]["name"], definition["spec"]
-        made_from = orjson.dumps(
-            [spec, definition["status"]["acceptedNames"], naming.is_true(definition, naming.TERMINATING)]
-        )
+        shape = orjson.dumps([spec, definition["status"]["acceptedNames"]])
+        terminating = naming.is_true(definition, naming.TERMINATING)
         before = self._installed.get(name)
-        if before is not None and before.made_from == made_from:
+        if before is not None and (before.shape, before.terminating) == (shape, terminating):
             return
         schemas = orjson.dumps([[v["name"], v.get("schema"), v.get("storage")] for v in spec["versions"]])
         fields = orjson.dumps([v.get("selectableFields") for v in spec["versions"]])
@@ -171,8 +171,8 @@ class Definitions:
                 table.remove(old)
         for resource in resources:
             table.add(resource)
-        self._installed[name] = Installed(made_from, schemas, fields, since, resources)
-        if before is not None and before.resources:
+        self._installed[name] = Installed(shape, terminating, schemas, fields, since, resources)
+        if before is not None and before.resources and before.shape != shape:
             # Watches are begun anew, with the new schemas; fields that objects are selected by are read anew.
             await self._server.caches.renew(before.resources[0], drop=before.fields != fields or not resources)
         if resources:
