@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from shirube.api.resources import BUILTIN
 from shirube.apiserver import bootstrap, housekeeping
 from shirube.apiserver.admission import Admission
+from shirube.apiserver.aggregation import availability
 from shirube.apiserver.authentication import Authenticator
 from shirube.apiserver.authorization import Authorizer
 from shirube.apiserver.caches import Caches
@@ -86,6 +87,8 @@ async def run(options: Options, stop: asyncio.Event, ready: Callable[[], None] |
     tls_context = None
     if options.tls_cert is not None and options.tls_key is not None:
         tls_context = tls.server_context(options.tls_cert, options.tls_key, options.client_ca)
+        if options.front_proxy_ca is not None and options.client_ca is not None:
+            tls_context.load_verify_locations(str(options.front_proxy_ca))
     sockets = options.sockets or [_listen(options.listen_host, options.listen_port)]
     storage = await _open(options, SYSTEM)
     context = assemble(options, storage)
@@ -160,6 +163,7 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(housekeeping.sweep_events(context), name="sweep-events"),
         tasks.spawn(housekeeping.compact_history(context), name="compact-history"),
         tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
+        tasks.spawn(availability.keep(context), name="keep-api-services"),
     ]
 
 

@@ -26,6 +26,9 @@ class Options:
     kubelet_client_cert: Path | None = None
     kubelet_client_key: Path | None = None
     kubelet_ca: Path | None = None
+    front_proxy_ca: Path | None = None  # who may vouch for users in X-Remote-* headers
+    front_proxy_cert: Path | None = None  # what aggregated API servers know us by
+    front_proxy_key: Path | None = None
     datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
     anonymous: bool = True
     event_ttl: float = 3600.0  # seconds an Event is kept after its last change

@@ -16,6 +16,9 @@ import orjson
 from shirube import KUBERNETES_VERSION
 from shirube.api import errors
 from shirube.apiserver import discovery_cache, encoding, health, metrics, resource, scaling
+from shirube.apiserver.aggregation import discovery as merged
+from shirube.apiserver.aggregation import documents as merged_openapi
+from shirube.apiserver.aggregation import proxying
 from shirube.apiserver.authentication import discovery
 from shirube.apiserver.subresources import HANDLERS
 from shirube.serving.messages import Response
@@ -95,9 +98,9 @@ PATHS: tuple[Route, ...] = (
     Route("/", index),
     Route("/api", discovery_cache.api),
     Route("/api/{}", discovery_cache.resources),
-    Route("/apis", discovery_cache.apis),
-    Route("/apis/{}", discovery_cache.group),
-    Route("/apis/{}/{}", discovery_cache.resources),
+    Route("/apis", merged.apis),
+    Route("/apis/{}", merged.group),
+    Route("/apis/{}/{}", merged.resources),
     Route("/healthz", health.handle, "always"),
     Route("/healthz/{*}", health.handle),
     Route("/livez", health.handle, "always"),
@@ -107,8 +110,8 @@ PATHS: tuple[Route, ...] = (
     Route("/metrics", metrics.handle),
     Route("/metrics/slis", metrics.slis),
     Route("/openapi/v2", discovery_cache.openapi_v2),
-    Route("/openapi/v3", discovery_cache.openapi_v3_index),
-    Route("/openapi/v3/{*}", discovery_cache.openapi_v3),
+    Route("/openapi/v3", merged_openapi.index),
+    Route("/openapi/v3/{*}", merged_openapi.one),
     Route("/version", version),
     Route(discovery.CONFIGURATION_PATH, openid_configuration),
     Route(discovery.JWKS_PATH, jwks),
@@ -147,6 +150,9 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
     """The handler of a resource request. Raises ApiError 404, 405."""
     info, found = rc.info, rc.resource
     if found is None:
+        elsewhere = proxying.handler(server, rc)
+        if elsewhere is not None:
+            return elsewhere
         raise errors.path_not_found()
     if info.namespace and not found.namespaced and found.name != "namespaces":
         raise errors.path_not_found()

@@ -108,6 +108,9 @@ def _api_server(cluster: ClusterLayout, pki: certificates.Pki, api_socket: socke
             kubelet_client_cert=pki.apiserver_kubelet_client.cert,
             kubelet_client_key=pki.apiserver_kubelet_client.key,
             kubelet_ca=pki.ca.cert,
+            front_proxy_ca=pki.front_proxy_ca.cert,
+            front_proxy_cert=pki.front_proxy_client.cert,
+            front_proxy_key=pki.front_proxy_client.key,
         )
 
     return _component("apiserver", "shirube.apiserver.main", options, cluster, keep=(api_socket,))

@@ -4,8 +4,8 @@
 (`Authorization`, or a WebSocket protocol for browsers), then falls back to `system:anonymous`. Credentials that
 are shown and wrong are 401, never anonymous. `impersonation.impersonate` is the step after it.
 
-Modules: `certificates`, `service_account_tokens` (with `jwt`), `bootstrap_tokens`, `impersonation`,
-`discovery` (the documents with which others verify our tokens).
+Modules: `certificates`, `request_header` (users that a front proxy vouches for), `service_account_tokens` (with
+`jwt`), `bootstrap_tokens`, `impersonation`, `discovery` (the documents with which others verify our tokens).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from shirube.api import errors
 from shirube.apiserver.authentication import bootstrap_tokens
 from shirube.apiserver.authentication.certificates import Certificates
 from shirube.apiserver.authentication.jwt import InvalidToken, SigningKey, unb64url
+from shirube.apiserver.authentication.request_header import RequestHeader
 from shirube.apiserver.authentication.service_account_tokens import ServiceAccountTokens
 from shirube.apiserver.user import ALL_UNAUTHENTICATED, ANONYMOUS, User
 from shirube.foundation import log
@@ -42,6 +43,7 @@ class Authenticator:
         tokens: ServiceAccountTokens | None = None,
         audiences: Sequence[str] = (),
         anonymous: bool = True,
+        request_header: RequestHeader | None = None,
     ) -> None:
         """`audiences` are those that a token must carry to be used here; `tokens` None: none are believed."""
         self._reader = reader
@@ -50,6 +52,7 @@ class Authenticator:
         self.audiences = tuple(audiences)
         self._anonymous = anonymous
         self._certificates = Certificates(clock)
+        self._request_header = request_header
 
     @classmethod
     def of(cls, server: ServerContext) -> Authenticator:
@@ -65,12 +68,17 @@ class Authenticator:
             tokens=tokens,
             audiences=options.api_audiences or (options.issuer,),
             anonymous=options.anonymous,
+            request_header=RequestHeader(options.front_proxy_ca, server.clock) if options.front_proxy_ca else None,
         )
 
     async def authenticate(self, headers: Headers, peer: Peer) -> User:
         """The user of a request. Raises ApiError 401."""
         if peer.certificate is not None:
-            user = self._certificates.user(peer.certificate)
+            proxy = self._request_header
+            if proxy is not None and proxy.signed(peer.certificate):
+                user = proxy.user(peer.certificate, headers)
+            else:
+                user = self._certificates.user(peer.certificate)
             if user is not None:
                 return user
         token = bearer_token(headers)

@@ -95,6 +95,7 @@ async def assert_endpoints(ctx: ServerContext) -> None:
 def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
     options, now = ctx.options, rfc3339(ctx.clock.now())
     ca = options.client_ca.read_text() if options.client_ca is not None else ""
+    front_proxy = options.front_proxy_ca.read_text() if options.front_proxy_ca is not None else ""
     parts = [
         objects.namespaces(),
         objects.cluster_roles(),
@@ -103,7 +104,7 @@ def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
         objects.priority_classes(),
         objects.api_services(now),
         objects.service_network(options.service_cidr, options.advertise_port),
-        [objects.authentication_config(ca)],
+        [objects.authentication_config(ca, front_proxy)],
     ]
     for part in parts:
         for gvr, obj in part:

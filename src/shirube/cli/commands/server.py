@@ -49,6 +49,9 @@ def command(data_dir: Path, host: str, port: int, datastore: str) -> None:
         kubelet_client_cert=pki.apiserver_kubelet_client.cert,
         kubelet_client_key=pki.apiserver_kubelet_client.key,
         kubelet_ca=pki.ca.cert,
+        front_proxy_ca=pki.front_proxy_ca.cert,
+        front_proxy_cert=pki.front_proxy_client.cert,
+        front_proxy_key=pki.front_proxy_client.key,
     )
 
     def ready() -> None:
