@@ -96,7 +96,10 @@ def test_default_constraints_of_a_list():
     ("document", "words"),
     [
         ({}, "must be a KubeSchedulerConfiguration"),
-        ({**HEAD, "extenders": [{"urlPrefix": "http://x"}]}, "extenders"),
+        ({**HEAD, "extenders": [{"urlPrefix": "http://x", "bindVerb": "bind"}]}, "bindVerb"),
+        ({**HEAD, "extenders": [{"urlPrefix": "ftp://x"}]}, "urlPrefix"),
+        ({**HEAD, "extenders": [{"urlPrefix": "http://x", "prioritizeVerb": "p"}]}, "weight"),
+        ({**HEAD, "extenders": [{"urlPrefix": "http://x", "httpTimeout": "soon"}]}, "httpTimeout"),
         ({**HEAD, "profiles": [{}, {}]}, "another profile called default-scheduler"),
         ({**HEAD, "profiles": [{"plugins": {"filter": {"enabled": [{"name": "Nope"}]}}}]}, "no plugin called 'Nope'"),
         ({**HEAD, "profiles": [{"plugins": {"nowhere": {}}}]}, "no such extension point"),

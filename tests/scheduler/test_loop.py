@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 from tests.client.waiting import until
 from tests.controllers.live import live
 
@@ -12,6 +13,7 @@ from shirube.client.informer import InformerFactory
 from shirube.foundation.chance import Chance
 from shirube.foundation.tasks import cancel, spawn
 from shirube.scheduler.decide import Profile
+from shirube.scheduler.extender import Extender
 from shirube.scheduler.loop import Scheduler
 from shirube.scheduler.plugins.framework import Filter
 from shirube.scheduler.queue import SchedulingQueue
@@ -52,11 +54,13 @@ class Stage:
         return [e["note"] for e in found]
 
     @asynccontextmanager
-    async def scheduling(self, profile=None):
+    async def scheduling(self, profile=None, extenders=()):
         client = self.house.client("system:kube-scheduler")
         factory = InformerFactory(client)
         profiles = {"default-scheduler": profile or Profile.default()}
-        made = Scheduler(client, factory, profiles, chance=Chance(1), queue=SchedulingQueue(0.05, 0.2))
+        made = Scheduler(
+            client, factory, profiles, chance=Chance(1), queue=SchedulingQueue(0.05, 0.2), extenders=extenders
+        )
         tasks = [spawn(factory.run(), name="informers"), spawn(made.run(), name="scheduler")]
         try:
             yield made
@@ -203,6 +207,56 @@ async def test_a_plugin_that_raises_costs_only_the_pod_concerned(stage):
         assert await until(lambda: stage.on("good")) == "a"
         notes = await until(lambda: stage.events("bad", "FailedScheduling"))
         assert notes == ["cannot evaluate the pod: RuntimeError('boom')"]
+
+
+@asynccontextmanager
+async def extending(answers):
+    """An extender's server: what it was asked, and its URL."""
+    asked = []
+
+    async def answer(request):
+        asked.append((request.path, await request.json()))
+        given = answers[request.path]
+        return web.json_response(given) if given is not None else web.Response(status=500)
+
+    app = web.Application()
+    app.router.add_post("/{verb}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield asked, f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_extenders_filter_and_score(stage):
+    for name in ("a", "b", "c"):
+        await stage.node(name)
+    answers = {
+        "/filter": {"NodeNames": ["a", "b", "unknown"], "FailedNodes": {"c": "c is not ours"}},
+        "/prioritize": [{"Host": "a", "Score": 1}, {"Host": "b", "Score": 1000}],
+    }
+    async with extending(answers) as (asked, url):
+        extender = Extender(url, "filter", "prioritize", weight=2, names_only=True)
+        async with stage.scheduling(extenders=[extender]):
+            await stage.pod("p")
+            assert await until(lambda: stage.on("p")) == "b"
+            path, body = asked[0]
+            assert (path, body["pod"]["metadata"]["name"], body["nodes"]) == ("/filter", "p", None)
+            assert sorted(body["nodenames"]) == ["a", "b", "c"]
+            answers["/filter"] = {"nodes": {"items": []}, "failedAndUnresolvableNodes": {"a": "never"}}
+            await stage.pod("q")
+            refused = await until(lambda: stage.condition("q"))
+            assert "1 never" in refused["message"]
+            assert "2 node(s) refused by an extender" in refused["message"]
+            answers["/filter"] = None
+            await stage.pod("r")
+            notes = await until(lambda: stage.events("r", "FailedScheduling"))
+            assert "answered 500" in notes[0]
+            extender.ignorable = True
+            assert await until(lambda: stage.on("r"))
 
 
 async def test_a_scheduler_that_dies_is_taken_over_without_double_booking(stage):

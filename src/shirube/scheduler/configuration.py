@@ -2,13 +2,16 @@
 
     profiles = load(path).profiles
 
-What a file asks for and this scheduler does not have (extenders, plugins it does not know, another queue order) is
+What a file asks for and this scheduler does not have (plugins it does not know, extenders that bind or preempt) is
 refused with the path of the field, never ignored. `percentageOfNodesToScore` and `parallelism` are accepted and without
 effect: every node is considered.
 """
 
 from __future__ import annotations
 
+import base64
+import re
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import Any
 from shirube.api.decode import yaml_body
 from shirube.api.errors import ApiError
 from shirube.scheduler.decide import DEFAULT_NAME, Profile
+from shirube.scheduler.extender import Extender
 from shirube.scheduler.plugins import FILTERS, SCORES
 from shirube.scheduler.plugins.balanced_allocation import NodeResourcesBalancedAllocation
 from shirube.scheduler.plugins.framework import Filter, Plugin, Score
@@ -47,6 +51,7 @@ class Configuration:
     initial_backoff: float = 1.0
     longest_backoff: float = 10.0
     leader_elect: bool | None = None
+    extenders: list[Extender] = field(default_factory=list)
 
 
 def load(path: Path) -> Configuration:
@@ -63,10 +68,6 @@ def load(path: Path) -> Configuration:
 def parse(document: Any) -> Configuration:
     if not isinstance(document, dict) or (document.get("apiVersion"), document.get("kind")) != (_VERSION, _KIND):
         raise ConfigurationError(f"it must be a {_KIND} of {_VERSION}")
-    if document.get("extenders"):
-        raise ConfigurationError(
-            "extenders: HTTP extenders are not supported; run a scheduler of your own beside this one"
-        )
     found = Configuration(
         initial_backoff=float(document.get("podInitialBackoffSeconds", 1)),
         longest_backoff=float(document.get("podMaxBackoffSeconds", 10)),
@@ -74,6 +75,7 @@ def parse(document: Any) -> Configuration:
     )
     if found.initial_backoff <= 0 or found.longest_backoff < found.initial_backoff:
         raise ConfigurationError("podInitialBackoffSeconds must be greater than 0 and at most podMaxBackoffSeconds")
+    found.extenders = [_extender(e, f"extenders[{i}]") for i, e in enumerate(document.get("extenders") or [])]
     profiles = document.get("profiles") or [{}]
     found.profiles = {}
     for i, profile in enumerate(profiles):
@@ -82,6 +84,44 @@ def parse(document: Any) -> Configuration:
             raise ConfigurationError(f"profiles[{i}].schedulerName: there is another profile called {made.name}")
         found.profiles[made.name] = made
     return found
+
+
+def _extender(entry: Object, at: str) -> Extender:
+    for verb in ("preemptVerb", "bindVerb"):
+        if entry.get(verb):
+            raise ConfigurationError(f"{at}.{verb}: extenders can filter and prioritize here, nothing else")
+    if not str(entry.get("urlPrefix", "")).startswith(("http://", "https://")):
+        raise ConfigurationError(f"{at}.urlPrefix: must be an http or https URL")
+    if entry.get("prioritizeVerb") and int(entry.get("weight") or 0) <= 0:
+        raise ConfigurationError(f"{at}.weight: must be positive for an extender that prioritizes")
+    tls = None
+    if given := entry.get("tlsConfig"):
+        data = base64.b64decode(given.get("caData") or "").decode() or None
+        tls = ssl.create_default_context(cafile=given.get("caFile") or None, cadata=data)
+        if given.get("insecure"):
+            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+        if given.get("certFile"):
+            tls.load_cert_chain(given["certFile"], given.get("keyFile"))
+    return Extender(
+        url=entry["urlPrefix"],
+        filter_verb=entry.get("filterVerb", ""),
+        prioritize_verb=entry.get("prioritizeVerb", ""),
+        weight=int(entry.get("weight") or 1),
+        seconds=_seconds(entry.get("httpTimeout", "5s"), f"{at}.httpTimeout"),
+        names_only=bool(entry.get("nodeCacheCapable")),
+        ignorable=bool(entry.get("ignorable")),
+        managed=frozenset(r["name"] for r in entry.get("managedResources") or []),
+        tls=tls,
+    )
+
+
+def _seconds(duration: Any, at: str) -> float:
+    """A Go duration of one unit."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0}
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m)", str(duration))
+    if match is None:
+        raise ConfigurationError(f"{at}: must be a duration such as 5s or 200ms")
+    return float(match[1]) * units[match[2]]
 
 
 def _profile(profile: Object, at: str) -> Profile:

@@ -14,7 +14,7 @@ import numpy as np
 from shirube.foundation.chance import Chance
 from shirube.scheduler.columns import Bools, Ints, NodeColumns
 from shirube.scheduler.plugins import FILTERS, SCORES
-from shirube.scheduler.plugins.framework import Filter, Groups, Plugin, Score
+from shirube.scheduler.plugins.framework import Filter, Groups, Plugin, Score, same
 from shirube.scheduler.pod import PodInfo
 
 DEFAULT_NAME = "default-scheduler"
@@ -163,8 +163,8 @@ def fits_row(pod: PodInfo, nodes: NodeColumns, profile: Profile, at: int) -> boo
     )
 
 
-def diagnose(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> Diagnosis:
-    """Each node's first refusal."""
+def diagnose(pod: PodInfo, nodes: NodeColumns, profile: Profile, *, promises: bool = True) -> Diagnosis:
+    """Each node's first refusal. What no plugin refuses is promised to others, unless the caller knows better."""
     rows = nodes.indexes()
     found = Diagnosis(len(rows))
     if not len(rows):
@@ -180,15 +180,10 @@ def diagnose(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> Diagnosis:
         if not fits.all():
             found.groups.append((plugin.name, plugin.rejections(pod, nodes, rows[~fits])))
             rows = rows[fits]
-    if len(rows):  # only places promised to others are left
-        found.groups.append(("NodeResourcesFit", _crowded_out(rows)))
+    if len(rows) and promises:
+        reason = "node(s) are reserved for pods that preempted others there"
+        found.groups.append(("NodeResourcesFit", same(reason, rows, resolvable=True)))
     return found
-
-
-def _crowded_out(rows: Ints) -> Groups:
-    from shirube.scheduler.plugins.framework import same
-
-    return same("node(s) are reserved for pods that preempted others there", rows, resolvable=True)
 
 
 def totals(pod: PodInfo, nodes: NodeColumns, profile: Profile, mask: Bools) -> Ints | int:
@@ -212,11 +207,14 @@ def decide(pod: PodInfo, nodes: NodeColumns, chance: Chance, profile: Profile) -
             return Decision(pod.nominated)
     if not mask.any():
         return Decision("", diagnose(pod, nodes, profile))
-    total = totals(pod, nodes, profile, mask)
+    return Decision(nodes.rows[best_row(nodes, mask, totals(pod, nodes, profile, mask), chance)].name)
+
+
+def best_row(nodes: NodeColumns, mask: Bools, total: Ints | int, chance: Chance) -> int:
+    """Of the rows in the mask one with the most points."""
     if isinstance(total, int):
         best = np.flatnonzero(mask)
     else:
         inside = np.where(mask, total, -1)
         best = np.flatnonzero(inside == inside.max())
-    chosen = int(best[chance.below(len(best))] if len(best) > 1 else best[0])
-    return Decision(nodes.rows[chosen].name)
+    return int(best[chance.below(len(best))] if len(best) > 1 else best[0])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile
+from shirube.scheduler.extender import EXTENDER
 from shirube.scheduler.plugins.node_ports import conflict
 from shirube.scheduler.pod import PodInfo
 
@@ -99,7 +100,7 @@ def concerned(event: Event) -> frozenset[str] | None:
     if event.kind == NODE:
         return None
     found = {name for name, hints in HINTS.items() if event.kind in hints}
-    return frozenset(found | {"NodeResourcesFit"} if event.kind == POD_REMOVED else found)
+    return frozenset(found | {"NodeResourcesFit", EXTENDER} if event.kind == POD_REMOVED else found)
 
 
 CONCERNED = {kind: concerned(Event(kind)) for kind in (NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION)}
@@ -109,6 +110,8 @@ def helps(pod: PodInfo, refused_by: frozenset[str], event: Event, nodes: NodeCol
     """Whether a pod that these plugins refused everywhere should be tried again after an event."""
     if not refused_by:  # there was no node at all
         return event.kind == NODE
+    if EXTENDER in refused_by and event.kind in (NODE, POD_REMOVED):
+        return True  # nobody knows what it looked at
     for plugin in profile.filters:
         if plugin.name not in refused_by:
             continue

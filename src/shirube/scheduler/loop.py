@@ -8,7 +8,7 @@ event loop free. A plugin that raises costs the pod concerned an event and a bac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shirube.api.errors import ApiError
@@ -24,6 +24,8 @@ from shirube.scheduler.announcing import Announcer, Report, reference
 from shirube.scheduler.binding import BindingFailed, bind, bind_volumes, evict
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Diagnosis, Profile, decide
+from shirube.scheduler.extended import decide_with
+from shirube.scheduler.extender import Extender, ExtenderError
 from shirube.scheduler.following import follow
 from shirube.scheduler.hints import CONCERNED, NOMINATION, POD_ASSIGNED, POD_REMOVED, Event, helps
 from shirube.scheduler.plugins.scheduling_gates import gated
@@ -50,9 +52,11 @@ class Scheduler:
         clock: Clock = SYSTEM,
         chance: Chance | None = None,
         queue: SchedulingQueue | None = None,
+        extenders: Sequence[Extender] = (),
     ) -> None:
         self._client = client
         self._profiles = profiles
+        self._extenders = extenders
         self._clock = clock
         self._chance = chance or Chance()
         self._say = Announcer(client, clock)
@@ -157,9 +161,13 @@ class Scheduler:
 
     async def _work(self) -> None:
         slice_ends = self._clock.monotonic() + _SLICE_SECONDS
-        while (info := self._queue.pop(self._clock.monotonic())) is not None:
-            await self._slots.acquire()
-            placed = self._decide(info)
+        while True:
+            await self._slots.acquire()  # first: a pod must not change between being taken and being decided
+            info = self._queue.pop(self._clock.monotonic())
+            if info is None:
+                self._slots.release()
+                return
+            placed = None if info.uid in self._assumed else await self._decide(info)
             if placed is None:
                 self._slots.release()
             else:
@@ -175,15 +183,24 @@ class Scheduler:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    def _decide(self, info: PodInfo) -> tuple[str, VolumePlan | None] | None:
+    async def _decide(self, info: PodInfo) -> tuple[str, VolumePlan | None] | None:
         """Choose and assume: the node, and what to do about volumes first."""
         profile = self._profiles[info.shape.scheduler_name]
         try:
-            decision = decide(info, self._nodes, self._chance, profile)
+            if extenders := [e for e in self._extenders if e.interested(info)]:
+                decision = await decide_with(extenders, self._client, info, self._nodes, self._chance, profile)
+                if self._queue.known(info.key) is not info:
+                    return None  # it went or changed meanwhile
+            else:
+                decision = decide(info, self._nodes, self._chance, profile)
             if decision.diagnosis is not None:
                 self._refused(info, decision.diagnosis, profile)
                 return None
             plan = self._volume_plan(info, decision.node, profile)
+        except (ExtenderError, ApiError) as error:
+            self._queue.failed(info, self._clock.monotonic(), None)
+            self._say.tell(info, "Warning", "FailedScheduling", str(error))
+            return None
         except Exception as error:
             _logger.error("a plugin failed", pod=info.key, error=repr(error), exc_info=error)
             self._queue.failed(info, self._clock.monotonic(), None)

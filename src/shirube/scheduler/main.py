@@ -40,7 +40,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     async def lead() -> None:
         factory = InformerFactory(client)
         queue = SchedulingQueue(configuration.initial_backoff, configuration.longest_backoff)
-        scheduler = Scheduler(client, factory, configuration.profiles, queue=queue)
+        scheduler = Scheduler(client, factory, configuration.profiles, queue=queue, extenders=configuration.extenders)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(factory.run(), name="informers")

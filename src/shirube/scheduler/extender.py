@@ -1,0 +1,108 @@
+"""HTTP extenders: somebody else's filter and scores, asked after our own filters (`v1.Extender` of the configuration).
+
+The verbs `filter` and `prioritize` are spoken, with node names (`nodeCacheCapable`) or whole nodes. An extender with
+`managedResources` is asked only about pods that request one of them; one that is `ignorable` may fail. Answers are data
+from outside: names that were not asked about are dropped, scores are clamped to 0 to 10.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+
+from shirube.scheduler.pod import PodInfo
+
+Object = dict[str, Any]
+EXTENDER = "Extender"  # where plugins are named
+_MOST_BYTES = 64 * 1024 * 1024
+_HIGHEST, _POINTS = 10, 10  # an extender's highest score, and what ours are to one of its
+
+
+class ExtenderError(Exception):
+    """An extender that must be heard could not be."""
+
+
+@dataclass(slots=True)
+class Filtered:
+    """Nodes left, and why others are not; `unresolvable` ones no eviction would help."""
+
+    names: list[str]
+    failed: dict[str, str] = field(default_factory=dict)
+    unresolvable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Extender:
+    """One entry of `extenders`."""
+
+    url: str
+    filter_verb: str = ""
+    prioritize_verb: str = ""
+    weight: int = 1
+    seconds: float = 5.0
+    names_only: bool = False
+    ignorable: bool = False
+    managed: frozenset[str] = frozenset()
+    tls: ssl.SSLContext | None = None
+
+    def interested(self, pod: PodInfo) -> bool:
+        return not self.managed or any(r in self.managed for r in pod.requests)
+
+    async def filter(self, pod: Object, nodes: list[Object]) -> Filtered:
+        names = [n["metadata"]["name"] for n in nodes]
+        try:
+            answer = await self._post(self.filter_verb, pod, nodes)
+        except ExtenderError:
+            if self.ignorable:
+                return Filtered(names)
+            raise
+        if error := _get(answer, "error"):
+            raise ExtenderError(f"extender {self.url}: {error}")
+        left = _get(answer, "nodenames")
+        if left is None:
+            items = (_get(answer, "nodes") or {}).get("items") or []
+            left = [n["metadata"]["name"] for n in items]
+        return Filtered(
+            [n for n in left if n in set(names)],
+            _get(answer, "failednodes") or {},
+            _get(answer, "failedandunresolvablenodes") or {},
+        )
+
+    async def prioritize(self, pod: Object, nodes: list[Object]) -> dict[str, int]:
+        """Points by node, weighed and on the scale of our own scores; one that fails counts nothing, as upstream."""
+        try:
+            answer = await self._post(self.prioritize_verb, pod, nodes)
+            return {
+                str(_get(line, "host")): min(max(int(_get(line, "score") or 0), 0), _HIGHEST) * self.weight * _POINTS
+                for line in answer
+            }
+        except (ExtenderError, TypeError, ValueError, AttributeError):
+            return {}
+
+    async def _post(self, verb: str, pod: Object, nodes: list[Object]) -> Any:
+        names = [n["metadata"]["name"] for n in nodes]
+        listed = None if self.names_only else {"apiVersion": "v1", "kind": "NodeList", "items": nodes}
+        body = {"pod": pod, "nodes": listed, "nodenames": names if self.names_only else None}
+        url = f"{self.url.rstrip('/')}/{verb}"
+        try:
+            timeout = aiohttp.ClientTimeout(total=self.seconds)
+            connector = aiohttp.TCPConnector(ssl=self.tls or True)
+            async with (
+                aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+                session.post(url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}) as response,
+            ):
+                data = await response.content.read(_MOST_BYTES)
+                if response.status != 200:
+                    raise ExtenderError(f"extender {url} answered {response.status}")
+                return orjson.loads(data)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise ExtenderError(f"cannot ask extender {url}: {str(error) or type(error).__name__}") from error
+
+
+def _get(answer: Object, name: str) -> Any:
+    """A field by its name in any case, as Go reads them."""
+    return next((v for k, v in answer.items() if k.lower() == name), None)
