@@ -44,6 +44,7 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
             "verbs": [*_READ, "create", "update", "patch", "delete"],
         },
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies", "servicecidrs"], "verbs": _READ},
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": _READ},
         *events,
     ]
     gateway = [
@@ -66,6 +67,7 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
             "ports": [
                 {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53},
+                {"name": "metrics", "port": 9153, "protocol": "TCP", "targetPort": 9153},
             ],
         },
     }

@@ -114,6 +114,7 @@ async def _advertise_dns(options: Options, client: Client) -> None:
         "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP"},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            {"name": "metrics", "port": 9153, "protocol": "TCP"},
         ],
     }
     while True:

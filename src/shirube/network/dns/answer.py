@@ -5,14 +5,30 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable
 
-from dnslib import AAAA, CNAME, NS, PTR, QTYPE, RCODE, RR, SOA, SRV, TXT, A, DNSError, DNSHeader, DNSRecord
+from dnslib import (
+    AAAA,
+    CNAME,
+    EDNS0,
+    NS,
+    PTR,
+    QTYPE,
+    RCODE,
+    RR,
+    SOA,
+    SRV,
+    TXT,
+    A,
+    DNSError,
+    DNSHeader,
+    DNSRecord,
+)
 
+from shirube.network.dns import wire
 from shirube.network.dns.records import Found, Zone
 
 TTL = 5  # seconds; upstream's CoreDNS default for cluster records is the same
 _NEGATIVE_TTL = 5
-_UDP_LEAST = 512
-_UDP_MOST = 1232  # fits any link without fragments (DNS flag day 2020)
+_SOA_TIMES = (1, 7200, 1800, 86400, _NEGATIVE_TTL)
 _CNAME_STEPS = 8
 
 Forwarder = Callable[[bytes, bool], Awaitable[bytes | None]]
@@ -24,6 +40,20 @@ class Responder:
     def __init__(self, zone: Zone, forward: Forwarder) -> None:
         self._zone = zone
         self._forward = forward
+        self._start_of_authority = wire.authority(zone.domain, TTL, _SOA_TIMES)
+
+    def at_once(self, packet: bytes, *, tcp: bool) -> bytes | None:
+        """The answer where it is known and plain; None where `respond` must have a look."""
+        asked = wire.question(packet)
+        if asked is None or asked.kind not in (wire.A, wire.AAAA) or not self._zone.contains(asked.name):
+            return None
+        found = self._zone.lookup(asked.name)
+        if found.cname:
+            return None
+        if not found.exists:
+            return wire.name_error(packet, asked, self._start_of_authority)
+        reply = wire.addresses(packet, asked, found.addresses, TTL, self._start_of_authority)
+        return reply if tcp or len(reply) <= asked.room else None
 
     async def respond(self, packet: bytes, *, tcp: bool) -> bytes | None:
         """The answer to one packet; None when there is nothing to say to it."""
@@ -37,6 +67,8 @@ class Responder:
             reply = query.reply()
             reply.header.rcode = RCODE.NOTIMP if query.header.opcode else RCODE.FORMERR
             return bytes(reply.pack())
+        if any(r.rtype == QTYPE.OPT and (r.ttl >> 16) & 0xFF for r in query.ar):
+            return _bad_version(query)
         name = str(query.q.qname).rstrip(".").lower()
         found = self._find(name)
         if found is None:
@@ -99,8 +131,7 @@ class Responder:
 
     def _authority(self, owner: str) -> RR:
         domain = self._zone.domain
-        times = (1, 7200, 1800, 86400, _NEGATIVE_TTL)
-        return RR(owner, QTYPE.SOA, ttl=TTL, rdata=SOA(f"ns.dns.{domain}", f"hostmaster.{domain}", times))
+        return RR(owner, QTYPE.SOA, ttl=TTL, rdata=SOA(f"ns.dns.{domain}", f"hostmaster.{domain}", _SOA_TIMES))
 
 
 def _answers(owner: str, kind: str, found: Found) -> list[RR]:
@@ -131,16 +162,26 @@ def _parsed_answers(packet: bytes) -> list[RR]:
 
 
 def _fit(query: DNSRecord, reply: DNSRecord, tcp: bool) -> bytes:
-    packed = bytes(reply.pack())
-    if tcp:
-        return packed
-    room = _UDP_LEAST
+    room = wire.UDP_LEAST
     for record in query.ar:
         if record.rtype == QTYPE.OPT:
-            room = min(max(record.rclass, _UDP_LEAST), _UDP_MOST)
-    if len(packed) <= room:
+            room = min(max(record.rclass, wire.UDP_LEAST), wire.UDP_MOST)
+            reply.add_ar(EDNS0(udp_len=wire.UDP_MOST))
+            break
+    packed = bytes(reply.pack())
+    if tcp or len(packed) <= room:
         return packed
-    return bytes(reply.truncate().pack())
+    cut = reply.truncate()
+    cut.ar = [r for r in reply.ar if r.rtype == QTYPE.OPT]
+    cut.set_header_qa()
+    return bytes(cut.pack())
+
+
+def _bad_version(query: DNSRecord) -> bytes:
+    """BADVERS: an EDNS version that nobody has defined yet."""
+    reply = query.reply(ra=1)
+    reply.add_ar(EDNS0(udp_len=wire.UDP_MOST, ext_rcode=1))
+    return bytes(reply.pack())
 
 
 def _format_error(packet: bytes) -> bytes | None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from shirube.api.gvr import ENDPOINTSLICES, NAMESPACES, SERVICES
+import orjson
+
+from shirube.api.gvr import CONFIGMAPS, ENDPOINTSLICES, NAMESPACES, SERVICES
 from shirube.client.informer import Informer, InformerFactory
 from shirube.foundation import log
+from shirube.foundation.clock import SYSTEM
 from shirube.network import projection
 from shirube.network.dns.answer import Responder
+from shirube.network.dns.cache import AnswerCache
 from shirube.network.dns.forward import Forwarder
+from shirube.network.dns.metrics import DnsMetrics
 from shirube.network.dns.records import Object, Zone
 from shirube.network.dns.server import DnsServer
 
@@ -69,10 +75,65 @@ async def run_dns(options: DnsOptions, factory: InformerFactory) -> None:
     found = zone(options.cluster_domain, services, slices, namespaces)
     for informer in (services, slices, namespaces):
         await informer.wait_for_cache_sync()
-    server = DnsServer(Responder(found, Forwarder(options.upstream_resolvers)))
+    metrics = DnsMetrics()
+    forwarder = Forwarder(options.upstream_resolvers, cache=AnswerCache(SYSTEM), metrics=metrics)
+    _follow_configuration(options, factory, forwarder)
+    server = DnsServer(Responder(found, forwarder), metrics)
     await server.start(options.node_ip)
+    metrics_server = await metrics.serve(options.node_ip)
     _logger.info("serving", address=options.node_ip, upstream=",".join(options.upstream_resolvers) or "none")
     try:
         await asyncio.Event().wait()
     finally:
+        if metrics_server is not None:
+            metrics_server.close()
         await server.close()
+
+
+def _follow_configuration(options: DnsOptions, factory: InformerFactory, forwarder: Forwarder) -> None:
+    """The ConfigMap kube-system/kube-dns: `stubDomains` and `upstreamNameservers`, JSON as upstream documents them."""
+    maps = factory.informer(CONFIGMAPS, "kube-system", field_selector="metadata.name=kube-dns")
+
+    def changed(obj: Object) -> None:
+        resolvers, stub_domains = configuration(obj.get("data") or {}, options.upstream_resolvers)
+        forwarder.configure(resolvers, stub_domains)
+        _logger.info("configured", upstream=",".join(resolvers), stub_domains=",".join(stub_domains))
+
+    maps.add_handler(
+        changed, lambda _, new: changed(new), lambda _: forwarder.configure(options.upstream_resolvers, {})
+    )
+
+
+def configuration(data: dict[str, str], default: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """(resolvers, stub domains) of the ConfigMap's data; what cannot be read is passed over and logged."""
+
+    def parsed(key: str, empty: Any) -> Any:
+        try:
+            value = orjson.loads(data.get(key) or orjson.dumps(empty))
+        except orjson.JSONDecodeError as error:
+            _logger.error("cannot read ConfigMap kube-system/kube-dns", key=key, error=str(error))
+            return empty
+        return value if isinstance(value, type(empty)) else empty
+
+    resolvers = [r for r in parsed("upstreamNameservers", []) if _is_resolver(r)]
+    stubs = parsed("stubDomains", {})
+    return resolvers or default, {
+        name: good
+        for name, servers in stubs.items()
+        if isinstance(servers, list) and (good := [s for s in servers if _is_resolver(s)])
+    }
+
+
+def _is_resolver(text: Any) -> bool:
+    host, colon, port = str(text).rpartition(":")
+    if colon and "." in host and ":" not in host:
+        return _is_address(host) and port.isdigit() and 0 < int(port) < 65536
+    return _is_address(str(text))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
