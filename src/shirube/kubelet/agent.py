@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
+from shirube.kubelet.device_plugins import DevicePlugins
 from shirube.kubelet.environment import service_environment, services_for
 from shirube.kubelet.image_garbage import ImageGarbage
 from shirube.kubelet.images import Images
@@ -122,6 +123,7 @@ class Agent:
         self._service_informer = self._informers.informer(SERVICES, projection=_service_projection)
         self._node_informer = self._informers.informer(NODES, field_selector=f"metadata.name={options.node_name}")
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
+        self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed)
         self.services = self._services()
         disk = DiskUsage(clock)
         stats = NodeStats(self.pods, self.runtime, self.services.cgroups, self.paths, disk, clock)
@@ -131,6 +133,7 @@ class Agent:
 
         self.images = self._image_garbage()
         self.pressure = self._node_pressure()
+        self.node.extended = self.devices.extended
         self.node.pressures = lambda: self.pressure.conditions
 
     def _image_garbage(self) -> ImageGarbage:
@@ -166,6 +169,12 @@ class Agent:
             most_grace=options.eviction_max_pod_grace,
         )
 
+    def _devices_changed(self) -> None:
+        allocatable = node_status.allocatable(self.identity, self.machine, self.node.kept)
+        extended = {name: str(count) for name, count in self.devices.extended().allocatable.items()}
+        self._facts = replace(self._facts, allocatable={**allocatable, **extended})
+        self.node.changed()
+
     def _tell_of_node(self, type: str, reason: str, message: str) -> None:
         # A node's events are found by its name, which upstream therefore gives as the UID.
         name = self.options.node_name
@@ -197,6 +206,7 @@ class Agent:
             statuses=StatusWriter(client),
             objects=objects,
             cgroups=Cgroups(options.cgroup_root),
+            devices=self.devices,
             recorder=self._recorder,
             paths=self.paths,
             clock=clock,
@@ -236,6 +246,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Pods go on running after it."""
         self.services.cgroups.create_root()
+        await self.devices.start()
         events = RuntimeEvents(self.runtime, self.services.state, self.pods.exited, self.pods.changed, self.pods.listed)
         rotation = LogRotation(self.runtime, self.clock, self.pods.running_containers)
         try:
@@ -289,6 +300,7 @@ class Agent:
         await self.pods.close()
         await self.services.prober.close()
         await self.services.images.close()
+        await self.devices.close()
         await self.services.statuses.close()
         await self._recorder.close()
         await self.runtime.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.kubelet import labels, qos, security
@@ -22,6 +22,7 @@ class Inputs:
     mounts: list[dict[str, Any]]
     memory_capacity: int
     seccomp_dir: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
     devices: Sequence[Mapping[str, Any]] = ()
     target_id: str = ""  # the container whose processes an ephemeral container sees
 
@@ -45,7 +46,7 @@ def container_config(pod: pods.Pod, container: pods.Container, inputs: Inputs) -
         "mounts": inputs.mounts,
         "devices": list(inputs.devices),
         "labels": labels.container_labels(pod, container),
-        "annotations": labels.container_annotations(pod, container, inputs.attempt),
+        "annotations": {**inputs.annotations, **labels.container_annotations(pod, container, inputs.attempt)},
         "log_path": f"{name}/{inputs.attempt}.log",
         "stdin": bool(container.get("stdin")),
         "stdin_once": bool(container.get("stdinOnce")),

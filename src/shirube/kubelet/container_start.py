@@ -19,6 +19,7 @@ from shirube.kubelet import pod as pods
 from shirube.kubelet.container_config import Inputs, container_config
 from shirube.kubelet.container_stop import StopRequest, hook_target, stop_container
 from shirube.kubelet.cri.client import CriError
+from shirube.kubelet.device_allocation import DeviceError
 from shirube.kubelet.environment import ConfigError
 from shirube.kubelet.hooks import HookError, run_hook
 from shirube.kubelet.images import ImageError
@@ -73,8 +74,9 @@ class ContainerStart:
         image = await self._image(interruptible)
         try:
             security.check_image_user(self._pod, self._container, image)
+            await self._services.devices.before_start(self._pod, self._container)
             config = await self._config(image)
-        except (ConfigError, security.SecurityError) as error:
+        except (ConfigError, DeviceError, security.SecurityError) as error:
             self._tell("Warning", "Failed", f"Error: {error}")
             raise StartFailed("CreateContainerConfigError", str(error)) from error
         container_id = await self._create_and_start(config)
@@ -112,16 +114,19 @@ class ContainerStart:
         service_environment = services.services_for(pod)
         sources = environments.Sources(objects, service_environment, services.node(), self._pod_ips)
         variables = environments.environment(pod, container, sources)
+        grants = services.devices.grants(pod, container)
         inputs = Inputs(
             attempt=self._start.attempt,
             image_ref=image.id,
-            environment=variables,
+            # What the container itself says wins over its device plugins.
+            environment={**{k: v for g in grants for k, v in g.envs.items()}, **variables},
             service_environment=service_environment,
-            mounts=self._mounts(variables),
+            mounts=self._mounts(variables) + [m for g in grants for m in g.mounts],
             memory_capacity=services.memory_capacity,
             seccomp_dir=str(services.paths.seccomp),
             target_id=self._target_id(),
-            devices=volume_devices(container, self._volumes),
+            devices=[*volume_devices(container, self._volumes), *(d for g in grants for d in g.devices)],
+            annotations={k: v for g in grants for k, v in g.annotations.items()},
         )
         return container_config(pod, container, inputs)
 

@@ -14,6 +14,7 @@ from shirube.kubelet.admission import Rejection
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
+from shirube.kubelet.device_plugins import DevicePlugins
 from shirube.kubelet.images import Images
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.probes.prober import Prober
@@ -40,6 +41,7 @@ class NodeServices:
     statuses: StatusWriter
     objects: ApiObjects
     cgroups: Cgroups
+    devices: DevicePlugins
     recorder: Recorder
     paths: Paths
     clock: Clock

@@ -140,11 +140,12 @@ class PodRegistry:
         """Directories and cgroups of pods that neither API nor runtime knows."""
         assert self._services is not None
         services = self._services
-        found = services.cgroups.pod_uids()
+        found = services.cgroups.pod_uids() | services.devices.holders()
         if services.paths.pods.is_dir():
             found |= {path.name for path in services.paths.pods.iterdir()}
         for pod_uid in sorted(found - self._workers.keys()):
             await services.cgroups.remove_pod(pod_uid)
+            services.devices.release(pod_uid)
             await services.volumes.remove_directory(pod_uid)
 
     async def close(self) -> None:

@@ -23,10 +23,12 @@ from shirube.foundation.clock import parse_rfc3339
 from shirube.foundation.tasks import cancel, spawn
 from shirube.kubelet import labels
 from shirube.kubelet import pod as pods
+from shirube.kubelet.admission import Rejection
 from shirube.kubelet.container_start import ContainerStart, StartFailed
 from shirube.kubelet.container_status import View
 from shirube.kubelet.container_stop import StopRequest, stop_container, stop_containers
 from shirube.kubelet.cri.client import CriError
+from shirube.kubelet.device_allocation import DeviceError
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.plan import Held, Kill, Memory, Plan, Start, Waiting, garbage, plan
 from shirube.kubelet.pod_status import Overall, pod_ips, pod_status
@@ -217,6 +219,11 @@ class PodWorker:
         """Take the pod, or fail it because it does not fit here."""
         services = self._services
         refusal = None if self.runtime.sandboxes else services.refuse(self.pod)
+        try:
+            if refusal is None:
+                await services.devices.allocate(self.pod)
+        except DeviceError as error:
+            refusal = Rejection("UnexpectedAdmissionError", f"Pod was rejected: {error}")
         if refusal is None:
             self.taken = True
             return True
@@ -446,6 +453,7 @@ class PodWorker:
             self._report(final, ending=True)
         await services.volumes.remove(self.uid)
         await services.cgroups.remove_pod(self.uid)
+        services.devices.release(self.uid)
         self._volumes.reset()
         self._cgroup = ""
         self.ended = True

@@ -68,11 +68,11 @@ _CODE_WORDS = {
 
 
 class Runtime:
-    """A connection to a CRI runtime. `endpoint` is the path of its unix socket."""
+    """A connection to a CRI runtime, or to who speaks another `protocol`. `endpoint` is the path of its unix socket."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, protocol: Protocol | None = None) -> None:
         self.endpoint = endpoint.removeprefix("unix://")
-        self.protocol = Protocol("messages.json")
+        self.protocol = protocol or Protocol("messages.json")
         self._channel = grpc.aio.insecure_channel(f"unix://{self.endpoint}", options=_OPTIONS)
         self._methods: dict[str, Any] = {}
 
