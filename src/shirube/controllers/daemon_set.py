@@ -174,12 +174,15 @@ class DaemonSetController(Controller[str]):
         digest = current["metadata"]["labels"][history.POD_LABEL]
         settled = self._expectations.satisfied(key)
         pods = await self._claimer.claim(owner, owned_and_orphans(self._pods, owner), selector)
-        again = None
+        again, failure = None, None
         try:
             if settled:
                 again = await self._step(key, owner, pods, digest)
-        finally:
-            await self._report(owner, pods, digest, collisions)
+        except ApiError as error:
+            failure = error
+        await self._report(owner, pods, digest, collisions)
+        if failure is not None:
+            raise failure
         if settled:
             await self._clean_up(owner, kept, current, pods)
         minimum = int(owner["spec"].get("minReadySeconds") or 0)
@@ -223,19 +226,18 @@ class DaemonSetController(Controller[str]):
         self._expectations.expect_creations(key, len(nodes))
         self._expectations.expect_deletions(key, (p["metadata"]["uid"] for p in victims))
         done = 0
-        error: ApiError | None = None
+
+        async def create(number: int) -> None:
+            await self._control.create(new_pod(owner, nodes[number], digest), owner)
+
         try:
-
-            async def create(number: int) -> None:
-                await self._control.create(new_pod(owner, nodes[number], digest), owner)
-
             done, error = await slow_start(len(nodes), create)
         finally:
             self._expectations.creation_observed(key, len(nodes) - done)
-            results = await asyncio.gather(*(self._control.delete(p, owner) for p in victims), return_exceptions=True)
-            for pod, result in zip(victims, results, strict=True):
-                if result is not None:
-                    self._expectations.deletion_observed(key, pod["metadata"]["uid"])
+        results = await asyncio.gather(*(self._control.delete(p, owner) for p in victims), return_exceptions=True)
+        for pod, result in zip(victims, results, strict=True):
+            if result is not None:
+                self._expectations.deletion_observed(key, pod["metadata"]["uid"])
         failures = [r for r in results if isinstance(r, BaseException)]
         for failure in failures:
             if not (isinstance(failure, ApiError) and failure.code == 404):

@@ -116,10 +116,14 @@ class StatefulSetController(Controller[str]):
         names = current["metadata"]["name"], update["metadata"]["name"]
         todo = plan(owner, pods, *names, self._clock.now())
         templates = {r["metadata"]["name"]: r for r in (*kept, current, update)}
+        failure: ApiError | None = None
         try:
             await self._act(owner, todo, pods, templates)
-        finally:
-            status = await self._report(owner, pods, *names, collisions)
+        except ApiError as error:
+            failure = error
+        status = await self._report(owner, pods, *names, collisions)
+        if failure is not None:
+            raise failure
         live = {status.get("currentRevision"), *names} | {revision_of(p) for p in pods}
         for revision in history.to_clean_up(kept, live, owner["spec"].get("revisionHistoryLimit")):
             await self._history.delete(revision)
