@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 
 import pytest
@@ -199,3 +200,19 @@ async def test_events_are_selected_by_the_names_of_either_version(api):
     new = "/apis/events.k8s.io/v1/events?fieldSelector=regarding.name"
     assert names(await api.get(f"{old}=p")) == names(await api.get(f"{new}=p")) == ["e"]
     assert names(await api.get(f"{old}=q")) == names(await api.get(f"{new}=q")) == []
+
+
+async def test_selecting_from_many_is_one_moment_in_slices(api, monkeypatch):
+    monkeypatch.setattr(listing, "YIELD_EVERY", 4)
+    for i in range(20):
+        await api.ok("POST", CONFIGMAPS, {"metadata": {"name": f"c{i:02}", "labels": {"odd": str(i % 2)}}})
+    target = f"{CONFIGMAPS}?labelSelector=odd%3D1"
+    found, _ = await asyncio.gather(api.get(target), api.delete(f"{CONFIGMAPS}/c19"))
+    assert names(found) in ([f"c{i:02}" for i in range(1, 20, 2)], [f"c{i:02}" for i in range(1, 18, 2)])
+    page = await api.get(f"{CONFIGMAPS}?labelSelector=odd%3D0&limit=3")
+    assert names(page) == ["c00", "c02", "c04"]
+    rest: list[str] = []
+    while token := page.json["metadata"].get("continue"):
+        page = await api.get(f"{CONFIGMAPS}?labelSelector=odd%3D0&limit=3&continue={token}")
+        rest += names(page)
+    assert rest == [f"c{i:02}" for i in range(6, 20, 2)]

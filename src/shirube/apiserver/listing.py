@@ -19,6 +19,7 @@ from shirube.api.kinds import strategy_of
 from shirube.apiserver import caches, continuation, encoding, selection, stored
 from shirube.apiserver.extensions import views
 from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
+from shirube.apiserver.watch_cache import Entry, Listing
 from shirube.serving.messages import Response
 from shirube.storage.types import Compacted, FutureRevision
 
@@ -32,6 +33,7 @@ GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
 PAGE = 500  # objects that one read of storage brings when a selector drops some of them
 SLICE = 64  # objects decoded or encoded between two turns of the loop
+YIELD_EVERY = 4000  # objects held against selectors between two turns of the loop: a millisecond
 TOO_OLD = "The resourceVersion for the provided list is too old."
 
 
@@ -181,12 +183,27 @@ async def _from_cache(server: ServerContext, resource: Resource, wanted: Wanted)
         entries = [e for e in entries if e.selected(chosen.labels, chosen.fields)]
         return Page(entries, cache.revision, "", None)
     start = prefix + wanted.start_after if wanted.start_after else ""
-    found = cache.list(prefix, chosen.labels, chosen.fields, start_after=start, limit=limit)
+    found = cache.list(prefix, start_after=start, limit=limit if chosen.empty else 0)
+    if not chosen.empty:
+        found = await _selected_of(found, chosen, limit)
     after, remaining = "", None
     if found.more:
         after = found.entries[-1].key[len(prefix) :]
         remaining = found.remaining if chosen.empty else None
     return Page(found.entries, found.revision, after, remaining)
+
+
+async def _selected_of(found: Listing, chosen: selection.Selection, limit: int) -> Listing:
+    """At most `limit` of what was found at one moment; other requests are served in between."""
+    out: list[Entry] = []
+    for start in range(0, len(found.entries), YIELD_EVERY):
+        if start:
+            await asyncio.sleep(0)
+        some = found.entries[start : start + YIELD_EVERY]
+        out += [entry for entry in some if entry.selected(chosen.labels, chosen.fields)]
+        if limit and len(out) > limit:
+            return Listing(out[:limit], found.revision, True, None)
+    return Listing(out, found.revision, False, 0)
 
 
 def _only_key(resource: Resource, prefix: str, name: str) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -205,7 +204,7 @@ class WatchCache:
 
     def _slice(self, low: int, high: int) -> Entries:
         held = self._entries
-        return [held[key] for key in itertools.islice(held.islice(low, high), max(0, high - low))]
+        return list(map(held.get, held.islice(low, max(low, high))))
 
     async def wait_for(self, revision: int, timeout: float | None = None) -> None:
         """Until everything up to `revision` is applied. Raises TimeoutError."""
