@@ -8,7 +8,6 @@ from tests.cluster.conformance.objects import config_map, container, pod, worklo
 from tests.cluster.conftest import eventually
 
 NAME = "test-quota"
-NAMED = "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a "
 
 
 @pytest.fixture
@@ -97,7 +96,9 @@ def test_status_changes(quotas, ns):
         watch.until("MODIFIED", lambda o: o["status"]["hard"] == {"cpu": "1500m", "memory": "1Gi"}, 20)
 
 
-@pytest.mark.conformance(NAMED + "configMap. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a configMap. [Conformance]"
+)
 def test_config_map(api, ns, quotas):
     maps = api.at("v1", "configmaps", ns)
     eventually(lambda: maps.find("kube-root-ca.crt"), "the root CA's map")
@@ -109,7 +110,9 @@ def test_config_map(api, ns, quotas):
     used(quotas, configmaps="1")
 
 
-@pytest.mark.conformance(NAMED + "secret. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a secret. [Conformance]"
+)
 def test_secret(api, ns, quotas):
     secrets = api.at("v1", "secrets", ns)
     quotas.create(hard(secrets="2"))
@@ -124,7 +127,9 @@ def test_secret(api, ns, quotas):
     used(quotas, secrets="0")
 
 
-@pytest.mark.conformance(NAMED + "service. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a service. [Conformance]"
+)
 def test_service(api, ns, quotas):
     services = api.at("v1", "services", ns)
 
@@ -143,12 +148,18 @@ def test_service(api, ns, quotas):
     used(quotas, **{"services": "0", "services.nodeports": "0", "services.loadbalancers": "0"})
 
 
-@pytest.mark.conformance(NAMED + "replica set. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a "
+    "replica set. [Conformance]"
+)
 def test_replica_set(api, ns, quotas):
     _counted(api.at("apps/v1", "replicasets", ns), quotas, "count/replicasets.apps", "ReplicaSet")
 
 
-@pytest.mark.conformance(NAMED + "replication controller. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a "
+    "replication controller. [Conformance]"
+)
 def test_replication_controller(api, ns, quotas):
     _counted(api.at("v1", "replicationcontrollers", ns), quotas, "replicationcontrollers", "ReplicationController")
 
@@ -170,7 +181,9 @@ def _pod(name: str, requests=None, limits=None, **spec):
     return pod(name, container(resources=resources), nodeSelector={"no": "node"}, **spec)
 
 
-@pytest.mark.conformance(NAMED + "pod. [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a pod. [Conformance]"
+)
 def test_pod(api, ns, quotas):
     pods, gpu = api.pods(ns), "requests.example.com/dongle"
     amounts = {"cpu": "1", "memory": "500Mi", "ephemeral-storage": "50Gi", "requests.ephemeral-storage": "50Gi"}
