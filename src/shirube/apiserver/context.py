@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from shirube.apiserver.authorization import Authorizer
     from shirube.apiserver.caches import Caches
     from shirube.apiserver.discovery_cache import Documents
+    from shirube.apiserver.fairness import Class, Fairness
     from shirube.apiserver.health import Health
     from shirube.apiserver.reader import Reader
     from shirube.apiserver.store import Store
@@ -51,6 +52,7 @@ class ServerContext:
     admission: Admission = field(init=False)
     health: Health = field(init=False)
     documents: Documents = field(init=False)
+    fairness: Fairness = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     watchers: set[Watcher] = field(default_factory=set)  # being served; ended when the server stops
     extensions: dict[str, Any] = field(default_factory=dict)  # parts of other rooms, by name
@@ -66,6 +68,7 @@ class RequestContext:
     attributes: Attributes
     audit_id: str
     resource: Resource | None = None  # of the path; None for paths that are no resources
+    flow: Class | None = None  # how priority and fairness classified it
     warnings: list[str] = field(default_factory=list)  # become `Warning: 299 - "…"` headers
 
     @property

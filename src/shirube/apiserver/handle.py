@@ -1,6 +1,7 @@
 """One request from end to end, as a flat sequence that can be read from top to bottom.
 
-parse, authenticate, impersonate, authorise, route; the handler then decodes, admits, validates, stores and encodes.
+parse, authenticate, impersonate, take a seat, authorise, route; the handler then decodes, admits, validates, stores
+and encodes.
 No I/O of its own: a Request comes in, a Response (or Upgrade) goes out, whether a socket, a test or the simulation
 carries them. Every failure becomes a Status; what nobody foresaw is logged and answered 500.
 """
@@ -50,6 +51,8 @@ class ApiServer:
             response = failure(request, rc, errors.internal_error("the server failed to answer; see its log"))
         finally:
             server.metrics.in_flight -= 1
+        if rc is not None and rc.flow is not None and isinstance(response, Response):
+            response.headers = [*response.headers, *rc.flow.headers]
         self._observe(rc, response, started)
         return response
 
@@ -88,6 +91,16 @@ class ApiServer:
             user = await impersonation.impersonate(server.authorizer, user, request.headers)
             attributes.user = user
         rc.user = user
+        rc.flow = flow = server.fairness.classify(rc)
+        if flow is None or not await server.fairness.enter(flow, rc):
+            return await self._authorised(server, rc)
+        try:
+            return await self._authorised(server, rc)
+        finally:
+            server.fairness.leave(flow)
+
+    async def _authorised(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
+        request, attributes = rc.request, rc.attributes
         if rc.info.is_resource:
             await authorizing.check(server, attributes)
             handler = routes.resource_route(server, rc)

@@ -22,6 +22,7 @@ from shirube.apiserver.caches import Caches
 from shirube.apiserver.context import ServerContext
 from shirube.apiserver.discovery_cache import Documents
 from shirube.apiserver.extensions import Definitions
+from shirube.apiserver.fairness import Fairness
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.health import Health
 from shirube.apiserver.options import Options
@@ -53,6 +54,7 @@ def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: 
     context.authenticator = Authenticator.of(context)
     context.authorizer = Authorizer.of(context)
     context.admission = Admission.of(context)
+    context.fairness = Fairness(context)
     return context
 
 

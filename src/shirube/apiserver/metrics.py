@@ -82,6 +82,7 @@ class Metrics:
             if not resource.virtual and resource.storage == resource.gvr:
                 objects.add_metric([resource.group_resource], server.caches.of(resource).count())
         yield objects
+        yield from server.fairness.families()
         lag = GaugeMetricFamily("shirube_event_loop_lag_seconds", "How late the event loop ran.", labels=["kind"])
         lag.add_metric(["last"], self.lag_last)
         lag.add_metric(["max"], self.lag_max)
