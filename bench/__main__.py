@@ -29,6 +29,7 @@ CLUSTER = {
     "idle": "idle",
     "deployment": "deployment",
     "thirty_pods": "thirty_pods",
+    "network_rules": "network_rules",
 }
 GROUPS = {"api": list(API), "cluster": list(CLUSTER)}
 FIGURES = API | CLUSTER

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from tests.network.lab import Lab, Probe, inside, nft
+from tests.network.lab import Lab, Probe, inside, nft, run
 
 from shirube.foundation import conntrack
 from shirube.proxy import ruleset
@@ -78,6 +78,30 @@ def test_every_address_reaches_every_endpoint(lab, source, address, port):
     machines, _ = takers(lab, source, address, port, times=30)
     assert machines.total() == 30
     assert machines.keys() == {"a", "b", "far"}  # hairpin included; 3 of 3 in 30 draws but for one in 60,000
+
+
+INSIDE = replace(WEB, node_port=0, external_ips=(), load_balancer_ips=())
+
+
+@pytest.mark.parametrize("source", ["a", "node", "out"])
+def test_a_service_inside_only(lab, source):
+    program(lab, INSIDE)
+    machines, clients = takers(lab, source, VIP, 8000, times=30)
+    assert machines.total() == 30
+    assert machines.keys() == {"a", "b", "far"}
+    if source == "out":
+        assert CLIENT not in clients  # its answers must come back through this node
+
+
+def test_the_number_that_was_drawn_does_not_stay_in_the_mark(lab):
+    program(lab, INSIDE)
+    watch = "add table ip t\nadd counter ip t marked\nadd chain ip t c { type filter hook forward priority 5; }\n"
+    nft(lab.node, watch + "add rule ip t c meta mark != 0 counter name marked\n")
+    try:
+        assert takers(lab, "a", VIP, 8000)[0].total() == 12
+        assert "packets 0" in run(lab.node, "nft", "list", "counter", "ip", "t", "marked")
+    finally:
+        nft(lab.node, "delete table ip t\n")
 
 
 def test_policy_cluster_hides_the_client_and_policy_local_keeps_it(lab):

@@ -59,6 +59,18 @@ def test_one_endpoint_more_touches_one_chain_and_one_element():
     assert sum("hairpin" in line for line in lines) == 1
 
 
+def test_a_service_inside_only_needs_no_chain():
+    inside = replace(WEB, node_port=0)
+    table = programmed(inside)
+    more = (*TWO, ("10.244.0.4", 8080))
+    put(table, replace(inside, internal=more, everywhere=more, here=TWO))
+    assert sorted(table.script().splitlines()) == [
+        f"add element {ruleset.TABLE} endpoints {{ 10.96.0.7 . tcp . 80 . 2 : 10.244.0.4 . 8080 }}",
+        f"add element {ruleset.TABLE} services {{ 10.96.0.7 . tcp . 80 : goto pick-3 }}",
+        f"delete element {ruleset.TABLE} services {{ 10.96.0.7 . tcp . 80 }}",
+    ]
+
+
 def test_a_service_without_endpoints_is_refused():
     wanted = ruleset.fragment([replace(WEB, internal=(), everywhere=(), here=())], PODS)
     assert wanted.elements["refused"] == {"10.96.0.7 . tcp . 80": ""}
@@ -100,7 +112,8 @@ def test_no_verdict_points_at_a_chain_that_is_not_there(some):
     wanted = ruleset.fragment(some, PODS)
     for name in ("services", "node_ports"):
         for verdict in wanted.elements.get(name, {}).values():
-            assert verdict.removeprefix("goto ") in wanted.chains
+            chain = verdict.removeprefix("goto ")
+            assert chain in wanted.chains or chain in ("pick-1", "pick-2")
     for rules in wanted.chains.values():
         for rule in rules:
             words = rule.split()
@@ -131,7 +144,19 @@ def test_the_kernel_takes_every_change_and_ends_where_a_fresh_start_ends():
     local = replace(WEB, here=TWO[:1], local_external=True, external_ips=("198.51.100.1",))
     guarded = replace(WEB, load_balancer_ips=("198.51.100.2",), source_ranges=("192.0.2.0/24",))
     none = replace(WEB, internal=(), everywhere=(), here=())
-    states = [[], [WEB], [WEB, affinity], [local, affinity], [none], [affinity, guarded], []]
+    inside = replace(WEB, name="inside", cluster_ip="10.96.0.9", node_port=0)
+    states = [
+        [],
+        [WEB],
+        [WEB, inside],
+        [replace(inside, internal=TWO[:1])],
+        [WEB],
+        [WEB, affinity],
+        [local, affinity],
+        [none],
+        [affinity, guarded],
+        [],
+    ]
     with Lab("shirube-prt", ()) as lab:
         table = ruleset.table(PODS)
         for state in itertools.chain(states, reversed(states)):
