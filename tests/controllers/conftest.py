@@ -85,13 +85,13 @@ async def make_ready(client: Client, pod: dict[str, Any], ip: str = "10.0.0.1", 
 
 
 @asynccontextmanager
-async def kubelet(client: Client) -> AsyncIterator[None]:
-    """Makes every pod ready as soon as it is seen, and confirms the end of those that are deleted."""
+async def kubelet(client: Client, *, ends: bool = False) -> AsyncIterator[None]:
+    """Makes every pod ready as soon as it is seen; with `ends` confirms the end of those that are deleted."""
 
     async def follow() -> None:
         async for event in client.watch(PODS, resource_version="0"):
             pod = event["object"]
-            if event["type"] == "MODIFIED" and pod["metadata"].get("deletionTimestamp"):
+            if ends and event["type"] == "MODIFIED" and pod["metadata"].get("deletionTimestamp"):
                 metadata = pod["metadata"]
                 with contextlib.suppress(ApiError):
                     await client.delete(PODS, metadata["name"], metadata["namespace"], grace_period_seconds=0)

@@ -121,7 +121,7 @@ async def _once(house: Live, case: Case, writes: int) -> None:
     for name in ("n1", "n2"):
         await admin.create(NODES, {"metadata": {"name": name}})
         await admin.patch(NODES, name, {"spec": {"taints": None}})
-    async with kubelet(admin):
+    async with kubelet(admin, ends=True):
         house.tokens.writes_left, house.tokens.dead = writes, asyncio.Event()
         async with house.controllers(only=case.controllers):
             await case.start(admin)

@@ -3,8 +3,9 @@
 A node lives while its Lease (kube-node-lease) is renewed or its status heartbeats change. When neither has
 changed for 40 s *by our own stopwatch* (60 s for a node that never spoke), its conditions become Unknown and
 its pods not ready. Conditions become taints: NoSchedule for each, NoExecute for not-ready and unreachable;
-`taint_eviction` acts on those. When no node at all is heard of, the fault is more likely ours: no NoExecute
-taint is set then, and those there are taken off, as upstream does in a full disruption.
+`taint_eviction` acts on those, and `zone_disruption` says how fast they come. When no node at all is heard of, the
+fault is more likely ours: no NoExecute taint is set then, and those there are taken off, as upstream does in a
+full disruption.
 
 Quiet when all is well: a renewal only moves a stopwatch; each node is looked at once per grace period.
 """
@@ -20,6 +21,7 @@ from shirube.client.events import NORMAL
 from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
+from shirube.controllers import zone_disruption as zones
 from shirube.controllers.context import Context
 from shirube.foundation.clock import rfc3339
 
@@ -75,8 +77,14 @@ def silent_conditions(node: Object, now: float) -> list[Object]:
     return list(conditions.values())
 
 
+def emptied(node: Object) -> bool:
+    """Whether the node has a NoExecute taint of ours already: one may take the other's place at any time."""
+    taints = node["spec"].get("taints") or ()
+    return any(t["effect"] == "NoExecute" and t["key"] in _NO_EXECUTE for t in taints)
+
+
 def wanted_taints(node: Object, now: float, *, disrupted: bool) -> list[Object]:
-    """The node's taints, ours brought up to date and those of others left alone."""
+    """The node's taints, ours brought up to date and those of others left alone. `disrupted`: no NoExecute."""
     no_schedule: set[str] = set()
     for kind, by_status in _TAINTS.items():
         found = of_pods.condition(node, kind)
@@ -117,6 +125,7 @@ class NodeLifecycleController(Controller[str]):
         self._recorder = context.recorder("node-controller", _ACCOUNT)
         self._clock = context.clock
         self._heard: dict[str, _Heard] = {}
+        self._pace = zones.Pace()
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
         self._nodes.add_handler(self._node_changed, self._node_updated, self._node_deleted)
         self._leases.add_handler(self._renewed, lambda _, new: self._renewed(new))
@@ -162,10 +171,11 @@ class NodeLifecycleController(Controller[str]):
         left = heard.at + grace - self._clock.monotonic()
         if left <= 0 and not (spoke and ready_status(node) == "Unknown"):
             node = await self._mark_silent(node)
-        await self._taint(node)
+        again = await self._taint(node)
         if ready_status(node) != "True":
             await self._mark_pods_not_ready(key)
-        return max(left, 1.0) if left > 0 else None
+        waits = [max(left, 1.0)] if left > 0 else []
+        return min([*waits, again] if again is not None else waits, default=None)
 
     async def _mark_silent(self, node: Object) -> Object:
         name = key_of(node)
@@ -183,16 +193,27 @@ class NodeLifecycleController(Controller[str]):
     def _disrupted(self) -> bool:
         return all(ready_status(node) != "True" for node in self._nodes.store)
 
-    async def _taint(self, node: Object) -> None:
-        taints = wanted_taints(node, self._clock.now(), disrupted=self._disrupted())
+    async def _taint(self, node: Object) -> float | None:
+        """Bring the taints up to date. Seconds after which the zone may lose its next node, when it has to wait."""
+        again, zone, now = None, zones.zone_of(node), self._clock.monotonic()
+        held_back = self._disrupted()
+        if not held_back and not emptied(node) and ready_status(node) != "True":
+            peers = [ready_status(n) == "True" for n in self._nodes.store if zones.zone_of(n) == zone]
+            wait = self._pace.wait(zone, zones.rate(zones.state(peers), len(peers)), now)
+            held_back = wait != 0.0
+            again = 10.0 if wait is None else wait or None  # a zone that may lose none is looked at again
+        taints = wanted_taints(node, self._clock.now(), disrupted=held_back)
         if taints == list(node["spec"].get("taints") or ()):
-            return
+            return again
         metadata = node["metadata"]
         patch = {
             "metadata": {"resourceVersion": metadata["resourceVersion"], "uid": metadata["uid"]},
             "spec": {"taints": taints or None},
         }
-        await self._client.patch(NODES, metadata["name"], patch)
+        stored = await self._client.patch(NODES, metadata["name"], patch)
+        if emptied(stored) and not emptied(node):
+            self._pace.taken(zone, now)
+        return again
 
     async def _mark_pods_not_ready(self, node_name: str) -> None:
         stamp = rfc3339(self._clock.now())
