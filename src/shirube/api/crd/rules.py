@@ -260,7 +260,8 @@ def _object_to_cel(value: Json, node: Node) -> Any:
     made = {escape(key): to_cel(value[key], child) for key, child in node.properties.items() if key in value}
     if node.resource:
         made |= {key: value[key] for key in ("apiVersion", "kind") if key in value}
-        meta = value.get("metadata") or {}
+        given = value.get("metadata")
+        meta = given if isinstance(given, dict) else {}
         made["metadata"] = {key: meta[key] for key in ("name", "generateName") if key in meta}
     made.pop("", None)
     return made
