@@ -136,12 +136,13 @@ class PodTopologySpread(Filter, Score):
             if spread.topology_key == HOSTNAME:
                 numbers = nodes.counts.matching(matcher).rows
                 size = int(np.count_nonzero(counted))
+                one = numbers * math.log(size + 2) + (spread.max_skew - 1)
             else:
-                numbers = self._domains(pod, nodes, spread, matcher, keys).by_row()
+                numbers = self._domains(pod, nodes, spread, matcher, keys).counts
                 seen = np.zeros(len(column.values) + 1, dtype=np.bool_)
                 seen[column.codes[counted]] = True
                 size = int(np.count_nonzero(seen))
-            one = numbers * math.log(size + 2) + (spread.max_skew - 1)
+                one = (numbers * math.log(size + 2) + (spread.max_skew - 1))[column.codes]
             raw += one if need_all else np.where(column.codes >= 0, one, 0.0)
         rounded = np.floor(raw + 0.5).astype(np.int64)
         most = int(np.where(counted, rounded, 0).max(initial=0))
