@@ -71,6 +71,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("persistentvolumeclaim-protection-controller", "volume_protection", "ClaimProtectionController"),
     Entry("persistentvolume-protection-controller", "volume_protection", "VolumeProtectionController"),
     Entry("persistentvolume-expander-controller", "volume_expand", "VolumeExpandController"),
+    Entry("persistentvolume-attach-detach-controller", "attach_detach", "AttachDetachController"),
     Entry("ephemeral-volume-controller", "ephemeral_volume", "EphemeralVolumeController"),
     Entry("bootstrap-signer-controller", "bootstrap_tokens", "BootstrapSignerController"),
     Entry("token-cleaner-controller", "bootstrap_tokens", "TokenCleanerController"),

@@ -1,0 +1,239 @@
+"""CSI volumes are attached to the nodes of the pods that use them, and detached when no pod does.
+
+What should be: for each scheduled pod that is not finished, each claim bound to a CSI volume whose driver needs
+attaching. What is: VolumeAttachments, one for each (driver, volume, node), named by a hash of the three as
+upstream names them. An attachment is deleted once no pod of its node uses the volume and the node no longer says
+that it is mounted (`status.volumesInUse`), or six minutes after the node was last seen ready. What is attached is
+shown in the node's `status.volumesAttached`, which the node's agent waits for.
+
+The driver's external attacher does the work and sets `status.attached`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import (
+    CSIDRIVERS,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    VOLUMEATTACHMENTS,
+)
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of
+from shirube.client.rest import Object
+from shirube.controllers import pods as of_objects
+from shirube.controllers import volume_matching as matching
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
+from shirube.controllers.volume_protection import claims_of, holds
+from shirube.foundation.clock import parse_rfc3339
+
+_ACCOUNT = "attachdetach-controller"
+FORCE_SECONDS = 360.0
+_BY_NODE, _BY_CLAIM = "node", "claims"
+
+
+def attachment_name(handle: str, driver: str, node: str) -> str:
+    return "csi-" + hashlib.sha256((handle + driver + node).encode()).hexdigest()
+
+
+def unique_name(volume: Object) -> str:
+    """As nodes name it in their status."""
+    csi = volume["spec"]["csi"]
+    return f"kubernetes.io/csi/{csi['driver']}^{csi['volumeHandle']}"
+
+
+def new_attachment(volume: Object, node: str) -> Object:
+    csi = volume["spec"]["csi"]
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "metadata": {"name": attachment_name(csi["volumeHandle"], csi["driver"], node)},
+        "spec": {
+            "attacher": csi["driver"],
+            "nodeName": node,
+            "source": {"persistentVolumeName": volume["metadata"]["name"]},
+        },
+    }
+
+
+def silent_for(node: Object | None, now: float) -> float:
+    """Seconds since a node was ready; a node that is gone has been silent for ever."""
+    if node is None:
+        return float("inf")
+    ready = of_objects.condition(node, "Ready")
+    if ready is None or ready["status"] == "True" or not ready.get("lastTransitionTime"):
+        return 0.0
+    return now - parse_rfc3339(ready["lastTransitionTime"])
+
+
+def elsewhere(volume: Object, node: str, attachments: Iterable[Object]) -> str:
+    """The other node that holds a volume which only one may have; "" when there is none."""
+    if set(volume["spec"].get("accessModes") or ()) - {"ReadWriteOnce", "ReadWriteOncePod"}:
+        return ""
+    name = volume["metadata"]["name"]
+    for one in attachments:
+        spec = one["spec"]
+        if spec["source"].get("persistentVolumeName") == name and spec["nodeName"] != node:
+            return str(spec["nodeName"])
+    return ""
+
+
+class AttachDetachController(Controller[str]):
+    """Keys are names of nodes."""
+
+    name = "persistentvolume-attach-detach-controller"
+    workers = 4
+
+    def __init__(self, context: Context) -> None:
+        self._pods = context.informer(PODS)
+        self._nodes = context.informer(NODES)
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._volumes = context.informer(PERSISTENTVOLUMES)
+        self._drivers = context.informer(CSIDRIVERS)
+        self._attachments = context.informer(VOLUMEATTACHMENTS)
+        super().__init__(self._pods, self._nodes, self._claims, self._volumes, self._drivers, self._attachments)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder("attachdetach-controller", _ACCOUNT)
+        self._clock = context.clock
+        self._pods.add_index(_BY_NODE, lambda pod: [pod["spec"].get("nodeName") or ""])
+        self._pods.add_index(_BY_CLAIM, claims_of)
+        self._attachments.add_index(_BY_NODE, lambda one: [one["spec"]["nodeName"]])
+        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        self._claims.add_handler(None, self._claim_updated)
+        self._nodes.add_handler(None, self._node_updated, lambda node: self.queue.add(key_of(node)))
+        for_node = self._attachment_changed
+        self._attachments.add_handler(for_node, lambda _, new: for_node(new), self._attachment_deleted)
+
+    # -- what wakes us -------------------------------------------------------------------------------------
+
+    def _pod_changed(self, pod: Object) -> None:
+        if pod["spec"].get("nodeName") and any(True for _ in claims_of(pod)):
+            self.queue.add(pod["spec"]["nodeName"])
+
+    def _pod_updated(self, old: Object, new: Object) -> None:
+        if holds(old) != holds(new):
+            self._pod_changed(new)
+
+    def _claim_updated(self, old: Object, new: Object) -> None:
+        if old["spec"].get("volumeName") != new["spec"].get("volumeName"):
+            for pod in self._pods.store.by_index(_BY_CLAIM, key_of(new)):
+                self._pod_changed(pod)
+
+    def _node_updated(self, old: Object, new: Object) -> None:
+        before, after = ((o.get("status") or {}).get("volumesInUse") for o in (old, new))
+        if before != after or of_objects.ready(old) != of_objects.ready(new):
+            self.queue.add(key_of(new))
+
+    def _attachment_changed(self, one: Object) -> None:
+        self.queue.add(one["spec"]["nodeName"])
+
+    def _attachment_deleted(self, one: Object) -> None:
+        """Another node may have waited for the volume."""
+        for node in {one["spec"]["nodeName"], *self._pods.store.index_values(_BY_NODE)}:
+            if node:
+                self.queue.add(node)
+
+    # -- reconcile ------------------------------------------------------------------------------------------
+
+    def _wanted(self, node: str) -> dict[str, tuple[Object, Object]]:
+        """Attachment's name -> (volume, a pod that uses it)."""
+        out = {}
+        for pod in self._pods.store.by_index(_BY_NODE, node):
+            if not holds(pod):
+                continue
+            for key in claims_of(pod):
+                claim = self._claims.store.get_by_key(key)
+                if claim is None or matching.BIND_COMPLETED not in matching.annotations_of(claim):
+                    continue
+                volume = self._volumes.store.get(None, claim["spec"].get("volumeName") or "")
+                if volume is not None and self._needs_attaching(volume):
+                    csi = volume["spec"]["csi"]
+                    out[attachment_name(csi["volumeHandle"], csi["driver"], node)] = volume, pod
+        return out
+
+    def _needs_attaching(self, volume: Object) -> bool:
+        csi = volume["spec"].get("csi")
+        if not csi:
+            return False
+        driver = self._drivers.store.get(None, csi["driver"])
+        return driver is None or (driver.get("spec") or {}).get("attachRequired") is not False
+
+    async def reconcile(self, key: str) -> float | None:
+        wanted = self._wanted(key)
+        have = {one["metadata"]["name"]: one for one in self._attachments.store.by_index(_BY_NODE, key)}
+        for name, (volume, pod) in wanted.items():
+            if name not in have:
+                await self._attach(key, volume, pod)
+            elif ((have[name].get("status") or {}).get("attachError") or {}).get("message"):
+                message = have[name]["status"]["attachError"]["message"]
+                text = f'AttachVolume.Attach failed for volume "{volume["metadata"]["name"]}" : {message}'
+                self._recorder.event(pod, WARNING, "FailedAttachVolume", text)
+        await self._show(key, [one for one in have.values() if not deleting(one)])
+        waits = [await self._detach(key, one) for name, one in have.items() if name not in wanted]
+        return min((w for w in waits if w is not None), default=None)
+
+    async def _attach(self, node: str, volume: Object, pod: Object) -> None:
+        name = volume["metadata"]["name"]
+        if self._nodes.store.get(None, node) is None:
+            return
+        if other := elsewhere(volume, node, self._attachments.store):
+            text = f'Multi-Attach error for volume "{name}" Volume is already exclusively attached to one node'
+            self._recorder.event(pod, WARNING, "FailedAttachVolume", f"{text} and can't be attached to another")
+            self.log.debug("volume is attached elsewhere", volume=name, node=other)
+            return
+        try:
+            await self._client.create(VOLUMEATTACHMENTS, new_attachment(volume, node))
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+
+    async def _detach(self, node_name: str, one: Object) -> float | None:
+        """Seconds to wait until a node that does not answer counts as having let go."""
+        if deleting(one):
+            return None
+        volume = self._volumes.store.get(None, one["spec"]["source"].get("persistentVolumeName") or "")
+        node = self._nodes.store.get(None, node_name)
+        if volume is not None and volume["spec"].get("csi") and node is not None:
+            in_use = (node.get("status") or {}).get("volumesInUse") or ()
+            left = FORCE_SECONDS - silent_for(node, self._clock.now())
+            if unique_name(volume) in in_use and left > 0:
+                return left if not of_objects.ready(node) else None
+        metadata = one["metadata"]
+        try:
+            await self._client.delete(VOLUMEATTACHMENTS, metadata["name"], preconditions={"uid": metadata["uid"]})
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        return None
+
+    async def _show(self, node_name: str, attachments: list[Object]) -> None:
+        node = self._nodes.store.get(None, node_name)
+        if node is None:
+            return
+        attached = []
+        for one in sorted(attachments, key=lambda a: a["metadata"]["name"]):
+            volume = self._volumes.store.get(None, one["spec"]["source"].get("persistentVolumeName") or "")
+            if volume is None or not volume["spec"].get("csi") or not (one.get("status") or {}).get("attached"):
+                continue
+            attached.append({"name": unique_name(volume), "devicePath": ""})
+        before = (node.get("status") or {}).get("volumesAttached") or []
+        if attached == before:
+            return
+        patch = {"status": {"volumesAttached": attached or None}}
+        await self._client.patch(NODES, node_name, patch, subresource="status")
+        seen = {one["name"] for one in before}
+        for name in (one["name"] for one in attached if one["name"] not in seen):
+            self._tell_attached(node_name, name)
+
+    def _tell_attached(self, node: str, unique: str) -> None:
+        for volume, pod in self._wanted(node).values():
+            if unique_name(volume) == unique:
+                message = f'AttachVolume.Attach succeeded for volume "{volume["metadata"]["name"]}" '
+                self._recorder.event(pod, NORMAL, "SuccessfulAttachVolume", message)
