@@ -44,6 +44,9 @@ TEXTS = [
     ("cidr(self).containsIP('10.0.0.1')", "10.0.0.0/24"),
     ("['b', 'a'].isSorted() == false && self.split('.').indexOf('y') == 1", "x.y"),
     ("self.lowerAscii() == 'abc'", "ABC"),
+    ("!format.dns1123Label().validate(self).hasValue()", "abc"),
+    ("cel.bind(n, size(self), n + n == 6)", "abc"),
+    ("optional.of(self).orValue('x') == 'abc'", "abc"),
 ]
 
 
@@ -88,6 +91,13 @@ def test_nested_macros_over_much_are_refused_before_they_run():
     rule = "self.all(a, self.all(b, self.all(c, a + b + c > 0)))"
     assert judge([1] * 20, schema=schema, rule=rule) == []
     assert "cost exceeds limit" in judge([1] * 2000, schema=schema, rule=rule)[0]
+
+
+def test_optional_fields():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+    rule = "self.?a.orValue(5) == 5 && self.?b.hasValue()"
+    assert judge({"b": 1}, schema=schema, rule=rule) == []
+    assert judge({"a": 1, "b": 1}, schema=schema, rule=rule) != []
 
 
 def test_properties_are_escaped_and_undeclared_ones_unseen():

@@ -1,25 +1,29 @@
 """CEL expressions: compiled and checked once, evaluated with a bound on their work.
 
-The engine is that of common-expression-language (cel-rust); Kubernetes' functions are in `cel_functions`. The engine
-has no types of ours and cannot be interrupted, so that both are done around it: names are checked against what an
-expression may refer to when it is compiled, and work is bounded by how deeply its macros (`all`, `map`, …) are
-nested and by the sizes of what they go through, before it is evaluated.
+The engine, its missing syntax and Kubernetes' functions are those of `shirube.api.cel`. The engine has no types of
+ours and cannot be interrupted, so that both are done around it: names are checked against what an expression may
+refer to when it is compiled, and work is bounded by how deeply its macros (`all`, `map`, …) are nested and by the
+sizes of what they go through, before it is evaluated.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from shirube.api.crd.cel_functions import FUNCTIONS
+from shirube.api.cel.rewriting import rewrite
 
 MAX_STEPS = 1_000_000  # of the innermost macro in one evaluation: about half a second
 
 _MACRO = re.compile(r"(?:\.|\b)(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _TEXT = re.compile(r"""[rR]?(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_FUNCTION_FAILED = re.compile(
+    r"Function '[^']*' error: Python function call failed: \w+: (.*?)\. Check function", re.DOTALL
+)
 _TYPES = frozenset(
     ("int", "uint", "double", "bool", "string", "bytes", "list", "map", "type", "null_type", "optional", "math",
      "sets", "strings", "base64", "lists", "google", "dyn")
@@ -45,9 +49,20 @@ class CostExceeded(Exception):
 @functools.cache
 def _engine() -> tuple[Any, dict[str, Any]]:
     """The engine and all functions; loaded with the first expression, since it brings much with it."""
+    logging.getLogger("cel").setLevel(logging.CRITICAL)  # it logs functions that raise, which we report
     engine = importlib.import_module("cel")
     more = importlib.import_module("cel.stdlib")
-    return engine, {**more.STDLIB_FUNCTIONS, **FUNCTIONS}
+    library = importlib.import_module("shirube.api.cel.library")
+    return engine, {**more.STDLIB_FUNCTIONS, **library.FUNCTIONS}
+
+
+@functools.cache
+def _known() -> tuple[frozenset[str], frozenset[str]]:
+    """(names of functions and methods, names of the libraries that dotted functions begin with)"""
+    names = _engine()[1]
+    dotted = {name for name in names if "." in name}
+    methods = {name.rpartition(".")[2] for name in dotted}
+    return frozenset({*names, *methods, *_CORE}), frozenset(name.partition(".")[0] for name in dotted)
 
 
 def without_texts(source: str) -> str:
@@ -63,18 +78,23 @@ class Expression:
         self.source = source
         engine, functions = _engine()
         try:
-            self._program = engine.compile(source)
+            text = rewrite(source)
+            self._program = engine.compile(text)
         except (ValueError, RuntimeError) as error:
             raise CompileError(_syntax_error(str(error))) from error
         code = without_texts(source)
-        bound = {match[2] for match in _MACRO.finditer(code)}
+        bound = {match[2] for match in _MACRO.finditer(without_texts(text))}
         found = self._program.references()
+        known, libraries = _known()
         for name in found["variables"]:
-            if name.partition(".")[0] not in variables | bound | _TYPES:
+            if name.partition(".")[0] not in variables | bound | libraries | _TYPES:
                 raise _undeclared(source, code, name)
         for name in found["functions"]:
-            if re.match(r"[A-Za-z]", name) and name not in _CORE and name not in functions:
+            if re.match(r"[A-Za-z]", name) and name not in known:
                 raise _undeclared(source, code, name)
+        dotted = any(name.partition(".")[0] in libraries for name in found["variables"])
+        wanted = set(found["functions"])
+        self._functions = {n: f for n, f in functions.items() if n in wanted or (dotted and "." in n)}
         self.uses = frozenset(re.findall(r"(?<![.\w])[A-Za-z_]\w*", code)) & variables
         self.depth = depth(code)
 
@@ -83,9 +103,9 @@ class Expression:
         with the engine's message."""
         if steps(largest, self.depth) > MAX_STEPS:
             raise CostExceeded
-        engine, functions = _engine()
+        engine, _ = _engine()
         try:
-            return self._program.execute(engine.Context(variables=dict(variables), functions=functions))
+            return self._program.execute(engine.Context(variables=dict(variables), functions=self._functions))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of the engine is no Exception
@@ -149,4 +169,6 @@ def _reason(error: BaseException) -> str:
         return "integer overflow"
     if isinstance(error, TypeError):
         return "no such overload"
+    if failed := _FUNCTION_FAILED.search(text):
+        return failed[1]
     return text.partition(". Check ")[0] or type(error).__name__
