@@ -36,7 +36,7 @@ from shirube.scheduler.queue import SchedulingQueue
 
 _logger = log.get("scheduler")
 _SLICE_SECONDS = 0.01
-_BINDINGS = 24  # at once: enough to share one fsync, few enough that connections are quickly made
+_BINDINGS = 48  # in flight: many share one fsync; with fewer, clients that create crowd the bindings out
 _FINISHED = ("Succeeded", "Failed")
 
 Object = dict[str, Any]
