@@ -53,6 +53,7 @@ class ServerContext:
     health: Health = field(init=False)
     documents: Documents = field(init=False)
     fairness: Fairness = field(init=False)
+    started: float = field(init=False)  # on the monotonic clock
     metrics: Metrics = field(default_factory=Metrics)
     watchers: set[Watcher] = field(default_factory=set)  # being served; ended when the server stops
     extensions: dict[str, Any] = field(default_factory=dict)  # parts of other rooms, by name

@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 from shirube.api.resources import BUILTIN
-from shirube.apiserver import bootstrap, housekeeping
+from shirube.apiserver import bootstrap, certificate_reload, housekeeping
 from shirube.apiserver.admission import Admission
 from shirube.apiserver.aggregation import availability
 from shirube.apiserver.authentication import Authenticator
@@ -47,6 +47,7 @@ def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: 
     """All parts of a server, joined. Nothing runs yet."""
     table = BUILTIN.copy()
     context = ServerContext(options, clock, chance or Chance(), table, storage, Caches(table, storage, clock))
+    context.started = clock.monotonic()
     context.reader = Reader(table, context.caches)
     context.store = Store(context)
     context.health = Health(context)
@@ -101,6 +102,9 @@ async def run(options: Options, stop: asyncio.Event, ready: Callable[[], None] |
         await server.start(sockets)
         await _bootstrap(context, stop)
         running = await _background(context)
+        if tls_context is not None and options.tls_cert is not None and options.tls_key is not None:
+            reloading = certificate_reload.keep(tls_context, options.tls_cert, options.tls_key)
+            running.append(tasks.spawn(reloading, name="certificate-reload"))
         process.settle_memory()
         _logger.info("serving", ports=",".join(map(str, server.ports)), tls=tls_context is not None)
         if ready is not None:

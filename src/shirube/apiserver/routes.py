@@ -15,7 +15,7 @@ import orjson
 
 from shirube import KUBERNETES_VERSION
 from shirube.api import errors
-from shirube.apiserver import discovery_cache, encoding, health, metrics, resource, scaling
+from shirube.apiserver import discovery_cache, encoding, health, metrics, resource, scaling, zpages
 from shirube.apiserver.aggregation import discovery as merged
 from shirube.apiserver.aggregation import documents as merged_openapi
 from shirube.apiserver.aggregation import proxying
@@ -101,6 +101,7 @@ PATHS: tuple[Route, ...] = (
     Route("/apis", merged.apis),
     Route("/apis/{}", merged.group),
     Route("/apis/{}/{}", merged.resources),
+    Route("/flagz", zpages.flagz),
     Route("/healthz", health.handle, "always"),
     Route("/healthz/{*}", health.handle),
     Route("/livez", health.handle, "always"),
@@ -112,6 +113,7 @@ PATHS: tuple[Route, ...] = (
     Route("/openapi/v2", discovery_cache.openapi_v2),
     Route("/openapi/v3", merged_openapi.index),
     Route("/openapi/v3/{*}", merged_openapi.one),
+    Route("/statusz", zpages.statusz),
     Route("/version", version),
     Route(discovery.CONFIGURATION_PATH, openid_configuration),
     Route(discovery.JWKS_PATH, jwks),
@@ -173,7 +175,7 @@ def resource_route(server: ServerContext, rc: RequestContext) -> RouteHandler:
         rc.warnings.append(warning)
     special = special_handler(found.group, f"{found.name}/{info.subresource}" if declared else found.name)
     if special is not None:
-        if info.verb not in verbs:
+        if info.verb not in verbs and not (info.subresource == "proxy" and rc.request.method == "OPTIONS"):
             raise errors.method_not_allowed()
         return special
     if info.subresource == "scale" and info.verb in verbs:

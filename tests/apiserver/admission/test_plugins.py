@@ -51,7 +51,7 @@ def test_order_is_upstreams():
         "ValidatingAdmissionWebhook",
         "ResourceQuota",
     ]
-    ours = ("RbacEscalation", "AdmissionExpressions")
+    ours = ("OwnerReferences", "RbacEscalation", "AdmissionExpressions")
     assert [p.name for p in PLUGINS if p.name not in ours] == order
 
 

@@ -13,6 +13,7 @@ from shirube.apiserver.admission.default_toleration_seconds import DefaultTolera
 from shirube.apiserver.admission.limit_ranger import LimitRanger
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from shirube.apiserver.admission.node_restriction import NodeRestriction
+from shirube.apiserver.admission.owner_references import OwnerReferences
 from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.pod_security import PodSecurity
@@ -31,6 +32,7 @@ from shirube.apiserver.webhooks.mutating import MutatingAdmissionWebhook
 from shirube.apiserver.webhooks.validating import ValidatingAdmissionWebhook
 
 PLUGINS: tuple[type[Plugin], ...] = (
+    OwnerReferences,
     NamespaceLifecycle,
     LimitRanger,
     ServiceAccount,
