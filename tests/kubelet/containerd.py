@@ -192,8 +192,9 @@ def _own_namespaces() -> Iterator[None]:
         # Names of pod network namespaces stay in here, also when a test is cut short.
         os.makedirs("/run/netns", exist_ok=True)
         subprocess.run(["mount", "-n", "-t", "tmpfs", "tmpfs", "/run/netns"], check=True)
-        # crun refuses a machine with both kinds of cgroups; nothing here uses the second.
-        subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=False, stderr=subprocess.DEVNULL)
+        if Path("/sys/fs/cgroup/unified").is_dir():
+            # crun refuses a machine with both kinds of cgroups; nothing here uses the second.
+            subprocess.run(["mount", "-t", "tmpfs", "none", "/sys/fs/cgroup/unified"], check=True)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
     finally:
@@ -208,6 +209,8 @@ def _own_namespaces() -> Iterator[None]:
 def _remove_cgroups(root: str) -> None:
     deadline = time.monotonic() + 5
     for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        if hierarchy.name == "unified":
+            continue  # a tmpfs of ours, see above
         top = hierarchy / root.strip("/")
         while top.exists() and time.monotonic() < deadline:
             for directory, _, _ in os.walk(top, topdown=False):

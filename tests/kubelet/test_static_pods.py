@@ -34,7 +34,8 @@ def test_what_is_no_pod_is_refused(text):
 
 
 @pytest.mark.cluster
-async def test_a_static_pod_runs_is_mirrored_changes_and_goes(containerd):
+async def test_a_static_pod_runs_is_mirrored_changes_and_goes(containerd, monkeypatch):
+    monkeypatch.setattr("shirube.kubelet.static_pods._POLL_SECONDS", 0.1)
     async with running_node(containerd) as node:
         await node.until(lambda: "/api/v1/nodes/" + NODE in node.api.objects)
         directory = node.containerd.dir / "kubelet/static-pods"
