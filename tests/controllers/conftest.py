@@ -85,8 +85,9 @@ async def make_ready(client: Client, pod: dict[str, Any], ip: str = "10.0.0.1", 
 
 
 @asynccontextmanager
-async def kubelet(client: Client, *, ends: bool = False) -> AsyncIterator[None]:
-    """Makes every pod ready as soon as it is seen; with `ends` confirms the end of those that are deleted."""
+async def kubelet(client: Client, *, ends: bool = False, starts: bool = True) -> AsyncIterator[None]:
+    """Makes every pod ready as soon as it is seen (not without `starts`); with `ends` confirms the end of those
+    that are deleted."""
 
     async def follow() -> None:
         async for event in client.watch(PODS, resource_version="0"):
@@ -95,7 +96,7 @@ async def kubelet(client: Client, *, ends: bool = False) -> AsyncIterator[None]:
                 metadata = pod["metadata"]
                 with contextlib.suppress(ApiError):
                     await client.delete(PODS, metadata["name"], metadata["namespace"], grace_period_seconds=0)
-            if event["type"] == "ADDED" and not pod["metadata"].get("deletionTimestamp"):
+            if starts and event["type"] == "ADDED" and not pod["metadata"].get("deletionTimestamp"):
                 with contextlib.suppress(ApiError):  # gone meanwhile
                     await make_ready(client, pod, node=node_of(pod) or "n1")
 
