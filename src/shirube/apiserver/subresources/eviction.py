@@ -50,6 +50,8 @@ async def evict(server: ServerContext, rc: RequestContext) -> Response:
             wanted = wanted or Preconditions(pod["metadata"]["uid"])
     elif wanted is None:
         wanted = Preconditions(pod["metadata"]["uid"], pod["metadata"]["resourceVersion"])
+    if not dry_run:
+        wanted = await _say_why(server, rc, wanted)
     await server.store.delete(
         PODS,
         rc.namespace,
@@ -61,6 +63,35 @@ async def evict(server: ServerContext, rc: RequestContext) -> Response:
         dry_run=dry_run,
     )
     return rc.respond(success(201), 201)
+
+
+async def _say_why(server: ServerContext, rc: RequestContext, wanted: Preconditions | None) -> Preconditions | None:
+    """The pod gets the condition by which others (a Job's failure policy) know that it did not fail by itself. The
+    preconditions of the deletion that follows."""
+    now = rfc3339(server.clock.now())
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": now,
+    }
+
+    def change(pod: Json) -> Json:
+        status = pod.setdefault("status", {})
+        old = {c.get("type"): c for c in status.get("conditions") or ()}
+        known = old.get("DisruptionTarget")
+        if known is not None and known.get("status") == "True":
+            condition["lastTransitionTime"] = known.get("lastTransitionTime", now)
+        status["conditions"] = [*(c for c in old.values() if c is not known), condition]
+        return pod
+
+    pod = await server.store.guaranteed_update(
+        PODS, rc.namespace, rc.name, change, subresource="status", preconditions=wanted, user=rc.user
+    )
+    if wanted is None or wanted.resource_version is None:
+        return wanted
+    return Preconditions(wanted.uid, pod["metadata"]["resourceVersion"])
 
 
 def _needs_no_budget(pod: Json) -> bool:
