@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from shirube.apiserver.main import Options, in_process
 from shirube.foundation.chance import Chance
 
@@ -165,6 +167,68 @@ async def test_deletion_removes_instances_first(api, install):
 
     await until(unserved)
     assert (await api.get(f"/apis/{GROUP}")).status == 404
+
+
+async def test_objects_of_versions_that_are_served_no_more_are_deleted_too(api, install):
+    await install(definition())
+    await api.ok("POST", CRONTABS, crontab("a"))
+    resource = api.context.table.by_path(GROUP, "v1", "crontabs")
+    obj = await api.ok("GET", f"{CRDS}/crontabs.{GROUP}")
+    obj["spec"]["versions"][0]["served"] = False
+    await api.ok("PUT", f"{CRDS}/crontabs.{GROUP}", obj)
+    await api.ok("DELETE", f"{CRDS}/crontabs.{GROUP}")
+
+    async def gone() -> bool:
+        return (await api.get(f"{CRDS}/crontabs.{GROUP}")).status == 404
+
+    await until(gone)
+    assert (await api.context.storage.range(resource.prefix())).items == []
+
+
+async def test_definition_made_again_under_its_name(api, install):
+    await install(definition())
+    await api.ok("POST", CRONTABS, crontab("a"))
+    await api.ok("DELETE", f"{CRDS}/crontabs.{GROUP}")
+
+    async def gone() -> bool:
+        return (await api.get(f"{CRDS}/crontabs.{GROUP}")).status == 404
+
+    await until(gone)
+    await install(definition(scope="Cluster"))
+
+    async def listed() -> bool:
+        return (await api.get(f"/apis/{GROUP}/v1/crontabs")).json.get("items") == []
+
+    await until(listed)
+    assert (await api.post(f"/apis/{GROUP}/v1/crontabs", crontab("b"))).status == 201
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] "
+    "Simple CustomResourceDefinition creating/deleting custom resource definition objects works [Conformance]"
+)
+async def test_a_definition_comes_and_goes(api, install):
+    await install(definition())
+    assert (await api.delete(f"{CRDS}/crontabs.{GROUP}")).status == 200
+
+    async def gone() -> bool:
+        return (await api.get(f"{CRDS}/crontabs.{GROUP}")).status == 404
+
+    await until(gone)
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] "
+    "should include custom resource definition resources in discovery documents [Conformance]"
+)
+async def test_definitions_are_discovered(api):
+    groups = (await api.ok("GET", "/apis"))["groups"]
+    mine = next(g for g in groups if g["name"] == "apiextensions.k8s.io")
+    assert [v["groupVersion"] for v in mine["versions"]] == ["apiextensions.k8s.io/v1"]
+    group = await api.ok("GET", "/apis/apiextensions.k8s.io")
+    assert group["preferredVersion"]["version"] == "v1"
+    resources = (await api.ok("GET", "/apis/apiextensions.k8s.io/v1"))["resources"]
+    assert "customresourcedefinitions" in [r["name"] for r in resources]
 
 
 async def test_names_belong_to_who_came_first(api, install):

@@ -151,9 +151,9 @@ def ordered(obj: Json) -> Json:
     return head | {k: v for k, v in obj.items() if k not in head}
 
 
-def resources_of(definition: Json, converter: Converter | None, since: int) -> list[Resource]:
-    """The resources of the served versions, under the names that were accepted. None: conversion by apiVersion
-    alone."""
+def resources_of(definition: Json, converter: Converter | None, since: int) -> tuple[list[Resource], Resource]:
+    """(the resources of the served versions, that of the stored one, served or not) under the names that were
+    accepted. A converter of None: by apiVersion alone."""
     spec, names = definition["spec"], definition["status"]["acceptedNames"]
     conditions = definition["status"].get("conditions") or ()
     terminating = any(c["type"] == "Terminating" and c["status"] == "True" for c in conditions)
@@ -163,11 +163,9 @@ def resources_of(definition: Json, converter: Converter | None, since: int) -> l
     fields = dict.fromkeys(f["jsonPath"] for v in versions for f in v.get("selectableFields") or ())
     indexing = DefinedStrategy(structural.Node({}), tuple(fields), namespaced=True, has_status=False)
     family = Family(spec["group"], stored, converter or SameFields(), since, indexing, nodes)
-    return [
-        _resource(family, spec, names, version, TERMINATING_VERBS if terminating else VERBS)
-        for version in versions
-        if version.get("served")
-    ]
+    verbs = TERMINATING_VERBS if terminating else VERBS
+    made = {version["name"]: _resource(family, spec, names, version, verbs) for version in versions}
+    return [made[v["name"]] for v in versions if v.get("served")], made[stored]
 
 
 def _resource(family: Family, spec: Json, names: Json, version: Json, verbs: tuple[str, ...]) -> Resource:

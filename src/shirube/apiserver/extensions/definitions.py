@@ -9,6 +9,7 @@ cannot be understood, which only a store written by other means can hold, is log
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from shirube.foundation import log, tasks
 from shirube.storage.types import StorageError
 
 if TYPE_CHECKING:
+    from shirube.apiserver.cache_entry import Entry
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
@@ -39,12 +41,18 @@ _logger = log.get("extensions")
 class Installed:
     """What the table holds of a definition, and what it was made from."""
 
+    version: int  # the resourceVersion that was looked at last
     shape: bytes  # spec and names
     terminating: bool
     schemas: bytes
     fields: bytes
     since: int
     resources: list[Resource]
+    kept_as: Resource  # the version that is stored, served or not
+
+
+def _version(definition: Json) -> int:
+    return int(definition["metadata"]["resourceVersion"])
 
 
 class Definitions:
@@ -52,6 +60,7 @@ class Definitions:
         self._server = server
         self._installed: dict[str, Installed] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
+        self._known: dict[str, tuple[int, Json]] = {}  # by key: revision and definition
 
     async def load(self) -> None:
         """Serve what is established already; before the server is ready."""
@@ -95,11 +104,12 @@ class Definitions:
         """Bring names, table and finalizations to what the definitions say now. Definitions are few: all of them are
         looked at, oldest first, so that who came first keeps a name."""
         cache = await self._server.caches.fresh(self._resource())
-        found = {d["metadata"]["name"]: d for d in (stored.decode(e.data) for e in cache.entries())}
+        found = self._decoded(cache.entries())
         for name in [n for n in self._installed if n not in found]:
             await self._uninstall(name)
-        for definition in sorted(found.values(), key=lambda d: int(d["metadata"]["resourceVersion"])):
+        for definition in sorted(found.values(), key=_version):
             name = definition["metadata"]["name"]
+            await asyncio.sleep(0)
             try:
                 await self._one(definition, found)
             except errors.ApiError as error:
@@ -107,6 +117,16 @@ class Definitions:
                     _logger.error("cannot settle a definition", definition=name, error=error.message)
             except (KeyError, ValueError, TypeError, StopIteration) as error:
                 _logger.error("cannot serve a definition", definition=name, exc_info=error)
+
+    def _decoded(self, entries: Iterable[Entry]) -> dict[str, Json]:
+        """The definitions by name; only those that changed are decoded. Read-only."""
+        known, self._known = self._known, {}
+        for entry in entries:
+            held = known.get(entry.key)
+            if held is None or held[0] != entry.revision:
+                held = (entry.revision, stored.decode(entry.data))
+            self._known[entry.key] = held
+        return {definition["metadata"]["name"]: definition for _, definition in self._known.values()}
 
     async def _one(self, definition: Json, found: dict[str, Json]) -> None:
         name, group = definition["metadata"]["name"], definition["spec"]["group"]
@@ -139,7 +159,7 @@ class Definitions:
         if finalization.FINALIZER not in (definition["metadata"].get("finalizers") or ()):
             return
         if running is None or running.done():
-            resource = next((r for r in self._installed[name].resources), None) if name in self._installed else None
+            resource = self._installed[name].kept_as if name in self._installed else None
             self._ending[name] = tasks.spawn(
                 finalization.finalize(self._server, name, resource), name=f"finalize {name}"
             )
@@ -148,10 +168,13 @@ class Definitions:
 
     async def _install(self, definition: Json) -> None:
         name, spec = definition["metadata"]["name"], definition["spec"]
+        before = self._installed.get(name)
+        if before is not None and before.version == _version(definition):
+            return
         shape = orjson.dumps([spec, definition["status"]["acceptedNames"]])
         terminating = naming.is_true(definition, naming.TERMINATING)
-        before = self._installed.get(name)
         if before is not None and (before.shape, before.terminating) == (shape, terminating):
+            before.version = _version(definition)
             return
         schemas = orjson.dumps([[v["name"], v.get("schema"), v.get("storage")] for v in spec["versions"]])
         fields = orjson.dumps([v.get("selectableFields") for v in spec["versions"]])
@@ -162,7 +185,7 @@ class Definitions:
         from shirube.api.crd import served  # schemas, patterns and rules: servers without definitions do without
 
         converter = conversion.converter_of(self._server, definition)
-        resources = served.resources_of(definition, converter, since)
+        resources, kept_as = served.resources_of(definition, converter, since)
         resources = [r for r in resources if BUILTIN.by_gvr(r.gvr) is None]
         table = self._server.table
         kept = {r.gvr for r in resources}
@@ -171,19 +194,19 @@ class Definitions:
                 table.remove(old)
         for resource in resources:
             table.add(resource)
-        self._installed[name] = Installed(shape, terminating, schemas, fields, since, resources)
-        if before is not None and before.resources and before.shape != shape:
+        self._installed[name] = Installed(
+            _version(definition), shape, terminating, schemas, fields, since, resources, kept_as
+        )
+        if before is not None and before.shape != shape:
             # Watches are begun anew, with the new schemas; fields that objects are selected by are read anew.
-            await self._server.caches.renew(before.resources[0], drop=before.fields != fields or not resources)
-        if resources:
-            await self._server.caches.of(resources[0]).start()
+            await self._server.caches.renew(kept_as, drop=before.fields != fields)
+        await self._server.caches.of(kept_as).start()
 
     async def _uninstall(self, name: str) -> None:
         installed = self._installed.pop(name)
         for resource in installed.resources:
             self._server.table.remove(resource)
-        if installed.resources:
-            await self._server.caches.renew(installed.resources[0], drop=True)
+        await self._server.caches.renew(installed.kept_as, drop=True)
         running = self._ending.pop(name, None)
         if running is not None and running is not asyncio.current_task():
             await tasks.cancel(running)
