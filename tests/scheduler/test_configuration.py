@@ -73,6 +73,20 @@ def test_a_ratio_follows_its_shape():
     assert fit.score(info(cpu="1"), columns, columns.present)[columns.index("a")] == 25
 
 
+def test_by_ratio_a_resource_without_points_does_not_count():
+    shape = [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]
+    strategy = {
+        "type": "RequestedToCapacityRatio",
+        "resources": [{"name": "cpu", "weight": 1}, {"name": "example.com/x", "weight": 3}],
+        "requestedToCapacityRatio": {"shape": shape},
+    }
+    made = only_profile(pluginConfig=[{"name": "NodeResourcesFit", "args": {"scoringStrategy": strategy}}])
+    columns = NodeColumns()
+    columns.set_node(node("a", cpu="4"))
+    fit = next(plugin for plugin, _ in made.scores if plugin.name == "NodeResourcesFit")
+    assert fit.score(info(cpu="2"), columns, columns.present)[columns.index("a")] == 50
+
+
 def test_default_constraints_of_a_list():
     args = {
         "defaultingType": "List",

@@ -135,7 +135,9 @@ class NodeResourcesFit(Filter, Score):
             have = capacity > 0
             one = np.where(have, self._one(used, np.maximum(capacity, 1)), 0)
             total = total + one * weight
-            weights = weights + have * weight
+            # By ratio a resource without points does not count at all, as upstream has it.
+            counts = have & (one > 0) if self._strategy == "RequestedToCapacityRatio" else have
+            weights = weights + counts * weight
         if isinstance(total, int):
             return np.zeros(nodes.size, dtype=np.int64)[rows]
         if self._strategy == "RequestedToCapacityRatio":
