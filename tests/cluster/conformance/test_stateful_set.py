@@ -187,10 +187,12 @@ def test_burst(api, ns, sets):
     "should perform rolling updates and roll backs of template modifications [Conformance]"
 )
 def test_rolling_update(api, ns, sets):
-    sets.create(stateful_set(3, "ss"))
+    made = stateful_set(3)
+    made["spec"]["template"]["metadata"]["annotations"] = {"version": "old"}
+    sets.create(made)
     first = updated(sets)["status"]["updateRevision"]
     pods = api.pods(ns)
-    for text, wanted in (("new", None), (None, first)):
+    for text, wanted in (("new", None), ("old", first)):
         with pods.watch("foo=bar", resourceVersion=pods.list()["metadata"]["resourceVersion"]) as watch:
             sets.patch("ss", another_template(text))
             done = updated(sets)
@@ -232,9 +234,12 @@ def test_canary(api, ns, sets):
     before = {n: p["metadata"]["uid"] for n, p in by_name(api, ns).items()}
     for name in ("ss-0", "ss-2"):
         api.pods(ns).delete(name)
-    eventually(lambda: len(by_name(api, ns)) == 3 and settled(sets), "both are back", 60)
-    after = {n: p["metadata"]["uid"] for n, p in by_name(api, ns).items()}
-    assert [n for n in sorted(after) if after[n] != before[n]] == ["ss-0", "ss-2"]
+
+    def replaced() -> list[str]:
+        after = {n: p["metadata"]["uid"] for n, p in by_name(api, ns).items()}
+        return [n for n in sorted(after) if after[n] != before[n]]
+
+    eventually(lambda: replaced() == ["ss-0", "ss-2"] and settled(sets), "both are back", 60)
     assert on_new() == ["ss-2"]
     for at in (1, 0):
         sets.patch("ss", {"spec": partitioned(at)})
