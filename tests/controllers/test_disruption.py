@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
@@ -62,6 +63,9 @@ def test_what_was_not_deleted_counts_again():
     assert stale_target(marked, NOW) == 100
 
 
+@pytest.mark.conformance(
+    "[sig-apps] DisruptionController should observe PodDisruptionBudget status updated [Conformance]"
+)
 async def test_evictions_on_the_real_api_server(tmp_path: Path):
     wanted = replica_set(3)
     wanted["spec"]["template"]["spec"]["containers"][0]["image"] = "x"

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
@@ -43,9 +45,17 @@ def test_a_second_plan_finds_nothing_to_do(drawn):
     assert again.update == [] or len(by_ports) < len(named)
 
 
+@pytest.mark.conformance(
+    "[sig-network] EndpointSliceMirroring should mirror a custom Endpoints resource through create update and delete "
+    "[Conformance]"
+)
 async def test_on_the_real_api_server(tmp_path: Path):
     async with live(tmp_path) as house:
         admin = house.admin
+        groups = {g["name"]: g for g in orjson.loads(await admin.raw("GET", "/apis"))["groups"]}
+        assert {"groupVersion": "discovery.k8s.io/v1", "version": "v1"} in groups["discovery.k8s.io"]["versions"]
+        served = orjson.loads(await admin.raw("GET", "/apis/discovery.k8s.io/v1"))["resources"]
+        assert "endpointslices" in {r["name"] for r in served}
         async with house.controllers(only="endpointslice-mirroring-controller"):
             await admin.create(SERVICES, {"metadata": {"name": "e"}, "spec": {"ports": [{"port": 80}]}}, "default")
             subset = {"addresses": [{"ip": "10.1.2.3"}], "ports": [{"name": "http", "port": 80}]}

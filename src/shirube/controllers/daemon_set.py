@@ -174,6 +174,9 @@ class DaemonSetController(Controller[str]):
         digest = current["metadata"]["labels"][history.POD_LABEL]
         settled = self._expectations.satisfied(key)
         pods = await self._claimer.claim(owner, owned_and_orphans(self._pods, owner), selector)
+        doubles = [r for r in kept if history.equal(r, owner) and r["metadata"]["name"] != current["metadata"]["name"]]
+        if doubles:
+            return await self._merge(doubles, pods, digest)
         again, failure = None, None
         try:
             if settled:
@@ -188,6 +191,18 @@ class DaemonSetController(Controller[str]):
         minimum = int(owner["spec"].get("minReadySeconds") or 0)
         waits = [w for w in (again, of_pods.next_available(pods, minimum, self._clock.now())) if w]
         return min(waits) if waits else None
+
+    async def _merge(self, doubles: list[Object], pods: list[Object], digest: str) -> float:
+        """Several revisions hold the present template: pods of the others are marked as the newest's and stay."""
+        digests = {(r["metadata"].get("labels") or {}).get(history.POD_LABEL) for r in doubles}
+        for pod in pods:
+            metadata = pod["metadata"]
+            if (metadata.get("labels") or {}).get(history.POD_LABEL) in digests:
+                patch = {"metadata": {"labels": {history.POD_LABEL: digest}}}
+                await self._client.patch(PODS, metadata["name"], patch, metadata["namespace"])
+        for revision in doubles:
+            await self._history.delete(revision)
+        return 0.1
 
     async def _step(self, key: str, owner: Object, pods: list[Object], digest: str) -> float | None:
         """Mend, then roll; seconds after which a node's back-off is over."""
