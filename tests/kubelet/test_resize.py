@@ -95,6 +95,7 @@ async def test_a_resize_waits_for_room_or_never_fits_and_survives_a_restart_of_t
     refused = node.run(pod("refused", shell("sleep 1000", resources={"requests": {"cpu": "1"}})))
     status = await node.phase(refused, "Failed")
     assert status["reason"] == "OutOfcpu"
+    assert "containerStatuses" not in status, "there never was one"
     assert status["message"].startswith("Pod was rejected: Node didn't have enough resource: cpu, requested: 1000")
     await node.remove(big)
     await node.until(lambda: node.container(small).get("allocatedResources") == {"cpu": "1500m"})

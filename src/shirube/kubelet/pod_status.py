@@ -73,6 +73,18 @@ def pod_status(pod: pods.Pod, view: View, overall: Overall) -> Status:
     return status
 
 
+def rejected_status(pod: pods.Pod, overall: Overall) -> Status:
+    """Of a pod that this node never took: there is nothing to tell but why."""
+    return {
+        "phase": "Failed",
+        "reason": overall.reason,
+        "message": overall.message,
+        "startTime": (pod.get("status") or {}).get("startTime") or rfc3339(overall.now),
+        "qosClass": (pod.get("status") or {}).get("qosClass") or qos.qos_class(pod),
+        "observedGeneration": pod["metadata"].get("generation", 1),
+    }
+
+
 def pod_ips(pod: pods.Pod, view: View, host_ips: Sequence[str]) -> tuple[str, ...]:
     """The pod's addresses: its sandbox's, the node's on the host's network, else the last known."""
     if pods.is_host_network(pod):

@@ -31,7 +31,7 @@ from shirube.kubelet.cri.client import CriError
 from shirube.kubelet.device_allocation import DeviceError
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.plan import Held, Kill, Memory, Plan, Start, Waiting, garbage, plan
-from shirube.kubelet.pod_status import Overall, pod_ips, pod_status
+from shirube.kubelet.pod_status import Overall, pod_ips, pod_status, rejected_status
 from shirube.kubelet.runtime_state import EXITED, PodRuntime
 from shirube.kubelet.sandbox_config import sandbox_config
 from shirube.kubelet.termination import termination_message
@@ -73,6 +73,7 @@ class PodWorker:
         self._hooked: set[str] = set()  # containers whose preStop has run
         self._verdict: tuple[str, str] = ("", "")  # reason and message that fail the whole pod
         self._verdict_grace: float | None = None
+        self._refused = False  # by the node: nothing of it was ever made
 
     # -- what wakes it
 
@@ -227,7 +228,7 @@ class PodWorker:
         if refusal is None:
             self.taken = True
             return True
-        self._verdict = (refusal.reason, refusal.message)
+        self._verdict, self._refused = (refusal.reason, refusal.message), True
         services.tell(self.pod, "Warning", refusal.reason, refusal.message)
         self._ending.set()
         await self._end()
@@ -425,7 +426,7 @@ class PodWorker:
         overall = Overall(
             services.node().ips, services.clock.now(), step.finished, reason, message, self._passing_conditions()
         )
-        self._write_status(pod_status(self.pod, view, overall))
+        self._write_status(rejected_status(self.pod, overall) if self._refused else pod_status(self.pod, view, overall))
 
     def _passing_conditions(self) -> dict[str, tuple[str, str]]:
         if self._verdict_grace is None:
