@@ -26,6 +26,7 @@ from shirube.apiserver.fairness import Fairness
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.health import Health
 from shirube.apiserver.options import Options
+from shirube.apiserver.policies import status as policy_status
 from shirube.apiserver.reader import Reader
 from shirube.apiserver.store import Store
 from shirube.foundation import log, process, tasks
@@ -170,6 +171,7 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(housekeeping.compact_history(context), name="compact-history"),
         tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
         tasks.spawn(availability.keep(context), name="keep-api-services"),
+        tasks.spawn(policy_status.keep(context), name="keep-policy-status"),
     ]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shirube.apiserver.policies import status
+
 from .conftest import CONFIGMAPS, DEPLOYMENTS, GROUP, configmap, deployment, policy, rule
 
 
@@ -67,13 +69,13 @@ async def test_parameters(api):
     )
 
 
-@pytest.mark.parametrize(("policy_", "status"), [("Fail", 422), ("Ignore", 201)])
-async def test_errors_follow_the_failure_policy(api, policy_, status):
+@pytest.mark.parametrize(("policy_", "code"), [("Fail", 422), ("Ignore", 201)])
+async def test_errors_follow_the_failure_policy(api, policy_, code):
     spec = {"failurePolicy": policy_, "validations": [{"expression": "object.nothere == 1"}]}
     await policy(api, "validating", "e", spec)
     answer = await api.post(CONFIGMAPS, configmap("a"))
-    assert answer.status == status
-    if status == 422:
+    assert answer.status == code
+    if code == 422:
         assert answer.message.endswith("expression 'object.nothere == 1' resulted in error: no such key: nothere")
 
 
@@ -132,3 +134,14 @@ async def test_a_policy_cannot_lock_its_own_removal(api):
     assert (await api.post(CONFIGMAPS, configmap("a"))).status == 422
     await api.ok("DELETE", f"{GROUP}/validatingadmissionpolicybindings/lock")
     assert (await api.post(CONFIGMAPS, configmap("a"))).status == 201
+
+
+async def test_status_says_that_the_policy_was_looked_at(api):
+    await policy(api, "validating", "s", {"validations": [{"expression": "true"}]})
+    path = f"{GROUP}/validatingadmissionpolicies/s"
+    await status.settle(api.context)
+    found = await api.ok("GET", path)
+    assert found["status"] == {"observedGeneration": 1, "typeChecking": {}}
+    await api.ok("PATCH", path, {"spec": {"failurePolicy": "Ignore"}}, content_type="application/merge-patch+json")
+    await status.settle(api.context)
+    assert (await api.ok("GET", path))["status"]["observedGeneration"] == 2

@@ -14,7 +14,7 @@ import orjson
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import APISERVICES, ENDPOINTSLICES, SERVICES
-from shirube.apiserver.aggregation import Aggregation, Remote, connecting
+from shirube.apiserver.aggregation import Aggregation, Remote, connecting, registration
 from shirube.apiserver.user import SERVER
 from shirube.foundation import log
 from shirube.foundation.clock import rfc3339
@@ -37,7 +37,14 @@ async def keep(server: ServerContext) -> None:
     """Until cancelled."""
     seen: Any = None
     due = 0.0
+    generation = -1
     while True:
+        if server.table.generation != generation:
+            try:
+                await registration.settle(server)
+                generation = server.table.generation
+            except (ApiError, StorageError) as error:
+                _logger.warning("cannot keep APIServices of custom resources", error=str(error))
         now = server.clock.monotonic()
         remotes = Aggregation.of(server).remotes()
         revisions = tuple(server.reader.revision(g) for g in (APISERVICES, SERVICES, ENDPOINTSLICES))

@@ -1,0 +1,64 @@
+"""APIServices for group versions that custom resources brought: made when they are served, deleted when they are gone.
+
+They say that this server answers itself; clients read from them what there is. Those that somebody else made for the
+same name are left alone. Follows upstream's crdregistration and autoregister controllers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import APISERVICES
+from shirube.api.resources import BUILTIN
+
+if TYPE_CHECKING:
+    from shirube.apiserver.context import ServerContext
+
+Json = dict[str, Any]
+
+MANAGED = "kube-aggregator.kubernetes.io/automanaged"
+GROUP_PRIORITY = 1000
+VERSION_PRIORITY = 100
+
+
+def wanted(server: ServerContext) -> dict[str, Json]:
+    """The specs that should be there, by name."""
+    builtin = {(r.group, r.version) for r in BUILTIN}
+    found = {(r.group, r.version) for r in server.table} - builtin
+    return {
+        f"{version}.{group}": {
+            "group": group,
+            "version": version,
+            "groupPriorityMinimum": GROUP_PRIORITY,
+            "versionPriority": VERSION_PRIORITY,
+        }
+        for group, version in found
+    }
+
+
+async def settle(server: ServerContext) -> None:
+    """Make and delete what differs. Raises ApiError."""
+    want = wanted(server)
+    have = {obj["metadata"]["name"]: obj for obj in server.reader.list(APISERVICES)}
+    for name, spec in sorted(want.items()):
+        if name not in have:
+            obj = {
+                "apiVersion": "apiregistration.k8s.io/v1",
+                "kind": "APIService",
+                "metadata": {"name": name, "labels": {MANAGED: "true"}},
+                "spec": spec,
+            }
+            await _tolerating(409, server.store.create(APISERVICES, obj))
+    for name, obj in sorted(have.items()):
+        if name not in want and (obj["metadata"].get("labels") or {}).get(MANAGED) == "true":
+            await _tolerating(404, server.store.delete(APISERVICES, "", name))
+
+
+async def _tolerating(code: int, doing: Any) -> None:
+    """Another server may have been faster."""
+    try:
+        await doing
+    except ApiError as error:
+        if error.code != code:
+            raise
