@@ -8,6 +8,7 @@ from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
 from tests.controllers.test_daemon_set import daemon_set
+from tests.controllers.test_restart import quiet
 
 from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES
 from shirube.controllers import revisions
@@ -48,7 +49,7 @@ async def test_the_life_of_a_revision(tmp_path: Path):
             found = (await admin.list(CONTROLLERREVISIONS, "default", label_selector=selector))["items"]
             return found if len(found) == count else []
 
-        async with house.controllers(only="daemonset-controller"), kubelet(admin, ends=True):
+        async with house.controllers(only="daemonset-controller") as controllers, kubelet(admin, ends=True):
             await admin.create(DAEMONSETS, daemon_set())
             (first,) = await until(lambda: listed("app=agent", 1), 10)
 
@@ -56,6 +57,7 @@ async def test_the_life_of_a_revision(tmp_path: Path):
                 return ((await admin.get(DAEMONSETS, "agent", "default")).get("status") or {}).get("numberReady") == 1
 
             await until(up, 10)
+            await quiet(house, controllers)
             name = first["metadata"]["name"]
             label = {"metadata": {"labels": {name: "patched"}}}
             patched = await admin.patch(CONTROLLERREVISIONS, name, label, "default")
