@@ -231,6 +231,9 @@ async def test_storage_migration_rewrites_what_is_written_again(api, install):
     assert same["apiVersion"] == f"{GROUP}/v1"
     assert raw(api, "a")["apiVersion"] == f"{GROUP}/v2"
     obj = await api.ok("GET", NAME)
+    obj["status"]["storedVersions"] = ["v1"]
+    refused = await api.put(f"{NAME}/status", obj)
+    assert 'status.storedVersions: Invalid value: ["v1"]: must have the storage version v2' in refused.message
     obj["status"]["storedVersions"] = ["v2"]
     assert (await api.ok("PUT", f"{NAME}/status", obj))["status"]["storedVersions"] == ["v2"]
     obj = await api.ok("GET", NAME)

@@ -231,6 +231,21 @@ async def test_definitions_are_discovered(api):
     assert "customresourcedefinitions" in [r["name"] for r in resources]
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] "
+    "works for multiple CRDs of different groups [Conformance]"
+)
+async def test_openapi_of_several_groups(api, install):
+    schema = spec_schema(n={"type": "integer"})
+    await install(definition(version(schema=schema)))
+    other = definition(version(schema=schema))
+    other["spec"]["group"] = "other.example.com"
+    other["metadata"]["name"] = "crontabs.other.example.com"
+    await install(other)
+    found = (await api.ok("GET", "/openapi/v2"))["definitions"]
+    assert {"com.example.stable.v1.Crontab", "com.example.other.v1.Crontab"} <= set(found)
+
+
 async def test_names_belong_to_who_came_first(api, install):
     await install(definition(names={"shortNames": ["ct"]}))
     other = definition(plural="others", names={"shortNames": ["ct"]})
@@ -255,6 +270,26 @@ async def test_served_again_after_a_restart(api, install, tmp_path, signing_key)
     async with in_process(options, chance=Chance(2), storage=api.context.storage) as server:
         server.context.authenticator = api.context.authenticator
         assert (await type(api)(server).ok("GET", f"{CRONTABS}/a"))["spec"] == {"n": 1}
+
+
+async def test_what_is_in_order_is_shown_as_it_is_stored(api, install):
+    text = {"type": "string"}
+    await install(definition(version(schema=spec_schema(a=text))))
+    await api.ok("POST", CRONTABS, crontab("whole", spec={"a": "x"}))
+    await api.ok("POST", CRONTABS, crontab("lacks", spec={}))
+    obj = await api.ok("GET", f"{CRDS}/crontabs.{GROUP}")
+    obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = spec_schema(a={**text, "default": "d"})
+    await api.ok("PUT", f"{CRDS}/crontabs.{GROUP}", obj)
+
+    async def defaulted() -> bool:
+        return [o["spec"].get("a") for o in (await api.ok("GET", CRONTABS))["items"]] == ["d", "x"]
+
+    await until(defaulted)
+    resource = api.context.table.by_path(GROUP, "v1", "crontabs")
+    cache = api.context.caches.of(resource)
+    whole, lacks = (cache.get(resource.key("default", name)) for name in ("whole", "lacks"))
+    assert resource.definition.current(whole.data, whole.revision)
+    assert not resource.definition.current(lacks.data, lacks.revision)
 
 
 async def test_version_no_longer_served(api, install):

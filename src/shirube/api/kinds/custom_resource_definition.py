@@ -83,6 +83,28 @@ class CustomResourceDefinitionStrategy(Strategy):
                 causes.append(invalid(f"status.storedVersions[{i}]", version, detail))
         return causes
 
+    def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
+        causes = super().validate_status_update(obj, old)
+        _validate_stored(causes, obj)
+        return causes
+
+
+def _validate_stored(causes: list[Cause], obj: Obj) -> None:
+    """Versions that objects may be stored in are versions of the definition, the one that is written among them."""
+    stored = (obj.get("status") or {}).get("storedVersions") or []
+    versions = obj["spec"].get("versions") or []
+    if not stored:
+        causes.append(invalid("status.storedVersions", stored, "must have at least one stored version"))
+        return
+    names_of = {v.get("name") for v in versions}
+    for i, version in enumerate(stored):
+        if version not in names_of:
+            causes.append(invalid(f"status.storedVersions[{i}]", version, "must appear in spec.versions"))
+    for version in versions:
+        if version.get("storage") and version.get("name") not in stored:
+            detail = f"must have the storage version {version.get('name')}"
+            causes.append(invalid("status.storedVersions", stored, detail))
+
 
 def _validate(causes: list[Cause], obj: Obj) -> None:
     spec = obj["spec"]
@@ -106,8 +128,11 @@ def _validate(causes: list[Cause], obj: Obj) -> None:
             causes.append(required(at, "required when strategy is set to Webhook"))
         else:
             validate_client_config(causes, webhook["clientConfig"], "spec.conversion.webhook.clientConfig")
-        if not webhook.get("conversionReviewVersions"):
-            causes.append(required("spec.conversion.webhook.conversionReviewVersions"))
+        spoken, at = webhook.get("conversionReviewVersions"), "spec.conversion.webhook.conversionReviewVersions"
+        if not spoken:
+            causes.append(required(at))
+        elif not {"v1", "v1beta1"} & set(spoken):
+            causes.append(invalid(at, spoken, "must include at least one of v1, v1beta1"))
     elif conversion.get("strategy") != "None":
         at = "spec.conversion.strategy"
         causes.append(not_supported(at, conversion.get("strategy", ""), ["None", "Webhook"]))

@@ -6,6 +6,7 @@ of a page or a batch of events together.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ EventList = list[tuple[str, Entry]]
 
 _logger = log.get("extensions")
 _OWN_BYTES = 1 << 20
+SLICE = 128  # objects brought up to date between two turns of the loop
+CONVERTED = 500  # objects that a webhook is asked about at once
 
 
 def revision_of(data: bytes) -> int:
@@ -65,7 +68,12 @@ async def page(served: Served, items: Sequence[Any], late: FieldSelector | None 
     """The items of a list (entries of the cache, or bytes from storage) that `late` selects. Raises ApiError of a
     conversion."""
     revisions = [i.revision if isinstance(i, Entry) else revision_of(i.data) for i in items]
-    data = await served.views([(item.data, at) for item, at in zip(items, revisions, strict=True)])
+    wanted = [(item.data, at) for item, at in zip(items, revisions, strict=True)]
+    data: list[bytes] = []
+    step = CONVERTED if served.late_fields else SLICE
+    for start in range(0, len(wanted), step):
+        data += await served.views(wanted[start : start + step])
+        await asyncio.sleep(0)
     return [
         i if d is i.data else Shown(d)
         for i, d in zip(items, data, strict=True)
