@@ -1,3 +1,5 @@
+import orjson
+
 from shirube.network import cni, masquerade, routes
 
 
@@ -30,11 +32,19 @@ def test_the_plan_changes_only_what_differs():
 
 
 def test_a_foreign_configuration_is_left_in_place(tmp_path):
-    assert cni.write(tmp_path, "10.244.0.0/24", 1500)
-    assert not cni.write(tmp_path, "10.244.0.0/24", 1500)
+    assert cni.write(tmp_path, tmp_path, "10.244.0.0/24", 1500)
+    assert not cni.write(tmp_path, tmp_path, "10.244.0.0/24", 1500)
     assert cni.foreign(tmp_path) is None
     (tmp_path / "05-cilium.conflist").write_text("{}")
     assert cni.foreign(tmp_path) == "05-cilium.conflist"
+
+
+def test_bandwidth_is_limited_where_the_plugin_is(tmp_path):
+    cni.write(tmp_path / "conf", tmp_path, "10.244.0.0/24", 1500)
+    (tmp_path / "bandwidth").touch()
+    assert cni.write(tmp_path / "conf", tmp_path, "10.244.0.0/24", 1500)
+    plugins = orjson.loads((tmp_path / "conf" / cni.FILE_NAME).read_bytes())["plugins"]
+    assert [p["type"] for p in plugins] == ["ptp", "bandwidth"]
 
 
 def test_masquerade_spares_what_stays_inside():

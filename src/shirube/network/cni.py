@@ -18,8 +18,12 @@ FILE_NAME = "10-shirube.conflist"
 _DATA = "ipam"
 
 
-def configuration(pod_cidr: str, data_dir: Path, mtu: int) -> dict[str, Any]:
-    """The conflist for a node whose pods get addresses of `pod_cidr`. `mtu` in bytes."""
+def configuration(pod_cidr: str, data_dir: Path, mtu: int, *, bandwidth: bool) -> dict[str, Any]:
+    """The conflist for a node whose pods get addresses of `pod_cidr`. `mtu` in bytes.
+
+    `bandwidth`: the plugin is there that keeps to `kubernetes.io/ingress-bandwidth` and `egress-bandwidth`.
+    """
+    limits = [{"type": "bandwidth", "capabilities": {"bandwidth": True}}] if bandwidth else []
     return {
         "cniVersion": "1.0.0",
         "name": "shirube",
@@ -34,7 +38,8 @@ def configuration(pod_cidr: str, data_dir: Path, mtu: int) -> dict[str, Any]:
                     "routes": [{"dst": "0.0.0.0/0"}],
                     "dataDir": str(data_dir),
                 },
-            }
+            },
+            *limits,
         ],
     }
 
@@ -45,10 +50,12 @@ def foreign(conf_dir: Path) -> str | None:
     return next((n for n in names if n != FILE_NAME), None)
 
 
-def write(conf_dir: Path, pod_cidr: str, mtu: int) -> bool:
+def write(conf_dir: Path, bin_dir: Path, pod_cidr: str, mtu: int) -> bool:
     """Put the configuration in place (atomically); whether anything changed."""
     conf_dir.mkdir(parents=True, exist_ok=True)
-    wanted = orjson.dumps(configuration(pod_cidr, conf_dir.parent / _DATA, mtu), option=orjson.OPT_INDENT_2)
+    bandwidth = (bin_dir / "bandwidth").exists()
+    conflist = configuration(pod_cidr, conf_dir.parent / _DATA, mtu, bandwidth=bandwidth)
+    wanted = orjson.dumps(conflist, option=orjson.OPT_INDENT_2)
     path = conf_dir / FILE_NAME
     if path.exists() and path.read_bytes() == wanted:
         return False

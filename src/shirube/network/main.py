@@ -89,7 +89,7 @@ def _configure_pods(options: Options, node: Object | None) -> None:
         return
     if (other := cni.foreign(options.cni_conf_dir)) is not None:
         _logger.info("leaving pods to another network plugin", configuration=other)
-    elif cni.write(options.cni_conf_dir, cidr, options.mtu):
+    elif cni.write(options.cni_conf_dir, Path(options.cni_bin_dir), cidr, options.mtu):
         _logger.info("configured the pod network", pod_cidr=cidr)
 
 
