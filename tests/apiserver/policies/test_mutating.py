@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import CONFIGMAPS, DEPLOYMENTS, GROUP, configmap, deployment, policy, rule
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] MutatingAdmissionPolicy [Privileged:ClusterAdmin] should mutate a Deployment [Conformance]"
+)
 async def test_apply_configurations_merge_into_the_object(api):
     text = """Object{
         metadata: Object.metadata{labels: {"team": "a"}},

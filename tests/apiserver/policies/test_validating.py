@@ -9,6 +9,10 @@ from shirube.apiserver.policies import status
 from .conftest import CONFIGMAPS, DEPLOYMENTS, GROUP, configmap, deployment, policy, rule
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] "
+    "should validate against a Deployment [Conformance]"
+)
 async def test_a_validation_that_does_not_hold_refuses(api):
     spec = {"validations": [{"expression": "object.spec.replicas <= 5"}]}
     await policy(api, "validating", "few", spec, rule("deployments", group="apps"))
@@ -22,6 +26,10 @@ async def test_a_validation_that_does_not_hold_refuses(api):
     assert (await api.patch(f"{DEPLOYMENTS}/a", {"spec": {"replicas": 9}})).status == 422
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] "
+    "should allow expressions to refer variables. [Conformance]"
+)
 async def test_messages_reasons_and_variables(api):
     spec = {
         "variables": [

@@ -59,6 +59,10 @@ async def test_a_mutating_webhook_changes_the_object(api, hook):
     assert "nonsense" not in made
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] "
+    "should mutate pod and apply defaults after mutation [Conformance]"
+)
 async def test_defaults_are_filled_in_again_after_mutation(pods, hook):
     container = {"name": "side", "image": "busybox"}
     hook.answers["/"] = lambda asked: patched({"op": "add", "path": "/spec/initContainers", "value": [container]})
@@ -241,6 +245,9 @@ async def test_nobody_is_asked_about_the_configurations_themselves(api, hook):
     assert hook.requests == []
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to deny attaching pod [Conformance]"
+)
 async def test_connections_are_asked_about(pods, hook):
     hook.answers["/"] = lambda asked: {"allowed": False, "status": {"message": "no attaching"}}
     rules = [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/attach"], "operations": ["CONNECT"]}]
