@@ -11,13 +11,12 @@ deletes it from the API), it vanished from the API, or it finished (Succeeded, F
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import PODS, RUNTIMECLASSES
+from shirube.api.gvr import RUNTIMECLASSES
 from shirube.foundation import log
 from shirube.foundation.clock import parse_rfc3339
 from shirube.foundation.tasks import cancel, spawn
@@ -29,8 +28,10 @@ from shirube.kubelet.container_status import View
 from shirube.kubelet.container_stop import StopRequest, stop_container, stop_containers
 from shirube.kubelet.cri.client import CriError
 from shirube.kubelet.device_allocation import DeviceError
+from shirube.kubelet.interruption import Interrupted, until
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.plan import Held, Kill, Memory, Plan, Start, Waiting, garbage, plan
+from shirube.kubelet.pod_removal import delete_from_api, remove_everything
 from shirube.kubelet.pod_status import Overall, pod_ips, pod_status, rejected_status
 from shirube.kubelet.runtime_state import EXITED, PodRuntime
 from shirube.kubelet.sandbox_config import sandbox_config
@@ -42,10 +43,6 @@ _logger = log.get("kubelet.pod")
 _RETRY_FIRST, _RETRY_MOST = 1.0, 10.0
 # The runtime's own bookkeeping follows its event within milliseconds.
 _SETTLE = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-class Interrupted(Exception):
-    """The pod is to end: what was being done for its running is left."""
 
 
 class PodWorker:
@@ -167,22 +164,7 @@ class PodWorker:
 
     async def _interruptible(self, work: Awaitable[Any]) -> Any:
         """The result of `work`, or Interrupted as soon as the pod is to end."""
-        if self._ending.is_set():
-            if asyncio.iscoroutine(work):
-                work.close()
-            raise Interrupted
-        task = spawn(_outcome(work), name=f"pod {pods.full_name(self.pod)}")
-        ending = spawn(self._ending.wait(), name=f"ending {pods.full_name(self.pod)}")
-        try:
-            await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Interrupted
-            value, error = task.result()
-            if error is not None:
-                raise error
-            return value
-        finally:
-            await cancel(task, ending)
+        return await until(self._ending, work, f"pod {pods.full_name(self.pod)}")
 
     # -- running
 
@@ -459,9 +441,11 @@ class PodWorker:
         self._cgroup = ""
         self.ended = True
         if pods.is_deleting(self.pod) and not self._gone and not self._deleted:
-            await self._delete_from_api()
+            await delete_from_api(services, self.pod)
+            self._deleted = True
         if self._gone:
-            await self._remove_everything()
+            services.statuses.forget(self.uid if self._mirror is None else pods.uid(self._mirror))
+            await remove_everything(services, self.pod, self.runtime)
 
     def _grace(self) -> float:
         """Seconds that the containers get. Who takes a pod away by force still lets it react to a signal."""
@@ -513,49 +497,8 @@ class PodWorker:
         finally:
             await cancel(stopping, woken)
 
-    async def _delete_from_api(self) -> None:
-        await self._services.statuses.flush(self.uid)
-        try:
-            await self._services.client.delete(
-                PODS,
-                pods.name(self.pod),
-                pods.namespace(self.pod),
-                grace_period_seconds=0,
-                preconditions={"uid": self.uid},
-            )
-        except ApiError as error:
-            if error.code not in (404, 409):
-                raise
-        self._deleted = True
-
-    async def _remove_everything(self) -> None:
-        """The pod is gone from the API: nothing of it stays on the node."""
-        services = self._services
-        services.statuses.forget(self.uid if self._mirror is None else pods.uid(self._mirror))
-        for sandbox in self.runtime.sandboxes:
-            await services.runtime.call("RemovePodSandbox", pod_sandbox_id=sandbox.id)
-        for container in self.runtime.containers:
-            # Those of a sandbox went with it; this is for one that was left alone.
-            await services.runtime.call("RemoveContainer", container_id=container.id)
-        await services.volumes.remove_directory(self.uid)
-        await asyncio.to_thread(_remove_tree, services.paths.pod_logs(self.pod))
-        services.images.forget(self.uid)
-        services.restart_backoff.forget(self.uid)
-
 
 def _unlink(*paths: str) -> None:
     for path in paths:
         if path:
             Path(path).unlink(missing_ok=True)
-
-
-def _remove_tree(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-
-
-async def _outcome(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
-    """Value and error. (A failure is an answer here, not a background task's that nobody looks at.)"""
-    try:
-        return await work, None
-    except Exception as error:
-        return None, error
