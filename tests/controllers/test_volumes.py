@@ -10,7 +10,15 @@ from tests.client.waiting import until
 from tests.controllers.live import Live, live
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from shirube.api.gvr import (
+    EVENTS,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    STORAGECLASSES,
+    VOLUMEATTRIBUTESCLASSES,
+)
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.ephemeral_volume import wanted_claims
 from shirube.controllers.local_path_provisioner import PROVISIONER
@@ -173,4 +181,20 @@ async def test_local_paths_come_where_the_pod_goes_and_go_with_their_claim(house
         await until(grown, 10)
         await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
         await until(lambda: gone(house, PERSISTENTVOLUMES, made["metadata"]["name"]), 10)
+    assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_attribute_classes_stay_while_they_are_used(house: Live):
+    admin = house.admin
+    async with house.controllers(only="volumeattributesclass-protection-controller"):
+        one = {"metadata": {"name": "gold"}, "driverName": "disk.example.com", "parameters": {"iops": "5"}}
+        await admin.create(VOLUMEATTRIBUTESCLASSES, one)
+        user = volume("pv", volumeAttributesClassName="gold", csi={"driver": "disk.example.com", "volumeHandle": "v"})
+        del user["spec"]["hostPath"]
+        await admin.create(PERSISTENTVOLUMES, user)
+        await admin.delete(VOLUMEATTRIBUTESCLASSES, "gold")
+        assert not await gone(house, VOLUMEATTRIBUTESCLASSES, "gold")
+        await admin.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
+        await admin.delete(PERSISTENTVOLUMES, "pv")
+        await until(lambda: gone(house, VOLUMEATTRIBUTESCLASSES, "gold"), 10)
     assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]

@@ -70,6 +70,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("local-path-provisioner", "local_path_provisioner", "LocalPathProvisioner"),
     Entry("persistentvolumeclaim-protection-controller", "volume_protection", "ClaimProtectionController"),
     Entry("persistentvolume-protection-controller", "volume_protection", "VolumeProtectionController"),
+    Entry("volumeattributesclass-protection-controller", "volume_protection", "AttributesClassProtectionController"),
     Entry("persistentvolume-expander-controller", "volume_expand", "VolumeExpandController"),
     Entry("persistentvolume-attach-detach-controller", "attach_detach", "AttachDetachController"),
     Entry("ephemeral-volume-controller", "ephemeral_volume", "EphemeralVolumeController"),

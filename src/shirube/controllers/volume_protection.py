@@ -1,4 +1,5 @@
-"""Claims in use by pods and volumes bound to claims do not vanish: finalizers hold them.
+"""Claims in use by pods, volumes bound to claims, attribute classes in use by either do not vanish: finalizers
+hold them.
 
 Admission sets the finalizers; here they are set on what was made before, and taken off what is being deleted once
 nobody uses it any more.
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
+from shirube.api.gvr import GVR, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTRIBUTESCLASSES
 from shirube.client.controller import Controller
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Client, Object
@@ -19,7 +20,8 @@ from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
 
 CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
-_BY_CLAIM = "claims"
+CLASS_FINALIZER = "kubernetes.io/vac-protection"
+_BY_CLAIM, _BY_CLASS = "claims", "attribute-classes"
 
 
 def claims_of(pod: Object) -> Iterable[str]:
@@ -114,3 +116,53 @@ class VolumeProtectionController(Controller[str]):
         elif VOLUME_FINALIZER in finalizers and (volume.get("status") or {}).get("phase") != "Bound":
             finalizers.remove(VOLUME_FINALIZER)
             await _set(self._client, PERSISTENTVOLUMES, volume, finalizers)
+
+
+def attribute_classes_of(obj: Object) -> set[str]:
+    """The VolumeAttributesClasses that a claim or a volume has, wants or is on its way to."""
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names = {
+        spec.get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    }
+    return {str(name) for name in names if name}
+
+
+class AttributesClassProtectionController(Controller[str]):
+    name = "volumeattributesclass-protection-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        self._classes = context.informer(VOLUMEATTRIBUTESCLASSES)
+        self._users = (context.informer(PERSISTENTVOLUMECLAIMS), context.informer(PERSISTENTVOLUMES))
+        super().__init__(self._classes, *self._users)
+        self._client = context.client_of("volumeattributesclass-protection-controller")
+        self._classes.add_handler(self._changed, lambda _, new: self._changed(new))
+        for informer in self._users:
+            informer.add_index(_BY_CLASS, attribute_classes_of)
+            informer.add_handler(None, self._user_updated, self._user_gone)
+
+    def _changed(self, one: Object) -> None:
+        if deleting(one) == (CLASS_FINALIZER in (one["metadata"].get("finalizers") or ())):
+            self.queue.add(key_of(one))
+
+    def _user_updated(self, old: Object, new: Object) -> None:
+        for name in attribute_classes_of(old) - attribute_classes_of(new):
+            self.queue.add(name)
+
+    def _user_gone(self, user: Object) -> None:
+        for name in attribute_classes_of(user):
+            self.queue.add(name)
+
+    async def reconcile(self, key: str) -> None:
+        one = self._classes.store.get(None, key)
+        if one is None:
+            return
+        finalizers = list(one["metadata"].get("finalizers") or ())
+        if not deleting(one):
+            if CLASS_FINALIZER not in finalizers:
+                await _set(self._client, VOLUMEATTRIBUTESCLASSES, one, [*finalizers, CLASS_FINALIZER])
+        elif CLASS_FINALIZER in finalizers and not any(i.store.by_index(_BY_CLASS, key) for i in self._users):
+            finalizers.remove(CLASS_FINALIZER)
+            await _set(self._client, VOLUMEATTRIBUTESCLASSES, one, finalizers)
