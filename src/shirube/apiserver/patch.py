@@ -15,7 +15,7 @@ from shirube.api import decode, errors, managed_fields, schema
 from shirube.api.patch import json_patch, merge_patch, strategic
 from shirube.apiserver import authorizing, create, decoding, stored, update
 from shirube.apiserver.context import RequestContext
-from shirube.apiserver.negotiation import PATCHES, media_type
+from shirube.apiserver.negotiation import PATCHES, YAML, media_type
 from shirube.apiserver.write import Write, Written
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
     if not applied.get("apiVersion") or not applied.get("kind"):
         raise errors.bad_request("invalid object type: apiVersion and kind must be set in an apply patch")
     decoding.check_kind(applied, resource.group, resource.version, resource.kind)
-    applied = decoding.validated(rc, applied, resource.group, resource.version, resource.kind)
+    applied = decoding.validated(rc, applied, resource.group, resource.version, resource.kind, body, YAML)
     meta = applied["metadata"]
     if meta.get("name", w.name) != w.name:
         raise errors.bad_request(

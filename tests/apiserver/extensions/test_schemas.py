@@ -290,3 +290,76 @@ async def test_watch_of_custom_resources_by_name(api, install):
             assert (await events.next())[0] == "MODIFIED"
             await api.delete(f"{path}/{name}")
             assert (await events.next())[0] == "DELETED"
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] FieldValidation should detect duplicates in a CR when preserving unknown fields [Conformance]"
+)
+async def test_duplicates_among_preserved_fields(api, install):
+    await install(definition())
+    text = f"""
+apiVersion: {GROUP}/v1
+kind: Crontab
+metadata:
+  name: a
+spec:
+  unknown: one
+  dupe: one
+  dupe: two
+"""
+    target = f"{CRONTABS}/a?fieldManager=m&fieldValidation=Strict"
+    refused = await api.patch(target, raw=text.encode(), kind="apply-patch+yaml")
+    assert refused.status == 400
+    assert 'line 9: key "dupe" already set in map' in refused.message
+    assert (await api.get(f"{CRONTABS}/a")).status == 404
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] FieldValidation should detect unknown metadata fields in both the root and embedded object of "
+    "a CR [Conformance]"
+)
+async def test_unknown_metadata_at_the_root_and_embedded(api, install):
+    meta = {"type": "object", "properties": {"name": {"type": "string"}}}
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "properties": {"metadata": meta}}
+    await install(definition(version(schema=spec_schema(template=embedded))))
+    inner = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "unknownSub": "x"}}
+    body = crontab("a", spec={"template": inner})
+    body["metadata"]["unknownMeta"] = "y"
+    target = f"{CRONTABS}/a?fieldManager=m&fieldValidation=Strict"
+    refused = await api.patch(target, body, kind="apply-patch+yaml")
+    assert refused.status == 400
+    assert 'unknown field "metadata.unknownMeta"' in refused.message
+    assert 'unknown field "spec.template.metadata.unknownSub"' in refused.message
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] FieldValidation should create/apply a CR with unknown fields for CRD with no "
+    "validation schema [Conformance]"
+)
+async def test_strict_writes_without_a_schema(api, install):
+    await install(definition())
+    body = crontab("a", spec={"extra": "x"})
+    assert (await api.post(f"{CRONTABS}?fieldValidation=Strict", body)).status == 201
+    target = f"{CRONTABS}/a?fieldManager=m&fieldValidation=Strict&force=true"
+    assert (await api.patch(target, body, kind="apply-patch+yaml")).status == 200
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] FieldValidation should create/apply a valid CR for CRD with validation schema [Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-api-machinery] FieldValidation should create/apply an invalid CR with extra properties for CRD with "
+    "validation schema [Conformance]"
+)
+async def test_strict_writes_with_a_schema(api, install):
+    await install(definition(version(schema=spec_schema(n={"type": "integer"}))))
+    target = f"{CRONTABS}/a?fieldManager=m&fieldValidation=Strict&force=true"
+    good, bad = crontab("a", spec={"n": 1}), crontab("b", spec={"n": 1, "extra": 2})
+    assert (await api.post(f"{CRONTABS}?fieldValidation=Strict", good)).status == 201
+    assert (await api.patch(target, good, kind="apply-patch+yaml")).status == 200
+    for answer in (
+        await api.post(f"{CRONTABS}?fieldValidation=Strict", bad),
+        await api.patch(target.replace("/a?", "/b?"), bad, kind="apply-patch+yaml"),
+    ):
+        assert answer.status == 400
+        assert 'unknown field "spec.extra"' in answer.message
