@@ -9,7 +9,7 @@ carries them. Every failure becomes a Status; what nobody foresaw is logged and 
 from __future__ import annotations
 
 from shirube.api import errors
-from shirube.apiserver import authorizing, encoding, request_info, routes
+from shirube.apiserver import authorizing, encoding, request_info, routes, watch_socket
 from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.authentication import impersonation
 from shirube.apiserver.context import RequestContext, ServerContext
@@ -113,7 +113,10 @@ class ApiServer:
             if request.method not in route.methods:
                 raise errors.method_not_allowed()
             handler = route.handler
-        return await handler(server, rc)
+        response = await handler(server, rc)
+        if rc.info.verb == "watch" and isinstance(response, Response) and watch_socket.asked(rc):
+            return await watch_socket.upgraded(rc, response)
+        return response
 
     def _observe(self, rc: RequestContext | None, response: Response | Upgrade, started: float) -> None:
         status = response.status if isinstance(response, Response) else 101

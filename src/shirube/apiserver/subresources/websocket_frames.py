@@ -34,6 +34,11 @@ def message(data: bytes, protocol: str) -> bytes:
     return _frame(_BINARY, data)
 
 
+def text(data: bytes) -> bytes:
+    """One text frame; `data` is UTF-8."""
+    return _frame(_TEXT, data)
+
+
 def close(code: int = 1000) -> bytes:
     return _frame(_CLOSE, code.to_bytes(2, "big"))
 
