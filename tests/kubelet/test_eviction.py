@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from node import NODE, pod, running_node, shell
 
-from shirube.kubelet import eviction
+from shirube.api import quantity
+from shirube.kubelet import eviction, stats_cgroup
 from shirube.kubelet.eviction import Reading, format_bytes, over_local_limits, rank, thresholds
 from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.node_status import NodeIdentity, Reserve, allocatable, reserve
@@ -159,3 +160,16 @@ async def test_a_container_that_takes_too_much_memory_is_killed_and_said_to_be(c
         status = await node.phase(name, "Failed")
         ended = status["containerStatuses"][0]["state"]["terminated"]
         assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+@pytest.mark.cluster
+async def test_all_pods_together_get_no_more_than_is_not_reserved(containerd):
+    async with running_node(containerd, kube_reserved={"memory": "64Mi", "cpu": "100m"}) as node:
+        await node.until(lambda: "/api/v1/nodes/" + NODE in node.api.objects)
+        cgroups = node.agent.services.cgroups
+        machine = node.agent.machine
+        usage = stats_cgroup.read(cgroups.root)
+        assert usage.limit == (machine.memory - 64 * MIB) // 4096 * 4096
+        status = node.agent.services.node().allocatable
+        assert status["cpu"] == f"{machine.cpus * 1000 - 100}m"
+        assert quantity.value(status["memory"]) <= machine.memory - (64 + 100) * MIB

@@ -246,6 +246,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Pods go on running after it."""
         self.services.cgroups.create_root()
+        self._limit_all_pods()
         await self.devices.start()
         events = RuntimeEvents(self.runtime, self.services.state, self.pods.exited, self.pods.changed, self.pods.listed)
         rotation = LogRotation(self.runtime, self.clock, self.pods.running_containers)
@@ -266,6 +267,15 @@ class Agent:
                     task.cancel()
         finally:
             await self._close()
+
+    def _limit_all_pods(self) -> None:
+        """Hold pods to what is not reserved; without a reservation lift what an earlier agent set."""
+        parts = (self.options.kube_reserved, self.options.system_reserved)
+        kept, machine, cgroups = node_status.reserve(self.machine, parts, {}), self.machine, self.services.cgroups
+        if any(parts):
+            cgroups.limit_root(machine.cpus * 1000 - kept.cpu, machine.memory - kept.memory)
+        else:
+            cgroups.limit_root(1000, 0)
 
     async def _report_node(self, group: asyncio.TaskGroup) -> None:
         await self.node.register()

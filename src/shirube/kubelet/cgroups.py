@@ -55,6 +55,11 @@ class Cgroups:
             self._create(f"{self.root}/{below}")
         self._set_cpu(f"{self.root}/besteffort", qos.MIN_SHARES, 0)
 
+    def limit_root(self, milli_cpu: int, memory: int) -> None:
+        """What all pods together may have, where some of the machine is reserved."""
+        self._set_cpu(self.root, qos.shares(milli_cpu), 0)
+        self._set_memory(self.root, memory)
+
     def create_pod(self, pod: pods.Pod) -> str:
         """The pod's group with its limits; safe to repeat. Returns its path."""
         path = self.pod_path(pod)
