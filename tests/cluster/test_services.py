@@ -77,7 +77,7 @@ def service(two_nodes: Cluster):
 def takers(cluster: Cluster, address: str, times: int = 20) -> set[str]:
     """Names of the pods that answered; every request must be answered."""
     loop = f"i=0; while [ $i -lt {times} ]; do wget -q -O- http://{address}/ || echo nobody; i=$((i+1)); done"
-    said = cluster.kubectl("-n", SPACE, "exec", "client", "--", "/bin/sh", "-c", loop).split()
+    said = cluster.kubectl("-n", SPACE, "exec", "client", "--", "/bin/sh", "-c", loop).splitlines()
     assert len(said) == times and "nobody" not in said, said
     return set(said)
 
@@ -213,3 +213,73 @@ def test_a_node_is_switched_off_and_on(two_nodes):
     wrong = two_nodes.shirube("node", "stop", "--name", NAME, "nobody", check=False)
     assert wrong.returncode == 1 and SECOND in wrong.stderr
     two_nodes.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=60s")
+
+
+def listening_pod(cluster: Cluster, name: str, label: str, port: int, port_name: str = "http") -> str:
+    """A pod that serves a page on a port; its address, when it is Ready."""
+    container = {
+        "name": "c",
+        "image": "localhost/hello:1",
+        "command": ["/bin/httpd", "-f", "-p", str(port), "-h", "/www"],
+        "ports": [{"name": port_name, "containerPort": port}],
+    }
+    spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": label}}, "spec": spec}
+    cluster.kubectl("-n", SPACE, "apply", "-f", "-", input=json.dumps(pod))
+    cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    return cluster.get("pod", "-n", SPACE, name)["status"]["podIP"]
+
+
+def serving(cluster: Cluster, name: str) -> set[tuple[str, str, int]]:
+    """(address, name of the port, number) of every ready endpoint of a Service."""
+    pieces = cluster.get("endpointslices", "-n", SPACE, "-l", f"kubernetes.io/service-name={name}")["items"]
+    return {
+        (address, port.get("name", ""), port["port"])
+        for piece in pieces
+        for endpoint in piece["endpoints"] or []
+        if endpoint["conditions"].get("ready") is not False
+        for address in endpoint["addresses"]
+        for port in piece["ports"] or []
+    }
+
+
+def gone(cluster: Cluster, *pods: str) -> None:
+    cluster.kubectl("-n", SPACE, "delete", "pod", *pods, "--timeout=60s")
+
+
+def expect(cluster: Cluster, name: str, wanted: set[tuple[str, str, int]]) -> None:
+    eventually(lambda: serving(cluster, name) == wanted, f"{name} has the endpoints {wanted}", 30)
+
+
+@pytest.mark.conformance("[sig-network] Services should serve a basic endpoint from pods [Conformance]")
+def test_endpoints_follow_pods(two_nodes, service):
+    service("basic", selector={"app": "basic"})
+    expect(two_nodes, "basic", set())
+    first = listening_pod(two_nodes, "basic-1", "basic", 8080)
+    expect(two_nodes, "basic", {(first, "", 8080)})
+    reachable(two_nodes, "basic")
+    second = listening_pod(two_nodes, "basic-2", "basic", 8080)
+    expect(two_nodes, "basic", {(first, "", 8080), (second, "", 8080)})
+    gone(two_nodes, "basic-1")
+    expect(two_nodes, "basic", {(second, "", 8080)})
+    reachable(two_nodes, "basic")
+    gone(two_nodes, "basic-2")
+    expect(two_nodes, "basic", set())
+
+
+@pytest.mark.conformance("[sig-network] Services should serve multiport endpoints from pods [Conformance]")
+def test_endpoints_of_two_ports(two_nodes, service):
+    ports = [{"name": "one", "port": 80, "targetPort": "p100"}, {"name": "two", "port": 81, "targetPort": "p101"}]
+    service("multi", selector={"app": "multi"}, ports=ports)
+    expect(two_nodes, "multi", set())
+
+    first = listening_pod(two_nodes, "multi-1", "multi", 8100, "p100")
+    expect(two_nodes, "multi", {(first, "one", 8100)})
+    second = listening_pod(two_nodes, "multi-2", "multi", 8101, "p101")
+    expect(two_nodes, "multi", {(first, "one", 8100), (second, "two", 8101)})
+    reachable(two_nodes, "multi:80")
+    reachable(two_nodes, "multi:81")
+    gone(two_nodes, "multi-1")
+    expect(two_nodes, "multi", {(second, "two", 8101)})
+    gone(two_nodes, "multi-2")
+    expect(two_nodes, "multi", set())
