@@ -135,7 +135,7 @@ async def _report(server: ServerContext, name: str, reason: str, message: str) -
             message,
         ):
             return None
-        made = {"type": "Available", "status": status, "reason": reason, "message": message}
+        made: Json = {"type": "Available", "status": status, "reason": reason, "message": message}
         same = have is not None and have.get("status") == status
         made["lastTransitionTime"] = (have or {}).get("lastTransitionTime") if same else rfc3339(server.clock.now())
         if have is None:

@@ -43,15 +43,15 @@ async def settle(server: ServerContext) -> None:
     have = {obj["metadata"]["name"]: obj for obj in server.reader.list(APISERVICES)}
     for name, spec in sorted(want.items()):
         if name not in have:
-            obj = {
+            obj: Json = {
                 "apiVersion": "apiregistration.k8s.io/v1",
                 "kind": "APIService",
                 "metadata": {"name": name, "labels": {MANAGED: "true"}},
                 "spec": spec,
             }
             await _tolerating(409, server.store.create(APISERVICES, obj))
-    for name, obj in sorted(have.items()):
-        if name not in want and (obj["metadata"].get("labels") or {}).get(MANAGED) == "true":
+    for name, held in sorted(have.items()):
+        if name not in want and (held["metadata"].get("labels") or {}).get(MANAGED) == "true":
             await _tolerating(404, server.store.delete(APISERVICES, "", name))
 
 

@@ -17,7 +17,7 @@ from shirube.apiserver.fairness.classifying import Flow, Schema, distinguisher
 from shirube.apiserver.fairness.levels import Level, Levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from shirube.apiserver.context import RequestContext, ServerContext
 
@@ -102,7 +102,7 @@ class Fairness:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         prefix, label = "apiserver_flowcontrol", ["priority_level"]
-        gauges = {
+        gauges: dict[str, tuple[str, Callable[[Level], int]]] = {
             "current_executing_requests": ("Requests being run.", lambda v: v.running),
             "current_inqueue_requests": ("Requests waiting.", lambda v: v.waiting),
             "nominal_limit_seats": ("Seats by share.", lambda v: v.nominal),
@@ -112,7 +112,7 @@ class Fairness:
             for level in self.levels.by_name.values():
                 family.add_metric([level.name], value(level))
             yield family
-        counters = {
+        counters: dict[str, tuple[str, Callable[[Level], int]]] = {
             "dispatched_requests": ("Requests that got a seat.", lambda v: v.dispatched),
             "rejected_requests": ("Requests that were sent away.", lambda v: v.rejected),
         }

@@ -81,7 +81,7 @@ def _is_subject(subject: Json, flow: Flow) -> bool:
 
 
 def _has(values: list[str] | None, value: str) -> bool:
-    return bool(values) and ("*" in values or value in values)
+    return values is not None and ("*" in values or value in values)
 
 
 def _resource_matches(rule: Json, flow: Flow) -> bool:

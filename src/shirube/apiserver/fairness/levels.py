@@ -171,7 +171,7 @@ class Levels:
 def hand_of(flow: str, queues: int, size: int) -> list[int]:
     """The queues that a flow is dealt: the same for the same flow, all different."""
     number = int.from_bytes(hashlib.sha256(flow.encode()).digest()[:16], "big")
-    cards = []
+    cards: list[int] = []
     for left in range(queues, queues - min(size, queues), -1):
         number, card = divmod(number, left)
         for dealt in sorted(cards):

@@ -86,7 +86,7 @@ class Policy:
 
     @property
     def fails_closed(self) -> bool:
-        return self.spec.get("failurePolicy", "Fail") != "Ignore"
+        return bool(self.spec.get("failurePolicy", "Fail") != "Ignore")
 
 
 class Policies:

@@ -83,7 +83,7 @@ def rule_matches(rule: Json, req: AdmissionRequest, resource: Resource) -> bool:
 
 
 def _named(wanted: list[str] | None, have: str) -> bool:
-    return bool(wanted) and ("*" in wanted or have in wanted)
+    return wanted is not None and ("*" in wanted or have in wanted)
 
 
 def _resource_named(wanted: list[str] | None, name: str, subresource: str) -> bool:
