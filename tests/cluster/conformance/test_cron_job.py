@@ -65,13 +65,6 @@ def test_forbid(api, cron_jobs):
     assert int(only.rsplit("-", 1)[1]) < int(newest.rsplit("-", 1)[1])
 
 
-@pytest.mark.conformance("[sig-apps] CronJob should replace jobs when ReplaceConcurrent [Conformance]")
-def test_replace(api, cron_jobs):
-    newest = _after_two_minutes(api, cron_jobs)[-1].rsplit("-", 1)[1]
-    eventually(lambda: jobs_of(api, cron_jobs, "replace") == [f"replace-{newest}"], "only the newest", 30)
-    eventually(lambda: active(api, cron_jobs, "replace") == [f"replace-{newest}"], "it is the active one", 10)
-
-
 @pytest.mark.conformance("[sig-apps] CronJob should support CronJob API operations [Conformance]")
 def test_api(api, ns):
     is_discovered(api, "batch/v1", "cronjobs", "cronjobs/status")

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.cluster.conformance.api import Refused, refused
+from tests.cluster.conformance.api import MERGE, Refused, refused
 from tests.cluster.conformance.custom import V1, custom, defined, definition, objects_of, version
 from tests.cluster.conformance.objects import config_map, container, pod, running
 from tests.cluster.conftest import NAME, eventually, free_port
@@ -454,3 +454,75 @@ def test_bad_match_conditions_mutating(api, ns):
 )
 def test_bad_match_conditions_validating(api, ns):
     _bad_conditions(api, ns, "Validating")
+
+
+def _text(*names: str):
+    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+
+
+def _converting(bundle: str):
+    client = {"service": {"namespace": "default", "name": SERVICE, "path": "/convert"}, "caBundle": bundle}
+    webhook = {"clientConfig": client, "conversionReviewVersions": ["v1"]}
+    return {"conversion": {"strategy": "Webhook", "webhook": webhook}}
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourceConversionWebhook [Privileged:ClusterAdmin] should be able to convert from CR "
+    "v1 to CR v2 [Conformance]"
+)
+def test_convert(api, bundle, ns):
+    versions = [version("v1", _text("hostPort")), version("v2", _text("host", "port"), storage=False)]
+    with defined(api, *versions, **_converting(bundle)) as made:
+        objects_of(api, made, ns).create(custom(made, "one", hostPort="localhost:8080"))
+        found = objects_of(api, made, ns, "v2").get("one")
+        assert (found["host"], found["port"]) == ("localhost", "8080") and "hostPort" not in found
+        assert found["apiVersion"].endswith("/v2")
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourceConversionWebhook [Privileged:ClusterAdmin] should be able to convert a non "
+    "homogeneous list of CRs [Conformance]"
+)
+def test_convert_a_mixed_list(api, bundle, ns):
+    versions = [version("v1", _text("hostPort")), version("v2", _text("host", "port"), storage=False)]
+    with defined(api, *versions, **_converting(bundle)) as made:
+        first, second = objects_of(api, made, ns), objects_of(api, made, ns, "v2")
+        first.create(custom(made, "one", hostPort="localhost:8080"))
+        versions[0]["storage"], versions[1]["storage"] = False, True
+        name = made["metadata"]["name"]
+        api.at(V1, "customresourcedefinitions").patch(name, {"spec": {"versions": versions}}, MERGE)
+        second.create(custom(made, "two", "v2", host="localhost", port="8081"))
+        assert [(o["host"], o["port"]) for o in second.items()] == [("localhost", "8080"), ("localhost", "8081")]
+        assert [o["hostPort"] for o in first.items()] == ["localhost:8080", "localhost:8081"]
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] CustomResourceFieldSelectors [Privileged:ClusterAdmin] CustomResourceFieldSelectors MUST list "
+    "and watch custom resources matching the field selector [Conformance]"
+)
+def test_field_selectors(api, bundle, ns):
+    versions = [
+        version("v1", _text("hostPort"), selectableFields=[{"jsonPath": ".hostPort"}]),
+        version("v2", _text("host", "port"), False, selectableFields=[{"jsonPath": ".host"}, {"jsonPath": ".port"}]),
+    ]
+    with defined(api, *versions, **_converting(bundle)) as made:
+        first, second = objects_of(api, made, ns), objects_of(api, made, ns, "v2")
+        one, two = {"fieldSelector": "hostPort=host1:80"}, {"fieldSelector": "host=host1"}
+        with first.watch(**one) as on_first, second.watch(**two) as on_second:
+            for name, host in (("a", "host1:80"), ("b", "host1:8080"), ("c", "host2:80")):
+                first.create(custom(made, name, hostPort=host))
+            assert [o["metadata"]["name"] for o in first.items(**one)] == ["a"]
+            assert [o["metadata"]["name"] for o in second.items(**two)] == ["a", "b"]
+            assert [o["metadata"]["name"] for o in second.items(fieldSelector="host=host1,port=80")] == ["a"]
+            # One leaves the selector by a change, one goes for good.
+            first.patch("b", {"hostPort": "host3:80"})
+            first.delete("a")
+
+            def seen(watch, count: int):
+                events = [watch.next() for _ in range(count)]
+                return [(e["type"], e["object"]["metadata"]["name"]) for e in events]
+
+            assert seen(on_first, 2) == [("ADDED", "a"), ("DELETED", "a")]
+            wanted = [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "b"), ("DELETED", "a")]
+            assert seen(on_second, 4) == wanted
+        assert first.items(**one) == [] == second.items(**two)

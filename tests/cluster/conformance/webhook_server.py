@@ -69,7 +69,21 @@ def add_label(asked: Answer) -> Answer:
     return patch(add("/metadata/labels", {"added-label": "yes"}))
 
 
+def convert(asked: Answer) -> Answer:
+    """v1 has hostPort, v2 has host and port."""
+    converted = []
+    for obj in asked["objects"]:
+        new = {**obj, "apiVersion": asked["desiredAPIVersion"]}
+        if asked["desiredAPIVersion"].endswith("/v2") and "hostPort" in obj:
+            new["host"], new["port"] = new.pop("hostPort").split(":")
+        elif asked["desiredAPIVersion"].endswith("/v1") and "host" in obj:
+            new["hostPort"] = f"{new.pop('host')}:{new.pop('port')}"
+        converted.append(new)
+    return {"result": {"status": "Success"}, "convertedObjects": converted}
+
+
 PATHS = {
+    "/convert": convert,
     "/always-deny": always_deny,
     "/unwanted-data": unwanted_data,
     "/slow": slow,
