@@ -61,6 +61,14 @@ def test_missing_kernel_features(cluster, free, monkeypatch):
     assert any("the kernel has no nosuchfs" in s for s in said) and any("no cgroup hierarchy" in s for s in said)
 
 
+def test_a_namespace_of_somebody_else(cluster, free, monkeypatch, tmp_path_factory):
+    taken = tmp_path_factory.mktemp("netns") / "edge"
+    taken.touch()
+    monkeypatch.setattr(preflight.namespaces, "network_namespace_path", lambda name: taken)
+    [said] = preflight.findings(cluster, free)
+    assert "belongs to something else" in said and "--name" in said
+
+
 def test_nothing_to_say_on_a_good_machine(cluster, free):
     assert preflight.findings(cluster, free) == []
 

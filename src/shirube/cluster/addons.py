@@ -71,10 +71,22 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
             ],
         },
     }
+    local_path = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local-path",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "shirube.dev/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
     return [
         *_role(NETWORK_GROUP, network),
         *_role(GATEWAY_GROUP, gateway),
         ("/api/v1/namespaces/kube-system/services/kube-dns", dns),
+        ("/apis/storage.k8s.io/v1/storageclasses/local-path", local_path),
     ]
 
 

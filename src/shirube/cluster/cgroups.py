@@ -31,6 +31,17 @@ def hierarchies() -> tuple[Path, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@cache
+def all_hierarchies() -> tuple[Path, ...]:
+    """Every mounted hierarchy, also named ones and an empty v2 tree beside v1: runtimes make groups there too."""
+    found = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, _ = line.split()[:4]
+        if kind in ("cgroup", "cgroup2") and where.startswith(str(_ROOT)):
+            found.append(Path(where))
+    return tuple(dict.fromkeys(found))
+
+
 def is_v2() -> bool:
     return hierarchies() == (_ROOT,)
 
@@ -72,7 +83,7 @@ def join(group: str, pid: int) -> None:
 def processes(group: str) -> set[int]:
     """Every process in the group or below it."""
     found: set[int] = set()
-    for root in hierarchies():
+    for root in all_hierarchies():
         top = root / group.strip("/")
         for directory, _, _ in os.walk(top):
             with contextlib.suppress(OSError):  # gone while we looked
@@ -105,7 +116,7 @@ def _signal(pids: set[int], number: int) -> None:
 
 def remove(group: str) -> None:
     """Remove the group and everything below it. All its processes must have ended."""
-    for root in hierarchies():
+    for root in all_hierarchies():
         top = root / group.strip("/")
         for directory, _, _ in os.walk(top, topdown=False):
             _rmdir(Path(directory))

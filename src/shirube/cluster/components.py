@@ -122,6 +122,10 @@ def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
             kubeconfig=cluster.component_kubeconfig("controllers"),
             cluster_cidr=layout.POD_CIDR,
             root_ca=pki.ca.cert,
+            signing_cert=pki.ca.cert,
+            signing_key=pki.ca.key,
+            service_account_key=pki.service_account_key,
+            local_path_directory=str(cluster.lib / "local-path"),
             identity=cluster.name,  # there is one, so a new one goes on with the old one's Lease at once
         )
 

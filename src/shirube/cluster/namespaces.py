@@ -17,11 +17,13 @@ import os
 from pathlib import Path
 
 from shirube.cluster import layout
+from shirube.cluster.cgroups import is_v2
 from shirube.cluster.command import CommandError, run, succeeds
 from shirube.cluster.layout import ClusterLayout, NodeLayout
 
 _NETNS_DIR = Path("/run/netns")
 _CNI_CACHE = Path("/var/lib/cni")
+_EMPTY_V2 = Path("/sys/fs/cgroup/unified")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # Namespaces to join, in the order in which the kernel must see them: the mount namespace last, its paths differ.
@@ -114,6 +116,8 @@ def _create_mount_namespace(node: NodeLayout) -> None:
             "mount -n --make-rshared /",
             "mount -n -t tmpfs -o mode=755 tmpfs /run/netns",
             f'mount -n --bind "$2" {_CNI_CACHE}',
+            # crun refuses the mixture of v1 hierarchies and an empty v2 tree beside them; nodes see v1 alone.
+            *([f"mount -n -t tmpfs -o mode=555 tmpfs {_EMPTY_V2}"] if _EMPTY_V2.is_dir() and not is_v2() else []),
         ]
     )
     run(

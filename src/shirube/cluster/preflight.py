@@ -7,7 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from shirube.cluster import cgroups, packages
+from shirube.cluster import cgroups, namespaces, packages
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
@@ -25,9 +25,20 @@ def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
             f"cannot start a cluster: programs are missing; run `apt-get install {' '.join(lacking)}`, "
             "or `shirube up --install`"
         )
+    found += _foreign(cluster)
     found += _disk(cluster.lib)
     found += _port(spec.publish_address, spec.api_port)
     return found
+
+
+def _foreign(cluster: ClusterLayout) -> list[str]:
+    """A namespace of our name that is not ours: another home's cluster, or somebody else's."""
+    if namespaces.network_namespace_path(cluster.netns).exists() and not (cluster.run / "ns").is_dir():
+        return [
+            f"cannot start a cluster: a network namespace {cluster.netns!r} is there already and belongs to something "
+            "else (a cluster of that name under another SHIRUBE_HOME?); choose another --name"
+        ]
+    return []
 
 
 def _kernel() -> list[str]:
