@@ -20,3 +20,5 @@ lint: ## style, types, import contracts, generated files
 bench: ## what it costs, in figures
 	@tools/setup dev
 	@.venv/bin/python -m bench
+	@.venv/bin/python -m bench.scheduler
+	@.venv/bin/python -m bench.scheduler_end_to_end
