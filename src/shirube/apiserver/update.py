@@ -218,7 +218,7 @@ def finished(w: Write, new: Json, old: Json) -> bool:
     if w.hub.kind == "Namespace" and not w.hub.group:
         # Namespaces have no grace period: the last of either kind of finalizers takes them.
         return bool(old["metadata"].get("deletionTimestamp")) and not (new.get("spec") or {}).get("finalizers")
-    return old["metadata"].get("deletionGracePeriodSeconds") == 0
+    return bool(old["metadata"].get("deletionGracePeriodSeconds") == 0)
 
 
 async def commit(w: Write, op: Op, revision: int, new: Json) -> bytes:
