@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc.aio
 import pytest
+
+# gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that is
+# closed was still open: one more user keeps the poller until the process ends.
+grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(autouse=True)
