@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+
+# Some tests fork; gRPC's own fork handling would stop its poller in this process, too.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc.aio
 import pytest
 
-# gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that is
-# closed was still open: one more user keeps the poller until the process ends.
+# gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that
+# is closed was still open: one more user keeps the poller until the process ends.
 grpc.aio.init_grpc_aio()
 
 

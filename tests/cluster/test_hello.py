@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import urllib.request
@@ -94,7 +95,8 @@ def _kill_container_process(cluster: Cluster, pod) -> None:
         except FileNotFoundError:
             continue
         if belongs and server:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # its init saw it end first, or the other way round
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_a_deleted_pod_is_replaced(hello):

@@ -72,5 +72,5 @@ def test_the_supervisor_starts_and_ends_a_nodes_processes(tmp_path):
     finally:
         os.kill(pid, signal.SIGTERM)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert cgroups.processes(GROUP) == set()
+        eventually(lambda: not cgroups.processes(GROUP), "nothing is left", 5)
         cgroups.remove(GROUP)
