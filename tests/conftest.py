@@ -10,6 +10,13 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc.aio
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples on every run, and no verdict by the clock: a busy machine fails no test. To search on:
+# `SHIRUBE_HYPOTHESIS=search make test`.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("SHIRUBE_HYPOTHESIS", "steady"))
 
 # gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that
 # is closed was still open: one more user keeps the poller until the process ends.
