@@ -10,8 +10,12 @@ from shirube.storage.types import Storage, StorageError
 
 
 async def open_storage(url: str, clock: Clock = SYSTEM) -> Storage:
-    """The store at `url`: `sqlite:///absolute/path`, a plain path, or `etcd://HOST:PORT` (`etcds://` with TLS; see
-    `etcd_client`). Raises StorageError."""
+    """The store at `url`: `sqlite:///absolute/path`, a plain path, `etcd://HOST:PORT` (`etcds://` with TLS; see
+    `etcd_client`), or `memory:`, which is lost with its process. Raises StorageError."""
+    if url == "memory:":
+        from shirube.storage.memory import MemoryStorage
+
+        return MemoryStorage()
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "sqlite", url

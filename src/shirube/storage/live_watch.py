@@ -119,11 +119,11 @@ class LiveWatches:
     """
 
     def __init__(self) -> None:
-        self._by_prefix: dict[str, set[LiveWatch]] = {}
+        self._by_prefix: dict[str, dict[LiveWatch, None]] = {}  # sets that keep their order
         self._lengths: list[int] = []
 
     def add(self, watch: LiveWatch) -> None:
-        self._by_prefix.setdefault(watch.prefix, set()).add(watch)
+        self._by_prefix.setdefault(watch.prefix, {})[watch] = None
         self._measure()
 
     def _measure(self) -> None:
@@ -132,7 +132,7 @@ class LiveWatches:
     def remove(self, watch: LiveWatch) -> None:
         watches = self._by_prefix.get(watch.prefix)
         if watches is not None:
-            watches.discard(watch)
+            watches.pop(watch, None)
             if not watches:
                 del self._by_prefix[watch.prefix]
                 self._measure()
