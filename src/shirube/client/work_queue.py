@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from shirube.foundation.clock import SYSTEM, Clock
+from shirube.foundation.clock import Clock
 
 K = TypeVar("K", bound=Hashable)
 
@@ -39,11 +39,12 @@ class RateLimiter(Generic[K]):
         *,
         per_second: float = 10.0,
         burst: int = 100,
-        clock: Clock = SYSTEM,
+        clock: Clock | None = None,
     ) -> None:
+        """Without a clock the running loop's time counts, as it does for the delays of the queue."""
         self._base, self._maximum = base, maximum
         self._per_second, self._burst = per_second, float(burst)
-        self._tokens, self._filled_at = float(burst), clock.monotonic()
+        self._tokens, self._filled_at = float(burst), 0.0
         self._clock = clock
         self._failures: dict[K, int] = {}
 
@@ -55,7 +56,7 @@ class RateLimiter(Generic[K]):
         return max(own, self._reserve())
 
     def _reserve(self) -> float:
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() if self._clock is not None else asyncio.get_running_loop().time()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)
         self._filled_at = now
         self._tokens -= 1
