@@ -59,7 +59,7 @@ class Caches:
         caches = {id(c): c for c in (self.of(r) for r in self._table if not r.virtual)}
         async with asyncio.TaskGroup() as group:
             for cache in caches.values():
-                group.create_task(cache.start(), name=f"fill {cache.prefix}")
+                group.create_task(_fill(cache), name=f"fill {cache.prefix}")
 
     async def fresh(self, resource: Resource) -> WatchCache:
         """The cache with every write acknowledged so far, by any server."""
@@ -105,13 +105,21 @@ class Caches:
             cache.end_watches("the definition of the resource has changed")
 
     def ready(self) -> bool:
-        return all(cache.ready for cache in self._caches.values())
+        return all(cache.ready or cache.unreadable is not None for cache in self._caches.values())
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._caches.values())
 
     async def close(self) -> None:
         await asyncio.gather(*(cache.close() for cache in self._caches.values()))
+
+
+async def _fill(cache: WatchCache) -> None:
+    try:
+        await cache.start()
+    except errors.ApiError:
+        if cache.unreadable is None:  # else the others are served, and this one when its key is there
+            raise
 
 
 def index(strategy: Strategy, obj: Json) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from shirube.apiserver.authentication import Authenticator
     from shirube.apiserver.authorization import Authorizer
     from shirube.apiserver.caches import Caches
+    from shirube.apiserver.configuration_file import ConfigurationFile
     from shirube.apiserver.discovery_cache import Documents
+    from shirube.apiserver.encryption import EncryptedStorage
     from shirube.apiserver.fairness import Class, Fairness
     from shirube.apiserver.health import Health
     from shirube.apiserver.reader import Reader
@@ -53,6 +55,8 @@ class ServerContext:
     health: Health = field(init=False)
     documents: Documents = field(init=False)
     fairness: Fairness = field(init=False)
+    encryption: EncryptedStorage | None = None  # `storage`, when values are encrypted at rest
+    files: dict[str, ConfigurationFile] = field(default_factory=dict)  # configuration that is followed, by name
     started: float = field(init=False)  # on the monotonic clock
     metrics: Metrics = field(default_factory=Metrics)
     watchers: set[Watcher] = field(default_factory=set)  # being served; ended when the server stops

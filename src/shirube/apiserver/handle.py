@@ -12,6 +12,7 @@ from shirube.api import errors
 from shirube.apiserver import authorizing, encoding, request_info, routes, watch_socket
 from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.authentication import impersonation
+from shirube.apiserver.cannot_decrypt import CannotDecrypt
 from shirube.apiserver.context import RequestContext, ServerContext
 from shirube.apiserver.negotiation import JSON
 from shirube.apiserver.params import Params
@@ -41,6 +42,8 @@ class ApiServer:
             response = await self._answer(server, rc)
         except errors.ApiError as error:
             response = failure(request, rc, error)
+        except CannotDecrypt as error:
+            response = failure(request, rc, errors.internal_error(str(error)))
         except StorageError as error:
             _logger.error("storage failed", method=request.method, path=request.path, error=str(error))
             response = failure(request, rc, errors.service_unavailable(f"storage: {error}", 1))

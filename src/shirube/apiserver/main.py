@@ -12,6 +12,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from shirube.api.errors import ApiError
 from shirube.api.resources import BUILTIN
 from shirube.apiserver import bootstrap, certificate_reload, housekeeping
 from shirube.apiserver.admission import Admission
@@ -19,6 +20,7 @@ from shirube.apiserver.aggregation import availability
 from shirube.apiserver.authentication import Authenticator
 from shirube.apiserver.authorization import Authorizer
 from shirube.apiserver.caches import Caches
+from shirube.apiserver.configuration_file import ConfigurationFile
 from shirube.apiserver.context import ServerContext
 from shirube.apiserver.discovery_cache import Documents
 from shirube.apiserver.extensions import Definitions
@@ -47,7 +49,16 @@ BOOTSTRAP_RETRY = 1.0
 def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: Chance | None = None) -> ServerContext:
     """All parts of a server, joined. Nothing runs yet."""
     table = BUILTIN.copy()
+    files: dict[str, ConfigurationFile] = {}
+    encryption = None
+    if options.encryption_config is not None:
+        from shirube.apiserver.encryption import EncryptedStorage
+
+        storage = encryption = EncryptedStorage(storage)
+        files["encryption"] = ConfigurationFile(options.encryption_config, encryption.configure)
+        files["encryption"].load()
     context = ServerContext(options, clock, chance or Chance(), table, storage, Caches(table, storage, clock))
+    context.encryption, context.files = encryption, files
     context.started = clock.monotonic()
     context.reader = Reader(table, context.caches)
     context.store = Store(context)
@@ -147,7 +158,7 @@ async def _bootstrap(context: ServerContext, stop: asyncio.Event | None = None) 
     while stop is None or not stop.is_set():
         try:
             await bootstrap.ensure(context)
-        except StorageError as error:
+        except (StorageError, ApiError) as error:
             if stop is None:
                 raise
             context.health.bootstrap_error = str(error)
@@ -156,7 +167,8 @@ async def _bootstrap(context: ServerContext, stop: asyncio.Event | None = None) 
             continue
         revision = await context.storage.current_revision()
         for cache in context.caches:
-            await cache.wait_for(revision, 10)
+            if cache.unreadable is None:
+                await cache.wait_for(revision, 10)
         context.health.bootstrapped = True
         return
 
@@ -172,6 +184,7 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
         tasks.spawn(availability.keep(context), name="keep-api-services"),
         tasks.spawn(policy_status.keep(context), name="keep-policy-status"),
+        *(tasks.spawn(file.keep(), name=f"follow-{name}-configuration") for name, file in context.files.items()),
     ]
 
 

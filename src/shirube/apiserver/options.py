@@ -29,6 +29,15 @@ class Options:
     front_proxy_ca: Path | None = None  # who may vouch for users in X-Remote-* headers
     front_proxy_cert: Path | None = None  # what aggregated API servers know us by
     front_proxy_key: Path | None = None
+    # Files that are followed while the server runs (docs/access.md says what they may hold).
+    authentication_config: Path | None = None  # AuthenticationConfiguration: OIDC issuers, anonymous access
+    authorization_config: Path | None = None  # AuthorizationConfiguration: the chain of authorisers, webhooks
+    encryption_config: Path | None = None  # EncryptionConfiguration: what is encrypted at rest, and how
+    audit_policy: Path | None = None  # audit.k8s.io Policy; without one nothing is logged
+    audit_log: Path | None = None  # where to; "-" is standard output
+    audit_log_max_size: int = 100  # megabytes, then a new file is begun
+    audit_log_max_backups: int = 10  # old files that are kept; 0: all
+    audit_log_max_age: int = 0  # days that old files are kept; 0: for ever
     datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
     anonymous: bool = True
     event_ttl: float = 3600.0  # seconds an Event is kept after its last change

@@ -82,6 +82,8 @@ class Reader:
 
     def _cache(self, resource: Resource) -> WatchCache:
         cache = self._caches.of(resource)
+        if cache.unreadable is not None:
+            raise errors.internal_error(str(cache.unreadable))
         if not cache.ready:
             raise errors.service_unavailable(f"{resource.group_resource} are not read in yet", retry_after=1)
         return cache

@@ -131,7 +131,7 @@ async def guaranteed(
         try:
             async with w.allocation(new, old):
                 gone = finished(w, new, old)
-                if not gone and not w.rewrite and _same(new, old):
+                if not gone and not w.rewrite and _same(new, old) and not await _sealed_otherwise(w):
                     return Written(data)
                 written = await _store(w, new, revision, gone)
         except CompareFailed as failure:
@@ -141,6 +141,12 @@ async def guaranteed(
             await w.release(old)
         return Written(written)
     raise errors.conflict(w.resource, w.name)
+
+
+async def _sealed_otherwise(w: Write) -> bool:
+    """Whether to write although nothing changes: the stored value is encrypted with an old key."""
+    encryption = w.server.encryption
+    return encryption is not None and not w.dry_run and await encryption.stale(w.hub.key(w.namespace, w.name))
 
 
 async def _store(w: Write, new: Json, revision: int, gone: bool) -> bytes:

@@ -25,6 +25,7 @@ from sortedcontainers import SortedDict
 from shirube.api import errors
 from shirube.api.selectors import FieldSelector, LabelSelector
 from shirube.apiserver.cache_entry import Encodings, Entry, removed, splice
+from shirube.apiserver.cannot_decrypt import CannotDecrypt
 from shirube.apiserver.watcher import Change, Watcher, Watchers
 from shirube.foundation import log, tasks
 from shirube.foundation.clock import SYSTEM, Clock
@@ -97,6 +98,8 @@ class WatchCache:
         self._hints: dict[str, tuple[bytes, Mapping[str, str], Mapping[str, str]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._filled = asyncio.Event()
+        self._unreadable: CannotDecrypt | None = None
+        self._tried = asyncio.Event()  # filled, or known why not
 
     # Life
 
@@ -104,11 +107,13 @@ class WatchCache:
         """Begin to follow the store; returns when the cache is filled. May be called more than once."""
         if self._task is None:
             self._task = tasks.spawn(self._follow(), name=f"watch-cache {self.prefix}")
-        filled = asyncio.ensure_future(self._filled.wait())  # noqa: TID251 - awaited below
+        filled = asyncio.ensure_future(self._tried.wait())  # noqa: TID251 - awaited below
         try:
             await asyncio.wait((self._task, filled), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await tasks.cancel(filled)
+        if self._unreadable is not None:
+            raise errors.internal_error(str(self._unreadable))
         if not self._filled.is_set():
             raise errors.service_unavailable(f"cannot read {self.prefix}: the store is closed")
 
@@ -123,6 +128,11 @@ class WatchCache:
     @property
     def ready(self) -> bool:
         return self._filled.is_set()
+
+    @property
+    def unreadable(self) -> CannotDecrypt | None:
+        """Why this resource is not served: one of its values cannot be decrypted. Tried again every second."""
+        return self._unreadable
 
     @property
     def revision(self) -> int:
@@ -282,7 +292,9 @@ class WatchCache:
                 await self._fill()
                 async with self._storage.watch(self.prefix, self._applied) as source:
                     self._source = source
+                    self._unreadable = None
                     self._filled.set()
+                    self._tried.set()
                     self._wake()
                     async for batch in source:
                         self._apply(batch)
@@ -290,6 +302,9 @@ class WatchCache:
                 _logger.warning("fell behind the store's history, reading anew", prefix=self.prefix)
             except StorageUnavailable:
                 return
+            except CannotDecrypt as error:
+                self._give_up(error)
+                await asyncio.sleep(_RETRY_SECONDS)
             except StorageError as error:
                 _logger.error("cannot follow the store, trying again", prefix=self.prefix, error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -297,6 +312,14 @@ class WatchCache:
                 # What happens until the cache follows again, no watcher would hear of.
                 self._source = None
                 self._watchers.end("the store is closed or failed")
+
+    def _give_up(self, error: CannotDecrypt) -> None:
+        """What is held may be old: nobody reads it until all values can be read again."""
+        if self._unreadable is None or self._unreadable.key != error.key:
+            _logger.error("cannot read a stored value, trying again", prefix=self.prefix, error=str(error))
+        self._unreadable = error
+        self._filled.clear()
+        self._tried.set()
 
     async def _fill(self) -> None:
         entries: dict[str, Entry] = {}
