@@ -16,6 +16,7 @@ TESTS = {
     "script": "bsdutils",
     "docker-registry": "docker-registry",
     "etcd": "etcd-server",
+    "etcdctl": "etcd-client",
 }
 
 
