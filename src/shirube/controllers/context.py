@@ -60,8 +60,9 @@ class Context:
     def on_close(self, function: Callable[[], Awaitable[None]]) -> None:
         self._closing.append(function)
 
-    async def close(self) -> None:
+    async def close(self, seconds: float = 1.0) -> None:
+        """Stop; each recorder has so long to write what it still has to say."""
         for recorder in self._recorders.values():
-            await recorder.close()
+            await recorder.close(seconds)
         for function in self._closing:
             await function()
