@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
-GATEWAY = "10.244.0.1"
+GATEWAY, GATEWAY_6 = "10.244.0.1", "fd00:10:244::1"
+NODE_ADDRESS, NODE_ADDRESS_6 = "172.30.0.2", "fd00:172:30::2"
 _QUIET_SECONDS = 0.1
 
 
@@ -72,13 +73,15 @@ class Lab:
             self.node,
             "link set lo up",
             "link add eth0 type veth peer name nobody",
-            "addr add 172.30.0.2/24 dev eth0",
+            f"addr add {NODE_ADDRESS}/24 dev eth0",
+            f"addr add {NODE_ADDRESS_6}/64 dev eth0 nodad",
             "link set eth0 up",
             "link set nobody up",
             "route add default via 172.30.0.1",
+            "route add default via fd00:172:30::1",
         )
-        for key in ("ip_forward", "conf/all/forwarding"):
-            run(self.node, "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/{key}")
+        for key in ("ipv4/ip_forward", "ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):
+            run(self.node, "sh", "-c", f"echo 1 > /proc/sys/net/{key}")
         self.listen(self.node)
         return self
 
@@ -103,32 +106,40 @@ class Lab:
         """A pod or a machine outside: routed to, by its addresses."""
         self._add(name)
         link = f"v{len(self.machines)}"
+        first = next((a for a in addresses if ":" not in a), "")
+        first_6 = next((a for a in addresses if ":" in a), "")
         ip(
             self.node,
             f"link add {link} type veth peer name eth0 netns {self.full(name)}",
             f"addr add {GATEWAY}/32 dev {link}",
+            f"addr add {GATEWAY_6}/128 dev {link} nodad",
             f"link set {link} up",
-            *(f"route add {a}/32 dev {link}" for a in addresses),
+            *(f"route add {host(a)} dev {link}" for a in addresses),
         )
         ip(
             self.full(name),
             "link set lo up",
-            *(f"addr add {a}/32 dev eth0" for a in addresses),
+            *(f"addr add {host(a)} dev eth0{' nodad' if ':' in a else ''}" for a in addresses),
             "link set eth0 up",
-            f"route add {GATEWAY} dev eth0 scope link",
-            f"route add default via {GATEWAY} src {addresses[0]}",
+            *([f"route add {GATEWAY} dev eth0 scope link"] if first else []),
+            *([f"route add default via {GATEWAY} src {first}"] if first else []),
+            *([f"route add {GATEWAY_6} dev eth0"] if first_6 else []),
+            *([f"route add default via {GATEWAY_6} src {first_6}"] if first_6 else []),
         )
         self.listen(name)
 
     def listen(self, name: str, ports: Iterable[tuple[str, int]] | None = None) -> None:
         with inside(self.full(name)):
-            for protocol, port in ports or self.ports:
-                opened = _socket(protocol)
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                opened.bind(("0.0.0.0", port))
-                if protocol != "udp":
-                    opened.listen(512)
-                self._listeners[opened.fileno()] = (self.full(name), protocol, port, opened)
+            for address in ("0.0.0.0", "::"):
+                for protocol, port in ports or self.ports:
+                    opened = _socket(protocol, address)
+                    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    if ":" in address:
+                        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                    opened.bind((address, port))
+                    if protocol != "udp":
+                        opened.listen(512)
+                    self._listeners[opened.fileno()] = (self.full(name), protocol, port, opened)
 
     def reached(self, probes: Iterable[Probe]) -> dict[Probe, tuple[str, str]]:
         """The probes that came through: the machine that took them and the client address that it saw."""
@@ -187,7 +198,7 @@ class Lab:
 
     def _start(self, probe: Probe, payload: bytes) -> socket.socket:
         with inside(self.full(probe.source)):
-            client = _socket(probe.protocol)
+            client = _socket(probe.protocol, probe.address)
         if probe.protocol != "udp":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if probe.source_address:
@@ -204,10 +215,14 @@ def ip(namespace: str, *lines: str) -> None:
     subprocess.run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
 
 
-def _socket(protocol: str) -> socket.socket:
+def host(address: str) -> str:
+    return f"{address}/128" if ":" in address else f"{address}/32"
+
+
+def _socket(protocol: str, address: str = "") -> socket.socket:
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     number = socket.IPPROTO_SCTP if protocol == "sctp" else 0
-    opened = socket.socket(socket.AF_INET, kind, number)
+    opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind, number)
     opened.setblocking(False)
     return opened
 

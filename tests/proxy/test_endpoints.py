@@ -61,9 +61,7 @@ def test_a_port_takes_endpoints_of_its_name_and_protocol_only():
     assert port.internal == ()
 
 
-@pytest.mark.parametrize(
-    "spec", [{"clusterIP": "None"}, {"type": "ExternalName", "clusterIP": ""}, {"clusterIP": "fd00::1"}]
-)
+@pytest.mark.parametrize("spec", [{"clusterIP": "None"}, {"type": "ExternalName", "clusterIP": ""}])
 def test_services_that_need_no_proxying(spec):
     assert service_ports(service(**spec), [], "a") == []
 
@@ -111,3 +109,17 @@ ZONED = pieces_of(hinted("10.244.0.2", "a", forZones=["z1"]), hinted("10.244.0.3
 def test_hints_are_followed_when_every_endpoint_has_one_and_one_is_for_us(pieces, zone, used):
     [port] = service_ports(service(), pieces, "a", zone)
     assert [address for address, _ in port.internal] == used
+
+
+def test_a_service_of_two_families_has_ports_in_both():
+    made = service(clusterIPs=["10.96.0.7", "fd00:10:96::7"], externalIPs=["198.51.100.1", "2001:db8::1"])
+    made["spec"] |= {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]}
+    made["status"] = {"loadBalancer": {"ingress": [{"ip": "198.51.100.2"}, {"ip": "2001:db8::2"}]}}
+    six = {**endpoint_slice(("fd00:10:244::5", "a", READY)), "addressType": "IPv6"}
+    named = {**endpoint_slice(("web.example.org", "a", READY)), "addressType": "FQDN"}
+    first, second = service_ports(made, [endpoint_slice(("10.244.0.2", "a", READY)), six, named], "a")
+    assert (first.cluster_ip, first.internal) == ("10.96.0.7", (("10.244.0.2", 8080),))
+    assert (first.external_ips, first.load_balancer_ips) == (("198.51.100.1",), ("198.51.100.2",))
+    assert (second.cluster_ip, second.internal) == ("fd00:10:96::7", (("fd00:10:244::5", 8080),))
+    assert (second.external_ips, second.load_balancer_ips) == (("2001:db8::1",), ("2001:db8::2",))
+    assert second.restricted and second.source_ranges == ()  # nobody's range is of this family

@@ -12,6 +12,7 @@ from shirube.proxy import ruleset
 from shirube.proxy.endpoints import ServicePort
 
 PODS = "10.244.0.0/16"
+TABLE = "ip shirube_proxy"
 TWO = (("10.244.0.2", 8080), ("10.244.0.3", 8080))
 WEB = ServicePort(
     namespace="default",
@@ -65,9 +66,9 @@ def test_a_service_inside_only_needs_no_chain():
     more = (*TWO, ("10.244.0.4", 8080))
     put(table, replace(inside, internal=more, everywhere=more, here=TWO))
     assert sorted(table.script().splitlines()) == [
-        f"add element {ruleset.TABLE} endpoints {{ 10.96.0.7 . tcp . 80 . 2 : 10.244.0.4 . 8080 }}",
-        f"add element {ruleset.TABLE} services {{ 10.96.0.7 . tcp . 80 : goto pick-3 }}",
-        f"delete element {ruleset.TABLE} services {{ 10.96.0.7 . tcp . 80 }}",
+        f"add element {TABLE} endpoints {{ 10.96.0.7 . tcp . 80 . 2 : 10.244.0.4 . 8080 }}",
+        f"add element {TABLE} services {{ 10.96.0.7 . tcp . 80 : goto pick-3 }}",
+        f"delete element {TABLE} services {{ 10.96.0.7 . tcp . 80 }}",
     ]
 
 
@@ -163,9 +164,9 @@ def test_the_kernel_takes_every_change_and_ends_where_a_fresh_start_ends():
             put(table, *state)
             nft(lab.node, table.script())
             table.settle()
-            stepwise = run(lab.node, "nft", "-s", "list", "table", *ruleset.TABLE.split())
+            stepwise = run(lab.node, "nft", "-s", "list", "table", *TABLE.split())
             fresh = ruleset.table(PODS)
             put(fresh, *state)
             nft(lab.node, fresh.script())
-            afresh = run(lab.node, "nft", "-s", "list", "table", *ruleset.TABLE.split())
+            afresh = run(lab.node, "nft", "-s", "list", "table", *TABLE.split())
             assert sorted(words(stepwise)) == sorted(words(afresh))

@@ -9,8 +9,11 @@ KEP-3015).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from shirube.foundation import address_family
+from shirube.foundation.address_family import Family
 
 Object = dict[str, Any]
 Address = tuple[str, int]
@@ -24,7 +27,7 @@ _HEADLESS = "service.kubernetes.io/headless"
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One port of one Service. Addresses are sorted, so that equal inputs make equal rules."""
+    """One port of one Service in one address family. Addresses are sorted, so that equal inputs make equal rules."""
 
     namespace: str
     name: str
@@ -34,13 +37,18 @@ class ServicePort:
     port: int
     external_ips: tuple[str, ...] = ()
     load_balancer_ips: tuple[str, ...] = ()
-    source_ranges: tuple[str, ...] = ()  # who may use the load balancer addresses; empty: everybody
+    source_ranges: tuple[str, ...] = ()  # who may use the load balancer addresses …
+    restricted: bool = False  # … if not everybody; ranges of the other family alone let nobody in here
     node_port: int = 0
     internal: Addresses = ()  # for the cluster address
     everywhere: Addresses = ()  # whatever the policies say
     here: Addresses = ()  # on this node
     local_external: bool = False  # externalTrafficPolicy: Local: the client's address is kept
     affinity_seconds: int = 0  # 0: none
+
+    @property
+    def family(self) -> Family:
+        return address_family.of(self.cluster_ip)
 
     @property
     def external(self) -> Addresses:
@@ -66,50 +74,67 @@ class _Endpoint:
 def proxied(service: Object) -> bool:
     """Whether the Service has an address that proxies must serve."""
     spec, labels = service["spec"], service["metadata"].get("labels") or {}
-    cluster_ip = spec.get("clusterIP", "")
-    if spec.get("type") == "ExternalName" or cluster_ip in ("", "None") or ":" in cluster_ip:
+    if spec.get("type") == "ExternalName" or spec.get("clusterIP", "") in ("", "None"):
         return False
     return _PROXY_NAME not in labels and _HEADLESS not in labels
 
 
 def service_ports(service: Object, slices: Iterable[Object], place: Place) -> list[ServicePort]:
-    """The ports to program for a Service; none when it needs no proxying."""
+    """The ports to program for a Service, in each family that it has an address of; none when it needs no proxying."""
     if not proxied(service):
         return []
-    spec, metadata = service["spec"], service["metadata"]
-    slices = [s for s in slices if s.get("addressType") == "IPv4"]
-    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
-    balancers = [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
-    affinity = 0
-    if spec.get("sessionAffinity") == "ClientIP":
-        affinity = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds", 10800)
+    spec = service["spec"]
+    pieces = list(slices)
     found = []
-    for port in spec.get("ports") or []:
-        here, everywhere = _addresses(slices, port, place)
-        found.append(
-            ServicePort(
-                namespace=metadata["namespace"],
-                name=metadata["name"],
-                port_name=port.get("name", ""),
-                protocol=port.get("protocol", "TCP").lower(),
-                cluster_ip=spec["clusterIP"],
-                port=port["port"],
-                external_ips=_ipv4(spec.get("externalIPs") or []),
-                load_balancer_ips=_ipv4(balancers) if spec.get("type") == "LoadBalancer" else (),
-                source_ranges=_ipv4(r.strip() for r in spec.get("loadBalancerSourceRanges") or []),
-                node_port=port.get("nodePort") or 0,
-                internal=here if spec.get("internalTrafficPolicy") == "Local" else everywhere,
-                everywhere=everywhere,
-                here=here,
-                local_external=spec.get("externalTrafficPolicy") == "Local",
-                affinity_seconds=affinity,
+    for cluster_ip in spec.get("clusterIPs") or [spec["clusterIP"]]:
+        family = address_family.of(cluster_ip)
+        whole = _outside(service, family)
+        mine = [s for s in pieces if s.get("addressType") == family.api]
+        for port in spec.get("ports") or []:
+            here, everywhere = _addresses(mine, port, place)
+            found.append(
+                replace(
+                    whole,
+                    port_name=port.get("name", ""),
+                    protocol=port.get("protocol", "TCP").lower(),
+                    cluster_ip=cluster_ip,
+                    port=port["port"],
+                    node_port=port.get("nodePort") or 0,
+                    internal=here if spec.get("internalTrafficPolicy") == "Local" else everywhere,
+                    everywhere=everywhere,
+                    here=here,
+                )
             )
-        )
     return found
 
 
-def _ipv4(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted({text for text in texts if ":" not in text}))
+def _outside(service: Object, family: Family) -> ServicePort:
+    """What all ports of a Service have in common: its addresses outside, its policies."""
+    spec, metadata = service["spec"], service["metadata"]
+    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or []
+    balancers = [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
+    ranges = [r.strip() for r in spec.get("loadBalancerSourceRanges") or []]
+    affinity = 0
+    if spec.get("sessionAffinity") == "ClientIP":
+        affinity = ((spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}).get("timeoutSeconds", 10800)
+    return ServicePort(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        port_name="",
+        protocol="",
+        cluster_ip="",
+        port=0,
+        external_ips=_of(family, spec.get("externalIPs") or []),
+        load_balancer_ips=_of(family, balancers) if spec.get("type") == "LoadBalancer" else (),
+        source_ranges=_of(family, ranges),
+        restricted=bool(ranges),
+        local_external=spec.get("externalTrafficPolicy") == "Local",
+        affinity_seconds=affinity,
+    )
+
+
+def _of(family: Family, texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(family.among(texts))))
 
 
 def _addresses(slices: list[Object], port: Object, place: Place) -> tuple[Addresses, Addresses]:

@@ -7,11 +7,11 @@ health is on port 10256.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 
-from shirube.foundation import log
+from shirube.foundation import address_family, log
 from shirube.serving.http import Request, Response, Server
 
 _logger = log.get("proxy")
@@ -19,10 +19,10 @@ HEALTH_PORT = 10256
 
 
 class HealthServers:
-    """The servers that are open. `address` is the node's."""
+    """The servers that are open, on each of the node's `addresses`."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, addresses: Iterable[str]) -> None:
+        self._addresses = tuple(addresses)
         self._servers: dict[int, Server] = {}
         self._local: dict[str, int] = {}  # Service -> number of endpoints on this node
         self._names: dict[int, str] = {}
@@ -57,15 +57,21 @@ class HealthServers:
         self._servers.clear()
 
     async def _open(self, port: int, server: Server) -> None:
-        try:
-            listening = socket.create_server((self._address, port))
-        except OSError as error:
-            if port not in self._refused:
-                self._refused.add(port)
-                _logger.error("cannot answer health checks", address=self._address, port=port, error=error.strerror)
-            return
-        listening.setblocking(False)
-        await server.start([listening])
+        opened: list[socket.socket] = []
+        for address in self._addresses:
+            try:
+                family = address_family.of(address).socket_family
+                listening = socket.create_server((address, port), family=family)
+            except OSError as error:
+                for other in opened:
+                    other.close()
+                if port not in self._refused:
+                    self._refused.add(port)
+                    _logger.error("cannot answer health checks", address=address, port=port, error=error.strerror)
+                return
+            listening.setblocking(False)
+            opened.append(listening)
+        await server.start(opened)
         self._servers[port] = server
         self._refused.discard(port)
 

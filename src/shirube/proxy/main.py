@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from shirube.api.gvr import ENDPOINTSLICES, NODES, SERVICES
 from shirube.client.informer import Informer, InformerFactory
-from shirube.foundation import conntrack, log, nft
+from shirube.foundation import address_family, conntrack, log, nft
 from shirube.foundation.tasks import cancel, spawn
 from shirube.proxy import ruleset
 from shirube.proxy.endpoints import SERVICE_NAME, ZONE, Object, Place, ServicePort, service_ports
@@ -31,15 +31,15 @@ class ProxyOptions(Protocol):
 
     kubeconfig: Path
     node_name: str
-    node_ip: str
-    cluster_cidr: str
+    node_ip: str  # of dual-stack nodes one address of each family, with a comma between
+    cluster_cidr: str  # likewise
 
 
 class Proxy:
     """Keeps the table equal to what the API says. One per node."""
 
     def __init__(self, factory: InformerFactory, options: ProxyOptions) -> None:
-        self._cluster_cidr = options.cluster_cidr
+        self._tables = {cidr: ruleset.table(cidr) for cidr in address_family.listed(options.cluster_cidr)}
         self._place = Place(options.node_name)
         self._services = factory.informer(SERVICES)
         self._slices = factory.informer(ENDPOINTSLICES)
@@ -49,10 +49,9 @@ class Proxy:
         self._dirty: set[str] = set()
         self._ports: dict[str, list[ServicePort]] = {}
         self._checks: dict[int, tuple[str, int]] = {}
-        self._table = ruleset.table(options.cluster_cidr)
         self._healthy = False
         self._first = True
-        self._health = HealthServers(options.node_ip)
+        self._health = HealthServers(address_family.listed(options.node_ip))
         self._follow(self._services, lambda o: f"{o['metadata']['namespace']}/{o['metadata']['name']}")
         self._follow(self._slices, lambda o: next(iter(_service_of(o)), ""))
         self._nodes.add_handler(lambda _: self._changed.set(), lambda _o, _n: self._changed.set(), None)
@@ -91,14 +90,17 @@ class Proxy:
             self._read(key)
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-        script = self._table.script()
-        self._table.settle()
+        # One transaction for both families: they change together, or neither does.
+        script = "".join(table.script() for table in self._tables.values())
+        for table in self._tables.values():
+            table.settle()
         if script:
             try:
                 await nft.apply(script)
             except nft.NftError as error:
                 _logger.error("cannot program services, will start afresh", error=str(error))
-                self._table.distrust()
+                for table in self._tables.values():
+                    table.distrust()
                 self._healthy = False
                 self._dirty |= dirty
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -127,7 +129,8 @@ class Proxy:
             self._ports[key] = ports
         else:
             self._ports.pop(key, None)
-        self._table.put(key, ruleset.fragment(ports, self._cluster_cidr))
+        for cidr, table in self._tables.items():
+            table.put(key, ruleset.fragment(ports, cidr))
         for port in [p for p, (owner, _) in self._checks.items() if owner == key]:
             del self._checks[port]
         if service is not None and ports and (check := service["spec"].get("healthCheckNodePort")):
@@ -151,7 +154,12 @@ class Proxy:
 
 
 def _forget(ports: list[ServicePort]) -> None:
-    if flows := stale(conntrack.flows(socket.IPPROTO_UDP), ports):
+    flows = [
+        flow
+        for family in {port.family for port in ports}
+        for flow in stale(conntrack.flows(socket.IPPROTO_UDP, family.socket_family), ports)
+    ]
+    if flows:
         count = conntrack.forget(flows)
         _logger.info("forgot stale UDP flows", flows=count)
 

@@ -1,4 +1,4 @@
-"""Service ports as fragments of the table `ip shirube_proxy`. Pure.
+"""Service ports as fragments of the tables `ip shirube_proxy` and `ip6 shirube_proxy`, which are alike. Pure.
 
 A packet finds its Service by one lookup in the verdict map `services` (address, protocol, port) or `node_ports`; each
 Service port has a chain that picks an endpoint with one numbered map, so the cost does not grow with the number of
@@ -22,70 +22,79 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from shirube.foundation import address_family
+from shirube.foundation.address_family import Family
 from shirube.foundation.nft import Fragment, Table
 from shirube.proxy.endpoints import Addresses, ServicePort
 
-TABLE = "ip shirube_proxy"
+_NAME = "shirube_proxy"
 _MARK = 0x4000
 _MASQUERADE = f"ct mark set ct mark or {_MARK}"
 _MOST_PICKED = 64  # endpoints of a Service without a chain of its own
-_PICK = "\n".join(
-    f"""add chain {TABLE} pick-{n}
-add rule {TABLE} pick-{n} meta mark set numgen random mod {n}
-add rule {TABLE} pick-{n} meta l4proto {{ tcp, udp, sctp }} dnat ip to \
-ip daddr . meta l4proto . th dport . meta mark map @endpoints"""
-    for n in range(1, _MOST_PICKED + 1)
-)
 _CLEAR = f"ct state new ct status dnat meta mark < {_MOST_PICKED} meta mark set 0"
 
 
+def table_name(family: Family) -> str:
+    return f"{family.word} {_NAME}"
+
+
 def table(cluster_cidr: str) -> Table:
-    """The empty table of a node whose pods, and all others', have addresses of `cluster_cidr`."""
+    """The empty table of a node whose pods, and all others', have addresses of `cluster_cidr`, in its family."""
+    family = address_family.of(cluster_cidr)
+    name, ip, address = table_name(family), family.word, family.address_type
+    picks = "\n".join(
+        f"""add chain {name} pick-{n}
+add rule {name} pick-{n} meta mark set numgen random mod {n}
+add rule {name} pick-{n} meta l4proto {{ tcp, udp, sctp }} dnat {ip} to \
+{ip} daddr . meta l4proto . th dport . meta mark map @endpoints"""
+        for n in range(1, _MOST_PICKED + 1)
+    )
     return Table(
-        TABLE,
+        name,
         f"""
-add map {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-add map {TABLE} node_ports {{ type inet_proto . inet_service : verdict; }}
-add map {TABLE} endpoints {{ type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service; }}
-add set {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}
-add set {TABLE} cluster_ips {{ type ipv4_addr; }}
-add set {TABLE} refused {{ type ipv4_addr . inet_proto . inet_service; }}
-add set {TABLE} refused_node_ports {{ type inet_proto . inet_service; }}
-{_PICK}
-add chain {TABLE} find
-add rule {TABLE} find ip daddr . meta l4proto . th dport vmap @services
-add rule {TABLE} find fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node_ports
-add chain {TABLE} prerouting {{ type nat hook prerouting priority dstnat; }}
-add rule {TABLE} prerouting ip saddr != {cluster_cidr} ip daddr @cluster_ips {_MASQUERADE}
-add rule {TABLE} prerouting jump find
-add chain {TABLE} clear {{ type filter hook prerouting priority -99; }}
-add rule {TABLE} clear {_CLEAR}
-add chain {TABLE} output {{ type nat hook output priority -100; }}
-add rule {TABLE} output jump find
-add chain {TABLE} clear_output {{ type filter hook output priority -99; }}
-add rule {TABLE} clear_output {_CLEAR}
-add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}
-add rule {TABLE} postrouting ct mark and {_MARK} == {_MARK} masquerade
-add rule {TABLE} postrouting ct status dnat ip saddr . ip daddr @hairpin masquerade
-add chain {TABLE} refuse
-add rule {TABLE} refuse ct state new ip daddr . meta l4proto . th dport @refused reject
-add rule {TABLE} refuse ct state new fib daddr type local meta l4proto . th dport @refused_node_ports reject
-add rule {TABLE} refuse ct state new ip daddr @cluster_ips meta l4proto {{ tcp, udp, sctp }} reject
-add chain {TABLE} forward {{ type filter hook forward priority filter; }}
-add rule {TABLE} forward jump refuse
-add chain {TABLE} local_output {{ type filter hook output priority filter; }}
-add rule {TABLE} local_output jump refuse
-add chain {TABLE} input {{ type filter hook input priority filter; }}
-add rule {TABLE} input jump refuse
+add map {name} services {{ type {address} . inet_proto . inet_service : verdict; }}
+add map {name} node_ports {{ type inet_proto . inet_service : verdict; }}
+add map {name} endpoints {{ type {address} . inet_proto . inet_service . mark : {address} . inet_service; }}
+add set {name} hairpin {{ type {address} . {address}; }}
+add set {name} cluster_ips {{ type {address}; }}
+add set {name} refused {{ type {address} . inet_proto . inet_service; }}
+add set {name} refused_node_ports {{ type inet_proto . inet_service; }}
+{picks}
+add chain {name} find
+add rule {name} find {ip} daddr . meta l4proto . th dport vmap @services
+add rule {name} find fib daddr type local {ip} daddr != {family.loopback} meta l4proto . th dport vmap @node_ports
+add chain {name} prerouting {{ type nat hook prerouting priority dstnat; }}
+add rule {name} prerouting {ip} saddr != {cluster_cidr} {ip} daddr @cluster_ips {_MASQUERADE}
+add rule {name} prerouting jump find
+add chain {name} clear {{ type filter hook prerouting priority -99; }}
+add rule {name} clear {_CLEAR}
+add chain {name} output {{ type nat hook output priority -100; }}
+add rule {name} output jump find
+add chain {name} clear_output {{ type filter hook output priority -99; }}
+add rule {name} clear_output {_CLEAR}
+add chain {name} postrouting {{ type nat hook postrouting priority srcnat; }}
+add rule {name} postrouting ct mark and {_MARK} == {_MARK} masquerade
+add rule {name} postrouting ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade
+add chain {name} refuse
+add rule {name} refuse ct state new {ip} daddr . meta l4proto . th dport @refused reject
+add rule {name} refuse ct state new fib daddr type local meta l4proto . th dport @refused_node_ports reject
+add rule {name} refuse ct state new {ip} daddr @cluster_ips meta l4proto {{ tcp, udp, sctp }} reject
+add chain {name} forward {{ type filter hook forward priority filter; }}
+add rule {name} forward jump refuse
+add chain {name} local_output {{ type filter hook output priority filter; }}
+add rule {name} local_output jump refuse
+add chain {name} input {{ type filter hook input priority filter; }}
+add rule {name} input jump refuse
 """,
     )
 
 
 def fragment(ports: Iterable[ServicePort], cluster_cidr: str) -> Fragment:
-    """What a Service (all its ports) needs of the table."""
-    wanted = Fragment()
+    """What a Service (all its ports) needs of the table for the family of `cluster_cidr`."""
+    wanted, family = Fragment(), address_family.of(cluster_cidr)
     for port in ports:
-        _add(wanted, port, cluster_cidr)
+        if port.family is family:
+            _add(wanted, port, cluster_cidr)
     return wanted
 
 
@@ -109,10 +118,10 @@ def _add(wanted: Fragment, port: ServicePort, cluster_cidr: str) -> None:
     for address in port.external_ips:
         _lead(wanted, address, port, chain)
     restricted = chain
-    if chain and port.source_ranges and port.load_balancer_ips:
+    if chain and (port.source_ranges or port.restricted) and port.load_balancer_ips:
         restricted = f"lb-{name}"
-        ranges = ", ".join(port.source_ranges)
-        wanted.chains[restricted] = (f"ip saddr {{ {ranges} }} goto {chain}", "drop")
+        ranges = f"{port.family.word} saddr {{ {', '.join(port.source_ranges)} }} goto {chain}"
+        wanted.chains[restricted] = (ranges, "drop") if port.source_ranges else ("drop",)
     for address in port.load_balancer_ips:
         _lead(wanted, address, port, restricted)
     if port.node_port:
@@ -153,7 +162,7 @@ def _external_chain(wanted: Fragment, name: str, port: ServicePort, cluster_cidr
         wanted.chains[chain] = (f"{_MASQUERADE} goto {cluster}",)
         return chain
     # Whoever is inside reaches every endpoint: the policy is about clients outside, whose address must be kept.
-    inside = (f"ip saddr {cluster_cidr} goto {cluster}", f"fib saddr type local {_MASQUERADE} goto {cluster}")
+    inside = (f"{port.family.word} saddr {cluster_cidr} goto {cluster}", f"fib saddr type local {_MASQUERADE} goto {cluster}")
     last = "drop"  # another node serves it; a load balancer's health check told it so
     if port.here:
         local = cluster
@@ -172,14 +181,16 @@ def _serve(wanted: Fragment, chain: str, addresses: Addresses, port: ServicePort
             f"meta l4proto {port.protocol} dnat ip to numgen random mod {len(addresses)} map {{ {numbered} }}",
         )
         return
+    family = port.family
     remembered, choices = [], []
     for index, (ip, number) in enumerate(addresses):
         endpoint = f"{chain}-{hashlib.sha256(f'{ip}:{number}'.encode()).hexdigest()[:8]}"
+        where = address_family.endpoint(ip, number)
         clients = f"aff-{endpoint}-{port.affinity_seconds}"
-        wanted.sets[clients] = f"{{ type ipv4_addr; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
+        wanted.sets[clients] = f"{{ type {family.address_type}; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
         wanted.chains[endpoint] = (
-            f"update @{clients} {{ ip saddr }} meta l4proto {port.protocol} dnat to {ip}:{number}",
+            f"update @{clients} {{ {family.word} saddr }} meta l4proto {port.protocol} dnat to {where}",
         )
-        remembered.append(f"ip saddr @{clients} goto {endpoint}")
+        remembered.append(f"{family.word} saddr @{clients} goto {endpoint}")
         choices.append(f"{index} : goto {endpoint}")
     wanted.chains[chain] = (*remembered, f"numgen random mod {len(addresses)} vmap {{ {', '.join(choices)} }}")
