@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 # Some tests fork; gRPC's own fork handling would stop its poller in this process, too.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+import grpc
 import grpc.aio
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +23,13 @@ settings.load_profile(os.environ.get("SHIRUBE_HYPOTHESIS", "steady"))
 # gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that
 # is closed was still open: one more user keeps the poller until the process ends.
 grpc.aio.init_grpc_aio()
+
+# Its other threads, which open the connections, are born with the first call and live on with any channel that somebody
+# still refers to, in the network namespace of the thread that made that call. Born while a fixture was in a namespace
+# of its own, they found nobody on this machine's loopback ever after. So they are born now.
+_keeps_threads = grpc.insecure_channel("unix:/nowhere/there/is/nobody")
+with contextlib.suppress(grpc.RpcError):
+    _keeps_threads.unary_unary("/nothing")(b"", timeout=5)
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,29 @@
-"""A real etcd for tests: one process, a folder of its own, loopback ports."""
+"""A real etcd for tests: one process, a folder of its own, loopback ports, TLS where it is asked for.
+
+It counts as started when it says so itself (`/health`: it has a leader and has committed something), not when its port
+accepts. What it says goes to a file beside its data; the end of that is in every failure.
+"""
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
 
+from shirube.cluster.certificates import EtcdPki
 
-def _free_ports(count: int) -> list[int]:
+_START_SECONDS = 30.0
+_ROOM_BYTES = 512 << 20  # a log of 64 MB is reserved at once, and the next one before that is full
+
+
+def free_ports(count: int) -> list[int]:
     held = [socket.socket() for _ in range(count)]
     try:
         for one in held:
@@ -22,45 +34,107 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
+def _with_room(folder: Path) -> Path:
+    """`folder`, or one elsewhere when its disk is too full for etcd."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder.parent).free >= _ROOM_BYTES:
+        return folder
+    other = Path("/var/tmp")
+    room = shutil.disk_usage(other).free
+    assert room >= _ROOM_BYTES, f"cannot run etcd: neither {folder.parent} nor {other} has 512 MB free"
+    return Path(tempfile.mkdtemp(prefix="shirube-etcd-", dir=other)) / "data"
+
+
 class EtcdProcess:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._port, self._peer_port = _free_ports(2)
+    def __init__(self, folder: Path, *, pki: EtcdPki | None = None, flags: tuple[str, ...] = ()) -> None:
+        self.folder = _with_room(folder)
+        self._said = self.folder.with_name(self.folder.name + ".log")
+        self._pki = pki
+        self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        self.port, self._peer_port = free_ports(2)
+        for last in (False, False, True):
+            try:
+                self.start()
+                return
+            except AssertionError:
+                # Somebody else may have taken a port between our finding it free and etcd's binding it.
+                if last or "address already in use" not in self._tail():
+                    self.remove()
+                    raise
+                self.port, self._peer_port = free_ports(2)
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def url(self) -> str:
-        return f"etcd://127.0.0.1:{self._port}"
+        if self._pki is None:
+            return f"etcd://127.0.0.1:{self.port}"
+        return self._pki.url(f"127.0.0.1:{self.port}")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         program = shutil.which("etcd")
         assert program, "etcd is not installed: apt-get install etcd-server"
-        client, peer = f"http://127.0.0.1:{self._port}", f"http://127.0.0.1:{self._peer_port}"
+        scheme = "http" if self._pki is None else "https"
+        client, peer = f"{scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._peer_port}"
         flags = [
-            f"--data-dir={self._folder}",
+            f"--data-dir={self.folder}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
             "--heartbeat-interval=10",
-            "--election-timeout=50",
-            "--log-level=error",
+            "--election-timeout=100",
+            "--logger=zap",
+            "--log-level=warn",
+            *(self._pki.server_flags() if self._pki is not None else ()),
+            *self._flags,
         ]
-        self._process = subprocess.Popen([program, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._said.open("ab") as said:
+            self._process = subprocess.Popen([program, *flags], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 15
+        assert self._process is not None
+        deadline = time.monotonic() + _START_SECONDS
         pause = threading.Event()
+        last = "nothing asked yet"
         while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            if (code := self._process.poll()) is not None:
+                raise AssertionError(f"etcd ended with {code}; it said:\n{self._tail()}")
+            last = self._health()
+            if last == "":
                 return
-            except OSError:
-                pause.wait(0.02)
-        raise AssertionError("etcd does not answer")
+            pause.wait(0.02)
+        self.kill()
+        raise AssertionError(f"etcd is not healthy after {_START_SECONDS:.0f} s ({last}); it said:\n{self._tail()}")
+
+    def _health(self) -> str:
+        """Empty when it is well, else what is the matter."""
+        connection: http.client.HTTPConnection
+        if self._pki is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        else:
+            tls = ssl.create_default_context(cafile=str(self._pki.ca.cert))
+            tls.load_cert_chain(self._pki.client.cert, self._pki.client.key)
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=2, context=tls)
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace")
+            return "" if answer.status == 200 and '"true"' in text else f"{answer.status} {text.strip()}"
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            connection.close()
+
+    def _tail(self) -> str:
+        return "\n".join(self._said.read_text(errors="replace").splitlines()[-15:]) if self._said.exists() else ""
 
     def kill(self) -> None:
         assert self._process is not None
@@ -70,4 +144,5 @@ class EtcdProcess:
     def remove(self) -> None:
         """End it and forget its data."""
         self.kill()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._said.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shirube.storage import open_storage
+from shirube.cluster import certificates
+from shirube.storage import etcd_client, open_storage
 from shirube.storage.types import Compacted, Compare, CompareFailed, Put, StorageError, StorageUnavailable
 
 from .conformance import StorageConformance, take
@@ -105,8 +106,40 @@ async def test_a_server_that_opens_later_reads_history_from_etcd(etcd, servers):
         await late.close()
 
 
-async def test_nobody_there_and_no_such_certificate():
-    with pytest.raises(StorageError):
+@pytest.fixture
+def tls(tmp_path: Path):
+    process = EtcdProcess(tmp_path / "etcd", pki=certificates.ensure_etcd(tmp_path / "pki", ["127.0.0.1"]))
+    yield process
+    process.remove()
+
+
+async def test_tls_with_certificates_of_both_sides(tls: EtcdProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(etcd_client, "_DEADLINE", 2.0)
+    store = await open_storage(tls.url)
+    try:
+        revision = await store.commit([Compare("/a/x", 0)], [Put("/a/x", b"1")])
+        assert (await store.get("/a/x", revision)).value == b"1"
+    finally:
+        await store.close()
+    other = certificates.ensure_etcd(tmp_path / "other", ["127.0.0.1"])
+    refused = f"etcds://127.0.0.1:{tls.port}?ca={tmp_path}/pki/ca.crt&cert={other.client.cert}&key={other.client.key}"
+    with pytest.raises(StorageUnavailable, match="cannot reach etcd"):
+        await open_storage(refused)
+
+
+async def test_urls_that_cannot_be_used(tmp_path: Path):
+    (tmp_path / "x").write_text("nothing")
+    for query, said in {
+        f"cert={tmp_path}/x": "cert and key belong together",
+        f"ca={tmp_path}/x": "is no PEM file",
+        "ca=/no/such/file": "cannot read a certificate",
+        "certificate=/x": "'certificate' is none of ca, cert and key",
+    }.items():
+        with pytest.raises(StorageError, match=said):
+            await open_storage(f"etcds://127.0.0.1:1?{query}")
+
+
+async def test_nobody_there(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(etcd_client, "_DEADLINE", 0.5)
+    with pytest.raises(StorageUnavailable, match=r"cannot reach etcd.*[Cc]onnection refused"):
         await asyncio.wait_for(open_storage("etcd://127.0.0.1:1"), 30)
-    with pytest.raises(StorageError, match="cannot read a certificate"):
-        await open_storage("etcds://127.0.0.1:1?ca=/no/such/file")

@@ -66,6 +66,30 @@ class Pki:
     controller_manager: Pair
     scheduler: Pair
     kube_proxy: Pair
+    metrics_server: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdPki:
+    """An authority of etcd's own: who holds one of its client pairs may read every Secret, so the cluster's does not
+    sign for it."""
+
+    ca: Pair
+    server: Pair
+    client: Pair
+
+    def url(self, address: str) -> str:
+        """Where `storage.open_storage` finds the etcd that listens on `address`."""
+        return f"etcds://{address}?ca={self.ca.cert}&cert={self.client.cert}&key={self.client.key}"
+
+    def server_flags(self) -> list[str]:
+        """etcd's own flags: TLS, and nobody without a certificate."""
+        return [
+            f"--cert-file={self.server.cert}",
+            f"--key-file={self.server.key}",
+            f"--trusted-ca-file={self.ca.cert}",
+            "--client-cert-auth=true",
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +142,9 @@ def ensure_pki(
         controller_manager=leaf("controller-manager", _Leaf("system:kube-controller-manager")),
         scheduler=leaf("scheduler", _Leaf("system:kube-scheduler")),
         kube_proxy=leaf("kube-proxy", _Leaf("system:kube-proxy")),
+        metrics_server=leaf(
+            "metrics-server", _Leaf("metrics-server", (), (_SERVER,), ("metrics-server.kube-system.svc",))
+        ),
     )
 
 
@@ -131,6 +158,20 @@ def ensure_node(pki: Pki, node: str, addresses: Iterable[str], *, clock: Clock =
     return NodePki(
         client=_ensure_leaf(root, "kubelet-client", _Leaf(user, groups), pki.ca, clock),
         serving=_ensure_leaf(root, "kubelet-serving", serving, pki.ca, clock),
+    )
+
+
+def ensure_etcd(directory: Path | str, addresses: Sequence[str], *, clock: Clock = SYSTEM) -> EtcdPki:
+    """etcd's authority and pairs under `directory` (file names as kubeadm's `etcd/`); it is dialled at `addresses`."""
+    root = Path(directory)
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ca = _ensure_authority(root, "ca", "etcd-ca", clock)
+    # etcd's own gateway is a client of its server with the server's pair, so that is for both uses.
+    server = _Leaf("etcd-server", (), (_SERVER, _CLIENT), ("localhost",), _in_order(addresses))
+    return EtcdPki(
+        ca=ca,
+        server=_ensure_leaf(root, "server", server, ca, clock),
+        client=_ensure_leaf(root, "apiserver-etcd-client", _Leaf("kube-apiserver-etcd-client"), ca, clock),
     )
 
 

@@ -15,6 +15,7 @@ from shirube.foundation.grpc_messages import Protocol
 from shirube.storage.types import StorageError, StorageUnavailable
 
 _DEADLINE = 10.0
+_REASON_SECONDS = 0.5
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
@@ -65,7 +66,17 @@ class EtcdClient:
         try:
             return await self._methods[method](request, timeout=_DEADLINE, wait_for_ready=not writes)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not writes:
+                error = await self._reason(method, request) or error
             raise _translated(method, error, writes) from None
+
+    async def _reason(self, method: str, request: Any) -> grpc.aio.AioRpcError | None:
+        """Why a call that waited for a connection got none: it says so only when it does not wait."""
+        try:
+            await self._methods[method](request, timeout=_REASON_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return error if error.code() is grpc.StatusCode.UNAVAILABLE else None
+        return None
 
     async def watch(self, **create: Any) -> AsyncIterator[Any]:
         """The responses of one watch until it is cancelled or the connection breaks (StorageUnavailable)."""
@@ -85,10 +96,17 @@ class EtcdClient:
 
 def _credentials(query: str) -> grpc.ChannelCredentials:
     files = {name: Path(values[-1]) for name, values in parse_qs(query).items()}
+    if unknown := sorted(files.keys() - {"ca", "cert", "key"}):
+        raise StorageError(f"cannot use the store's URL: {unknown[0]!r} is none of ca, cert and key")
+    if ("cert" in files) != ("key" in files):  # gRPC ends the process
+        raise StorageError("cannot use the store's URL: cert and key belong together; give both or none")
     try:
         content = {name: path.read_bytes() for name, path in files.items()}
     except OSError as error:
         raise StorageError(f"cannot read a certificate of the store's URL: {error}") from error
+    for name, text in content.items():
+        if b"-----BEGIN " not in text:
+            raise StorageError(f"cannot use {files[name]} of the store's URL: it is no PEM file")
     return grpc.ssl_channel_credentials(content.get("ca"), content.get("key"), content.get("cert"))
 
 

@@ -100,8 +100,11 @@ async def test_grpc_health():
     health.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods),))
     port = health.add_insecure_port("127.0.0.1:0")
     await health.start()
-    assert (await look({"grpc": {"port": port}})).success
-    assert (await look({"grpc": {"port": port, "service": "ok"}})).success
-    outcome = await look({"grpc": {"port": port, "service": "no"}})
-    assert outcome.output == 'service unhealthy (responded with "NOT_SERVING")'
-    await health.stop(None)
+    try:
+        assert (await look({"grpc": {"port": port}})).success
+        assert (await look({"grpc": {"port": port, "service": "ok"}})).success
+        outcome = await look({"grpc": {"port": port, "service": "no"}})
+        assert outcome.output == 'service unhealthy (responded with "NOT_SERVING")'
+    finally:
+        await health.stop(None)
+        await health.wait_for_termination()  # its own tasks end here, not with `stop`
