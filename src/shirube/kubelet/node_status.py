@@ -16,6 +16,8 @@ from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.runtime_features import Features, node_features
 
 MAX_IMAGES = 50
+# What this agent can do that others may not: without exclusive CPUs a guaranteed pod can be resized, too.
+DECLARED_FEATURES = ("GuaranteedQoSPodCPUResize",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def node_status(
         },
         "images": [{"names": list(names), "sizeBytes": size} for names, size in runtime.images[:MAX_IMAGES]],
         **node_features(runtime.features),
+        "declaredFeatures": list(DECLARED_FEATURES),
     }
 
 

@@ -11,6 +11,7 @@ from shirube.apiserver.user import User
 
 NS = "/api/v1/namespaces/default"
 PODS = f"{NS}/pods"
+MERGE = "application/merge-patch+json"
 TOLERATION = {"effect": "NoExecute", "operator": "Exists", "tolerationSeconds": 300}
 
 
@@ -20,6 +21,10 @@ def pod(name, **spec):
 
 def as_node(api, name):
     api.context.authenticator.user = User(f"system:node:{name}", groups=("system:nodes", "system:authenticated"))
+
+
+def as_user(api, name):
+    api.context.authenticator.user = User(name, groups=("system:authenticated",))
 
 
 def as_admin(api):
@@ -42,9 +47,12 @@ def test_order_is_upstreams():
         "RuntimeClass",
         "CertificateApproval",
         "CertificateSigning",
+        "ClusterTrustBundleAttest",
         "CertificateSubjectRestriction",
         "DefaultIngressClass",
         "PodTopologyLabels",
+        "NodeDeclaredFeatureValidator",
+        "PodResizeValidator",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionWebhook",
         "ValidatingAdmissionPolicy",
@@ -207,6 +215,67 @@ async def test_topology_comes_with_the_node(pods):
     await pods.ok("POST", PODS, pod("p"))
     await pods.ok("POST", f"{PODS}/p/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}})
     assert (await pods.ok("GET", f"{PODS}/p"))["metadata"]["labels"] == {"topology.kubernetes.io/zone": "z1"}
+
+
+async def test_a_resize_that_its_node_cannot_follow(pods):
+    sizes = {"cpu": "2", "memory": "1Gi"}
+    status = {"allocatable": sizes, "declaredFeatures": ["GuaranteedQoSPodCPUResize"]}
+    for name, labels, declared in (("a", {"kubernetes.io/os": "linux"}, status), ("b", {}, {"allocatable": sizes})):
+        await pods.ok("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": labels}})
+        await pods.ok("PATCH", f"/api/v1/nodes/{name}/status", {"status": declared}, content_type=MERGE)
+        limits = {"cpu": "1", "memory": "100Mi"}
+        container = {"name": "c", "image": "i", "resources": {"requests": limits, "limits": limits}}
+        await pods.ok("POST", PODS, {"metadata": {"name": name}, "spec": {"containers": [container], "nodeName": name}})
+
+    def resized(name, **to):
+        change = {"spec": {"containers": [{"name": "c", "resources": {"requests": to, "limits": to}}]}}
+        return pods.patch(f"{PODS}/{name}/resize", change, kind="strategic-merge-patch+json")
+
+    answer = await resized("a", cpu="3", memory="2Gi")
+    assert answer.status == 403 and answer.message.endswith(
+        "Node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000; "
+        "memory, requested: 2147483648, allocatable: 1073741824"
+    )
+    assert (await resized("a", cpu="2")).status == 200
+    answer = await resized("b", cpu="2")
+    assert answer.message.endswith(
+        'pod update requires features GuaranteedQoSPodCPUResize which are not available on node "b"'
+    )
+    answer = await resized("b", memory="200Mi")
+    assert answer.message.endswith('pod resize is only supported on linux nodes, node "b" is ""')
+    await pods.ok("DELETE", "/api/v1/nodes/b")
+    assert (await resized("b", memory="300Mi")).message.endswith('node "b" not found')
+
+
+async def test_only_who_may_attest_publishes_trust(pods):
+    names = {"plural": "clustertrustbundles", "singular": "clustertrustbundle", "kind": "ClusterTrustBundle"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    spec = {
+        "group": "certificates.k8s.io",
+        "scope": "Cluster",
+        "names": names,
+        "versions": [{"name": "v1beta1", "served": True, "storage": True, "schema": schema}],
+    }
+    approved = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"}
+    meta = {"name": "clustertrustbundles.certificates.k8s.io", "annotations": approved}
+    await pods.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"metadata": meta, "spec": spec})
+    path = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles"
+    async with asyncio.timeout(5):
+        while (await pods.get(path)).status != 200:
+            await asyncio.sleep(0)
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    rules = [{"apiGroups": ["certificates.k8s.io"], "resources": ["clustertrustbundles"], "verbs": ["create"]}]
+    await pods.ok("POST", f"{rbac}/clusterroles", {"metadata": {"name": "publisher"}, "rules": rules})
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "publisher"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "publisher"}
+    binding = {"metadata": {"name": "publisher"}, "roleRef": ref, "subjects": [subject]}
+    await pods.ok("POST", f"{rbac}/clusterrolebindings", binding)
+    as_user(pods, "publisher")
+    body = {"apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle", "metadata": {"name": "b"}}
+    signed = {**body, "spec": {"signerName": "e.com/s", "trustBundle": "x"}}
+    answer = await pods.post(path, signed)
+    assert answer.status == 403 and 'not permitted to attest for signerName "e.com/s"' in answer.message
+    assert (await pods.post(path, body)).status == 201  # for nobody's signer
 
 
 # -- limits -------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""CertificateApproval, CertificateSigning, CertificateSubjectRestriction: who may have what signed by whom.
+"""CertificateApproval, CertificateSigning, ClusterTrustBundleAttest, CertificateSubjectRestriction: who may have what
+signed by whom, and whom everybody is to trust.
 
 Approving needs the verb `approve`, signing the verb `sign`, on the signer (`signers` in certificates.k8s.io), by
-its name or as `DOMAIN/*`. Nobody may ask the client signer for a certificate of `system:masters`.
+its name or as `DOMAIN/*`, publishing what is trusted for one the
+verb `attest`. Nobody may ask the client signer for a certificate of `system:masters`.
 See "Certificates and Certificate Signing Requests" in the upstream documentation.
 """
 
@@ -14,7 +16,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from shirube.apiserver.admission.plugin import Plugin
-from shirube.apiserver.admission.request import UPDATE, AdmissionRequest
+from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.user import MASTERS
 
@@ -60,6 +62,21 @@ class CertificateSigning(Plugin):
         signer = _signer(req.old)
         if not await _may(self, req, "sign", signer):
             raise req.refusal(f'user not permitted to sign requests with signerName "{signer}"')
+
+
+class ClusterTrustBundleAttest(Plugin):
+    """For clusters that serve ClusterTrustBundles, as a definition: upstream leaves the kind off by default."""
+
+    name = "ClusterTrustBundleAttest"
+    operations = frozenset((CREATE, UPDATE))
+    resources = frozenset(((GROUP, "clustertrustbundles"),))
+
+    async def validate(self, req: AdmissionRequest) -> None:
+        signer = _signer(req.obj)
+        if not signer or (req.old is not None and req.old.get("spec") == (req.obj or {}).get("spec")):
+            return
+        if not await _may(self, req, "attest", signer):
+            raise req.refusal(f'user not permitted to attest for signerName "{signer}"')
 
 
 class CertificateSubjectRestriction(Plugin):

@@ -29,7 +29,13 @@ class AdmissionRequest:
     served: Resource | None = None  # as the writer named it; `resource` is the stored version
     again: bool = False  # set by a plugin that wants all of the mutating phase to run once more
     second_round: bool = False
+    annotations: dict[str, str] | None = None  # of the audit event; None: the request is not audited
     parts: dict[str, Any] = field(default_factory=dict)  # what plugins keep between rounds, by their names
+
+    def annotate(self, key: str, value: str) -> None:
+        """Tell the audit log. The first to use a key keeps it, as upstream."""
+        if self.annotations is not None:
+            self.annotations.setdefault(key, value)
 
     @property
     def requested(self) -> Resource:

@@ -6,6 +6,7 @@ from shirube.apiserver.admission.certificate_requests import (
     CertificateApproval,
     CertificateSigning,
     CertificateSubjectRestriction,
+    ClusterTrustBundleAttest,
 )
 from shirube.apiserver.admission.default_ingress_class import DefaultIngressClass
 from shirube.apiserver.admission.default_storage_class import DefaultStorageClass
@@ -16,6 +17,7 @@ from shirube.apiserver.admission.node_restriction import NodeRestriction
 from shirube.apiserver.admission.owner_references import OwnerReferences
 from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.pod_resize import NodeDeclaredFeatureValidator, PodResizeValidator
 from shirube.apiserver.admission.pod_security import PodSecurity
 from shirube.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from shirube.apiserver.admission.priority import Priority
@@ -47,9 +49,12 @@ PLUGINS: tuple[type[Plugin], ...] = (
     RuntimeClass,
     CertificateApproval,
     CertificateSigning,
+    ClusterTrustBundleAttest,
     CertificateSubjectRestriction,
     DefaultIngressClass,
     PodTopologyLabels,
+    NodeDeclaredFeatureValidator,
+    PodResizeValidator,
     RbacEscalation,
     AdmissionExpressions,
     MutatingAdmissionPolicy,

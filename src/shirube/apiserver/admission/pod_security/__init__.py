@@ -2,8 +2,8 @@
 
 `pod-security.kubernetes.io/enforce|warn|audit` = privileged, baseline or restricted. Enforcing refuses pods;
 warnings also tell about templates (Deployments …), whose pods would be refused later. The `-version` labels are
-shown in messages; this server knows the newest version of the standards only. Audit annotations are left to
-whoever keeps an audit log. Checks: `baseline`, `restricted`.
+shown in messages; this server knows the newest version of the standards only. What the modes enforce and audit find is
+annotated in the audit log. Checks: `baseline`, `restricted`.
 """
 
 from __future__ import annotations
@@ -85,13 +85,25 @@ class PodSecurity(Plugin):
     def _pod(self, req: AdmissionRequest, labels: Json, pod: Json) -> None:
         meta, spec = pod["metadata"], pod.get("spec") or {}
         level, version = policy(labels, "enforce")
+        req.annotate(f"{_LABEL}enforce-policy", f"{level}:{version}")
         found = evaluate(level, meta, spec)
         if found:
+            self._audit(req, labels, meta, spec)
             shown = ", ".join(map(str, found))
             raise req.refusal(f'violates PodSecurity "{level}:{version}": {shown}')
         self._warn(req, labels, meta, spec)
 
+    def _audit(self, req: AdmissionRequest, labels: Json, meta: Json, spec: Json) -> None:
+        if req.annotations is None:
+            return
+        level, version = policy(labels, "audit")
+        found = evaluate(level, meta, spec)
+        if found:
+            shown = ", ".join(map(str, found))
+            req.annotate(f"{_LABEL}audit-violations", f'would violate PodSecurity "{level}:{version}": {shown}')
+
     def _warn(self, req: AdmissionRequest, labels: Json, meta: Json, spec: Json) -> None:
+        self._audit(req, labels, meta, spec)
         level, version = policy(labels, "warn")
         found = evaluate(level, meta, spec)
         if found:
