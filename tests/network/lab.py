@@ -101,6 +101,8 @@ class Lab:
     def _add(self, name: str) -> None:
         subprocess.run(["ip", "netns", "add", self.full(name)], check=True)
         self.machines.append(self.full(name))
+        # No waiting for whether somebody else has the link-local address: neighbours are found with it.
+        run(self.full(name), "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
 
     def machine(self, name: str, *addresses: str) -> None:
         """A pod or a machine outside: routed to, by its addresses."""

@@ -11,7 +11,8 @@ only, as most have, needs no chain of its own: `pick-N` draws a number below N a
                           ├─► ext-…   from outside. Policy Cluster: mark for masquerade, then all endpoints. Local:
                           │           who is inside the cluster reaches all, others this node's, or nobody
                           └─► lb-…    load balancer addresses with loadBalancerSourceRanges: others are dropped
-    refused               ──► reject: an address of a Service that has no endpoints (or not that port)
+    refused               ──► reject: an address of a Service that has no endpoints (or not that port); TCP by a reset,
+                              because the kernel sends few ICMP errors a second and the client would wait
 
 Client affinity has a chain for each endpoint, which remembers its clients in a set with a timeout. The number that was
 drawn travels in the packet's mark, which is cleared right after; masquerade is decided in the connection's mark.
@@ -75,10 +76,13 @@ add rule {name} clear_output {_CLEAR}
 add chain {name} postrouting {{ type nat hook postrouting priority srcnat; }}
 add rule {name} postrouting ct mark and {_MARK} == {_MARK} masquerade
 add rule {name} postrouting ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade
+add chain {name} turn_down
+add rule {name} turn_down meta l4proto tcp reject with tcp reset
+add rule {name} turn_down reject
 add chain {name} refuse
-add rule {name} refuse ct state new {ip} daddr . meta l4proto . th dport @refused reject
-add rule {name} refuse ct state new fib daddr type local meta l4proto . th dport @refused_node_ports reject
-add rule {name} refuse ct state new {ip} daddr @cluster_ips meta l4proto {{ tcp, udp, sctp }} reject
+add rule {name} refuse ct state new {ip} daddr . meta l4proto . th dport @refused goto turn_down
+add rule {name} refuse ct state new fib daddr type local meta l4proto . th dport @refused_node_ports goto turn_down
+add rule {name} refuse ct state new {ip} daddr @cluster_ips meta l4proto {{ tcp, udp, sctp }} goto turn_down
 add chain {name} forward {{ type filter hook forward priority filter; }}
 add rule {name} forward jump refuse
 add chain {name} local_output {{ type filter hook output priority filter; }}
@@ -162,7 +166,10 @@ def _external_chain(wanted: Fragment, name: str, port: ServicePort, cluster_cidr
         wanted.chains[chain] = (f"{_MASQUERADE} goto {cluster}",)
         return chain
     # Whoever is inside reaches every endpoint: the policy is about clients outside, whose address must be kept.
-    inside = (f"{port.family.word} saddr {cluster_cidr} goto {cluster}", f"fib saddr type local {_MASQUERADE} goto {cluster}")
+    inside = (
+        f"{port.family.word} saddr {cluster_cidr} goto {cluster}",
+        f"fib saddr type local {_MASQUERADE} goto {cluster}",
+    )
     last = "drop"  # another node serves it; a load balancer's health check told it so
     if port.here:
         local = cluster
@@ -178,7 +185,7 @@ def _serve(wanted: Fragment, chain: str, addresses: Addresses, port: ServicePort
     if not port.affinity_seconds:
         numbered = ", ".join(f"{i} : {ip} . {number}" for i, (ip, number) in enumerate(addresses))
         wanted.chains[chain] = (
-            f"meta l4proto {port.protocol} dnat ip to numgen random mod {len(addresses)} map {{ {numbered} }}",
+            f"meta l4proto {port.protocol} dnat {port.family.word} to numgen random mod {len(addresses)} map {{ {numbered} }}",
         )
         return
     family = port.family
@@ -187,7 +194,9 @@ def _serve(wanted: Fragment, chain: str, addresses: Addresses, port: ServicePort
         endpoint = f"{chain}-{hashlib.sha256(f'{ip}:{number}'.encode()).hexdigest()[:8]}"
         where = address_family.endpoint(ip, number)
         clients = f"aff-{endpoint}-{port.affinity_seconds}"
-        wanted.sets[clients] = f"{{ type {family.address_type}; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
+        wanted.sets[clients] = (
+            f"{{ type {family.address_type}; flags dynamic,timeout; timeout {port.affinity_seconds}s; }}"
+        )
         wanted.chains[endpoint] = (
             f"update @{clients} {{ {family.word} saddr }} meta l4proto {port.protocol} dnat to {where}",
         )
