@@ -17,6 +17,7 @@ from shirube.api.errors import ApiError
 from shirube.client.rest import Client
 
 _SUBRESOURCES = ("status", "token")
+_LISTED = ("/pods", "/services", "/nodes", "/leases", "/configmaps", "/secrets")
 
 
 class _Answer:
@@ -177,7 +178,7 @@ class FakeApi:
         return _Answer(200, old)
 
     def _list(self, path: str, params: dict[str, str]) -> _Answer:
-        if "/" + path.rpartition("/")[2] not in ("/pods", "/services", "/nodes", "/leases"):
+        if "/" + path.rpartition("/")[2] not in _LISTED:
             raise KeyError(path)
         items = [obj for key, obj in self.objects.items() if self._matches(path, key, params, obj)]
         metadata = {"resourceVersion": str(self.revision)}

@@ -57,8 +57,7 @@ async def test_environment_from_everywhere(node):
     assert env["KUBERNETES_PORT_443_TCP"] == "tcp://10.96.0.1:443"
 
 
-async def test_files_of_config_maps_secrets_and_tokens_follow_the_api(node, monkeypatch):
-    monkeypatch.setattr("shirube.kubelet.worker_volumes.REFRESH", 0.3)
+async def test_files_of_config_maps_secrets_and_tokens_follow_the_api(node):
     node.api.put("/api/v1/namespaces/default/configmaps/page", {"data": {"index": "first"}})
     sources = [
         {"serviceAccountToken": {"path": "token"}},
@@ -81,7 +80,7 @@ async def test_files_of_config_maps_secrets_and_tokens_follow_the_api(node, monk
     directory = node.agent.paths.volume(made["metadata"]["uid"], "kubernetes.io/projected", "p")
     assert os.stat(directory / "deep/page").st_mode & 0o777 == 0o440
     node.api.put("/api/v1/namespaces/default/configmaps/page", {"data": {"index": "second"}})
-    await node.until(lambda: (directory / "deep/page").read_text() == "second", 5)
+    await node.until(lambda: (directory / "deep/page").read_text() == "second", 2)
 
 
 async def test_volumes_shared_in_memory_and_by_sub_path(node):

@@ -34,6 +34,7 @@ from shirube.kubelet.node_pressure import NodePressure
 from shirube.kubelet.node_reporter import NodeReporter
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.node_usage import NodeUsage
+from shirube.kubelet.object_watches import ObjectWatches
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.pod_registry import PodRegistry
 from shirube.kubelet.probes.prober import Prober
@@ -205,6 +206,7 @@ class Agent:
             prober=prober,
             statuses=StatusWriter(client),
             objects=objects,
+            watches=ObjectWatches(client, objects, self.pods.changed),
             cgroups=Cgroups(options.cgroup_root),
             devices=self.devices,
             recorder=self._recorder,
@@ -308,6 +310,7 @@ class Agent:
 
     async def _close(self) -> None:
         await self.pods.close()
+        await self.services.watches.close()
         await self.services.prober.close()
         await self.services.images.close()
         await self.devices.close()

@@ -16,6 +16,7 @@ from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
 from shirube.kubelet.device_plugins import DevicePlugins
 from shirube.kubelet.images import Images
+from shirube.kubelet.object_watches import ObjectWatches
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.probes.prober import Prober
 from shirube.kubelet.restart_backoff import RestartBackoff
@@ -40,6 +41,7 @@ class NodeServices:
     prober: Prober
     statuses: StatusWriter
     objects: ApiObjects
+    watches: ObjectWatches
     cgroups: Cgroups
     devices: DevicePlugins
     recorder: Recorder

@@ -437,7 +437,7 @@ class PodWorker:
         await services.volumes.remove(self.uid)
         await services.cgroups.remove_pod(self.uid)
         services.devices.release(self.uid)
-        self._volumes.reset()
+        self._volumes.reset(self.pod)
         self._cgroup = ""
         self.ended = True
         if pods.is_deleting(self.pod) and not self._gone and not self._deleted:

@@ -21,9 +21,10 @@ class WorkerVolumes:
         self._failures = 0
         self._shown: Any = None
 
-    def reset(self) -> None:
+    def reset(self, pod: pods.Pod) -> None:
         """They have been removed."""
         self.paths = None
+        self._services.watches.forget(pods.uid(pod))
 
     def next_round(self, pod: pods.Pod) -> float | None:
         """Seconds until something is due here."""
@@ -53,15 +54,16 @@ class WorkerVolumes:
         return True
 
     async def refresh(self, pod: pods.Pod, pod_ips: tuple[str, ...]) -> None:
-        """Let files follow the API: from time to time, and at once when the pod's own metadata changed.
+        """Let files follow the API: at once when what they show changed, and from time to time to be sure.
 
         After a restart of the agent the first call finds the volumes of a running pod again.
         """
         volumes = self._services.volumes
         if not volumes.has_live(pod) or self._retry_at is not None:
             return
+        volumes.follow(pod, self._services.watches)
         due = self._services.clock.monotonic() >= self._refresh_at
-        if not due and self._shown == _own_metadata(pod):
+        if not due and self._shown == self._showing(pod):
             return
         self._refreshed(pod)
         try:
@@ -71,9 +73,11 @@ class WorkerVolumes:
 
     def _refreshed(self, pod: pods.Pod) -> None:
         self._refresh_at = self._services.clock.monotonic() + REFRESH
-        self._shown = _own_metadata(pod)
+        self._shown = self._showing(pod)
 
-
-def _own_metadata(pod: pods.Pod) -> Any:
-    """What the downward API may show and users may change."""
-    return pod["metadata"].get("labels"), pod["metadata"].get("annotations")
+    def _showing(self, pod: pods.Pod) -> Any:
+        """What changes when files may have to: the pod's own metadata and resources, ConfigMaps and Secrets."""
+        metadata = pod["metadata"]
+        resources = [container.get("resources") for _, container in pods.containers(pod)]
+        news = self._services.watches.news(pods.uid(pod))
+        return metadata.get("labels"), metadata.get("annotations"), resources, news

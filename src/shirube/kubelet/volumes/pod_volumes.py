@@ -12,7 +12,8 @@ from typing import Any
 from shirube.api.errors import ApiError
 from shirube.foundation import log
 from shirube.kubelet import pod as pods
-from shirube.kubelet.volumes import kernel_mounts
+from shirube.kubelet.object_watches import ObjectWatches
+from shirube.kubelet.volumes import kernel_mounts, payload
 from shirube.kubelet.volumes.atomic_writer import UnsafePath
 from shirube.kubelet.volumes.table import LIVE_TYPES, VOLUME_TYPES, volume_type
 from shirube.kubelet.volumes.volume import ClaimNotReady, Host, Made, Request, VolumeError
@@ -48,6 +49,11 @@ class PodVolumes:
 
     def has_live(self, pod: pods.Pod) -> bool:
         return any(volume_type(v) in LIVE_TYPES for v in pod["spec"].get("volumes") or ())
+
+    def follow(self, pod: pods.Pod, watches: ObjectWatches) -> None:
+        """Hear at once of changes of what the pod's volumes show."""
+        found = {reference for v in pod["spec"].get("volumes") or () for reference in payload.references(v)}
+        watches.follow(pods.uid(pod), pods.namespace(pod), found)
 
     async def remove(self, pod_uid: str) -> None:
         """Unmount and delete everything of the pod below its directory. Safe to repeat."""
