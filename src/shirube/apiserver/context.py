@@ -25,6 +25,8 @@ from shirube.serving.messages import Request, Response, Upgrade
 if TYPE_CHECKING:
     from shirube.api.resources import Resource, ResourceTable
     from shirube.apiserver.admission import Admission
+    from shirube.apiserver.audit import Auditor
+    from shirube.apiserver.audit.events import Record
     from shirube.apiserver.authentication import Authenticator
     from shirube.apiserver.authorization import Authorizer
     from shirube.apiserver.caches import Caches
@@ -55,6 +57,7 @@ class ServerContext:
     health: Health = field(init=False)
     documents: Documents = field(init=False)
     fairness: Fairness = field(init=False)
+    audit: Auditor | None = None
     encryption: EncryptedStorage | None = None  # `storage`, when values are encrypted at rest
     files: dict[str, ConfigurationFile] = field(default_factory=dict)  # configuration that is followed, by name
     started: float = field(init=False)  # on the monotonic clock
@@ -73,6 +76,7 @@ class RequestContext:
     attributes: Attributes
     audit_id: str
     resource: Resource | None = None  # of the path; None for paths that are no resources
+    audit: Record | None = None  # what the audit log is told; None: nothing
     flow: Class | None = None  # how priority and fairness classified it
     warnings: list[str] = field(default_factory=list)  # become `Warning: 299 - "…"` headers
 

@@ -26,9 +26,12 @@ FIELD_VALIDATION = ("Ignore", "Strict", "Warn")
 async def read(rc: RequestContext, limit: int = LIMIT) -> bytes:
     """The raw body. Raises ApiError 413."""
     try:
-        return await rc.request.read(limit)
+        data = await rc.request.read(limit)
     except BodyTooLarge:
         raise errors.request_entity_too_large(f"limit is {limit}") from None
+    if rc.audit is not None:
+        rc.audit.sent(data, media_type(rc.request.headers.get("content-type")))
+    return data
 
 
 async def body_of_kind(rc: RequestContext, group: str, version: str, kind: str) -> Json:

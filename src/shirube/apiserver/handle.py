@@ -8,6 +8,8 @@ carries them. Every failure becomes a Status; what nobody foresaw is logged and 
 
 from __future__ import annotations
 
+import asyncio
+
 from shirube.api import errors
 from shirube.apiserver import authorizing, encoding, request_info, routes, watch_socket
 from shirube.apiserver.attributes import Attributes
@@ -37,6 +39,7 @@ class ApiServer:
         started = server.clock.monotonic()
         server.metrics.in_flight += 1
         rc: RequestContext | None = None
+        panic = False
         try:
             rc = self._parse(request)
             response = await self._answer(server, rc)
@@ -47,9 +50,12 @@ class ApiServer:
         except StorageError as error:
             _logger.error("storage failed", method=request.method, path=request.path, error=str(error))
             response = failure(request, rc, errors.service_unavailable(f"storage: {error}", 1))
-        except (Disconnected, ConnectionError):
+        except (Disconnected, ConnectionError, asyncio.CancelledError):
+            if rc is not None and rc.audit is not None and server.audit is not None:
+                server.audit.abandoned(rc)
             raise
         except Exception as error:
+            panic = True
             _logger.error("request failed", method=request.method, path=request.path, exc_info=error)
             response = failure(request, rc, errors.internal_error("the server failed to answer; see its log"))
         finally:
@@ -57,6 +63,8 @@ class ApiServer:
         if rc is not None and rc.flow is not None and isinstance(response, Response):
             response.headers = [*response.headers, *rc.flow.headers]
         self._observe(rc, response, started)
+        if rc is not None and rc.audit is not None and server.audit is not None:
+            server.audit.answered(rc, response, panic)
         return response
 
     def _parse(self, request: Request) -> RequestContext:
@@ -88,11 +96,20 @@ class ApiServer:
 
     async def _answer(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         request, attributes = rc.request, rc.attributes
-        user = await server.authenticator.authenticate(request.headers, request.peer)
+        try:
+            user = await server.authenticator.authenticate(request.headers, request.peer)
+        except errors.ApiError as error:
+            if server.audit is not None:
+                server.audit.refused_login(rc, error)
+            raise
         attributes.user = user
+        if server.audit is not None:
+            await server.audit.begin(rc)
         if request.headers.any_begins("impersonate-"):
             user = await impersonation.impersonate(server.authorizer, user, request.headers)
             attributes.user = user
+            if server.audit is not None:
+                server.audit.acts_as(rc, user)
         rc.user = user
         rc.flow = flow = server.fairness.classify(rc)
         if flow is None or not await server.fairness.enter(flow, rc):
@@ -105,12 +122,12 @@ class ApiServer:
     async def _authorised(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         request, attributes = rc.request, rc.attributes
         if rc.info.is_resource:
-            await authorizing.check(server, attributes)
+            await authorizing.check(server, attributes, rc.audit)
             handler = routes.resource_route(server, rc)
         else:
             route = routes.path_route(rc.info.path)
             if route is None or route.authorised == "path":
-                await authorizing.check(server, attributes)
+                await authorizing.check(server, attributes, rc.audit)
             if route is None:
                 return encoding.respond_raw(rc, b"404 page not found\n", "text/plain; charset=utf-8", 404)
             if request.method not in route.methods:

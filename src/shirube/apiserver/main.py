@@ -68,6 +68,12 @@ def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: 
     context.authorizer = Authorizer.of(context)
     context.admission = Admission.of(context)
     context.fairness = Fairness(context)
+    if options.audit_policy is not None:
+        from shirube.apiserver.audit import Auditor
+
+        context.audit = Auditor.of(options, clock)
+        files["audit"] = ConfigurationFile(options.audit_policy, context.audit.configure)
+        files["audit"].load()
     return context
 
 
@@ -92,6 +98,8 @@ async def in_process(
         context.health.stopping = True
         end_watches(context)
         await tasks.cancel(*running)
+        if context.audit is not None:
+            await context.audit.close()
         await context.caches.close()
         if storage is None:
             await opened.close()
@@ -128,6 +136,8 @@ async def run(options: Options, stop: asyncio.Event, ready: Callable[[], None] |
         end_watches(context)
         await server.drain(options.drain_seconds)
         await tasks.cancel(*running)
+        if context.audit is not None:
+            await context.audit.close()
         await context.caches.close()
         await storage.close()
 

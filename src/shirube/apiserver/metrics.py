@@ -83,6 +83,8 @@ class Metrics:
                 objects.add_metric([resource.group_resource], server.caches.of(resource).count())
         yield objects
         yield from server.fairness.families()
+        if server.audit is not None:
+            yield from server.audit.families()
         lag = GaugeMetricFamily("shirube_event_loop_lag_seconds", "How late the event loop ran.", labels=["kind"])
         lag.add_metric(["last"], self.lag_last)
         lag.add_metric(["max"], self.lag_max)

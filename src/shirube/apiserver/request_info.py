@@ -16,6 +16,9 @@ from shirube.api import errors
 # Subresources of namespaces that are about the Namespace object, not resources inside it.
 NAMESPACE_SUBRESOURCES = frozenset(("status", "finalize"))
 
+_LONG_VERBS = frozenset(("watch", "proxy"))
+_LONG_SUBRESOURCES = frozenset(("attach", "exec", "proxy", "log", "portforward"))
+
 _VERBS = {
     "GET": "get",
     "HEAD": "get",
@@ -38,6 +41,11 @@ class RequestInfo:
     namespace: str = ""
     name: str = ""
     remainder: str = ""  # of a proxied path: what follows ".../proxy", raw, with its leading "/"
+
+    @property
+    def long_running(self) -> bool:
+        """It lasts as long as its client wants: watches, streams, proxied requests."""
+        return self.verb in _LONG_VERBS or self.subresource in _LONG_SUBRESOURCES
 
 
 def _segment(raw: str) -> str:

@@ -120,6 +120,7 @@ def write_of(rc: RequestContext, kind: str) -> Write:
         True,
         options,
         rc.warnings,
+        annotations=rc.audit.annotations if rc.audit is not None else None,
     )
 
 
@@ -205,6 +206,7 @@ async def delete_collection(server: ServerContext, rc: RequestContext) -> Respon
             True,
             w.options,
             w.warnings,
+            annotations=w.annotations,
         )
         async with gate:
             try:

@@ -68,6 +68,7 @@ class Write:
     options: Json = field(default_factory=dict)  # CreateOptions etc. as admission sees them
     warnings: list[str] = field(default_factory=list)
     rewrite: bool = False  # what is stored is of another version: even a change of nothing is written
+    annotations: dict[str, str] | None = None  # of the audit event of the request
     may_create: Callable[[], Awaitable[None]] | None = None  # raises when an update must not create
 
     @property
@@ -136,6 +137,7 @@ class Write:
             options=self.options,
             warnings=self.warnings,
             served=self.resource,
+            annotations=self.annotations,
         )
 
     async def mutate(self, request: AdmissionRequest | None, obj: Json) -> Json:

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 TOTAL_SEATS = 600  # upstream's 400 reading and 200 writing requests in flight
 MAX_KNOWN = 4096  # classifications that are remembered
 
-_LONG_VERBS = frozenset(("watch", "proxy"))
-_LONG_SUBRESOURCES = frozenset(("attach", "exec", "proxy", "log", "portforward"))
-
 
 class Class(NamedTuple):
     """How a request was classified."""
@@ -87,7 +84,7 @@ class Fairness:
     async def enter(self, found: Class, rc: RequestContext) -> bool:
         """Take a seat, waiting for it if need be; whether one was taken (give it back with `leave`). ApiError 429."""
         level = found.level
-        if level.exempt or rc.info.verb in _LONG_VERBS or rc.info.subresource in _LONG_SUBRESOURCES:
+        if level.exempt or rc.info.long_running:
             return False
         if not self.levels.try_take(level):
             schema = next(s for s, _ in self._schemas if s.name == found.schema)

@@ -32,6 +32,7 @@ async def admit(
         user=rc.user,
         dry_run=rc.dry_run,
         warnings=rc.warnings,
+        annotations=rc.audit.annotations if rc.audit is not None else None,
     )
     await server.admission.mutate(request)
     await server.admission.validate(request)
