@@ -1,11 +1,14 @@
 """The objects that every cluster made by `up` has, applied (server-side) at each start.
 
 The DNS Service with its fixed address, and what the node's network process may read and write. The Service's
-endpoints are kept by the network processes themselves, one EndpointSlice a node.
+endpoints are kept by the network processes themselves, one EndpointSlice a node. The metrics server's APIService, with
+a Service that leads to the control plane; a user who brings another metrics server takes the APIService over, and it
+is left to them from then on.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from shirube.cluster import layout
@@ -13,6 +16,9 @@ from shirube.cluster.api import Api
 
 NETWORK_GROUP = "system:shirube:network"
 GATEWAY_GROUP = "system:shirube:gateway"
+METRICS_GROUP = "system:shirube:metrics"
+METRICS_USER = "system:metrics-server"
+METRICS_API = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io"
 
 _READ = ["get", "list", "watch"]
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -87,9 +93,74 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
         *_role(GATEWAY_GROUP, gateway),
         ("/api/v1/namespaces/kube-system/services/kube-dns", dns),
         ("/apis/storage.k8s.io/v1/storageclasses/local-path", local_path),
+        *_metrics_server(),
     ]
 
 
-def apply(api: Api) -> None:
+def _metrics_server() -> list[tuple[str, dict[str, Any]]]:
+    """Its Service, whose one endpoint is the control plane, and what it may do and others may see of it."""
+    about = {"name": "metrics-server", "namespace": "kube-system", "labels": {"k8s-app": "metrics-server"}}
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": about,
+        "spec": {"ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": layout.METRICS_PORT}]},
+    }
+    slice_labels = {"kubernetes.io/service-name": "metrics-server", "endpointslice.kubernetes.io/managed-by": "shirube"}
+    endpoints = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**about, "labels": slice_labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [layout.CONTROL_PLANE_ADDRESS], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": layout.METRICS_PORT, "protocol": "TCP"}],
+    }
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]
+    to_view = ["admin", "edit", "view"]
+    reader = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {
+            "name": "system:aggregated-metrics-reader",
+            "labels": {f"rbac.authorization.k8s.io/aggregate-to-{role}": "true" for role in to_view},
+        },
+        "rules": [{"apiGroups": ["metrics.k8s.io"], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"]}],
+    }
+    inside = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/metrics-server"
+    return [
+        *_role(METRICS_GROUP, rules),
+        (f"{_RBAC}/clusterroles/system:aggregated-metrics-reader", reader),
+        ("/api/v1/namespaces/kube-system/services/metrics-server", service),
+        (inside, endpoints),
+    ]
+
+
+def metrics_api(ca: bytes) -> dict[str, Any]:
+    """`ca`: PEM that signed the metrics server's certificate."""
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io", "labels": {"k8s-app": "metrics-server"}},
+        "spec": {
+            "service": {"name": "metrics-server", "namespace": "kube-system", "port": 443},
+            "group": "metrics.k8s.io",
+            "version": "v1beta1",
+            "caBundle": base64.b64encode(ca).decode("ascii"),
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        },
+    }
+
+
+def apply(api: Api, ca: bytes) -> None:
+    """Every add-on. Raises ApiUnavailable."""
     for path, obj in manifests():
         api.apply(path, obj)
+    ours = metrics_api(ca)
+    there = api.get(METRICS_API)
+    if there is None or there["spec"].get("service") == ours["spec"]["service"]:
+        api.apply(METRICS_API, ours)

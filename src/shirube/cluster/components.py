@@ -118,7 +118,9 @@ def _api_server(cluster: ClusterLayout, pki: certificates.Pki, api_socket: socke
 
 def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
     def options(kind: Any) -> Any:
-        return kind(
+        from shirube.cluster.control_loops import controllers, metrics_server
+
+        loops = controllers.Options(
             kubeconfig=cluster.component_kubeconfig("controllers"),
             cluster_cidr=layout.POD_CIDR,
             root_ca=pki.ca.cert,
@@ -128,8 +130,17 @@ def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
             local_path_directory=str(cluster.lib / "local-path"),
             identity=cluster.name,  # there is one, so a new one goes on with the old one's Lease at once
         )
+        metrics = metrics_server.Options(
+            kubeconfig=cluster.component_kubeconfig("metrics"),
+            address=layout.CONTROL_PLANE_ADDRESS,
+            port=layout.METRICS_PORT,
+            tls_cert=pki.metrics_server.cert,
+            tls_key=pki.metrics_server.key,
+            front_proxy_ca=pki.front_proxy_ca.cert,
+        )
+        return kind(controllers=loops, metrics=metrics)
 
-    return _component("controllers", "shirube.controllers.main", options, cluster)
+    return _component("controllers", "shirube.cluster.control_loops", options, cluster)
 
 
 def _scheduler(cluster: ClusterLayout) -> ChildSpec:

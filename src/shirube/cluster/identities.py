@@ -46,6 +46,10 @@ def ensure(cluster: ClusterLayout, spec: ClusterSpec, nodes: list[NodeLayout]) -
             certificates.ensure_client(authority, "gateway", addons.GATEWAY_GROUP, [addons.GATEWAY_GROUP]),
             addons.GATEWAY_GROUP,
         ),
+        "metrics": (
+            certificates.ensure_client(authority, "metrics", addons.METRICS_USER, [addons.METRICS_GROUP]),
+            addons.METRICS_USER,
+        ),
     }
     for component, (pair, user) in components.items():
         config(cluster.component_kubeconfig(component), inside, pair, user)

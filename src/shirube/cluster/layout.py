@@ -22,6 +22,7 @@ KUBERNETES_SERVICE_ADDRESS = "10.96.0.1"
 CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443
+METRICS_PORT = 4443
 BRIDGE = "shirube0"
 PAUSE_IMAGE = "localhost/shirube/pause:1"
 

@@ -207,7 +207,7 @@ def _wait_for_api(cluster: ClusterLayout, api: Api, progress: Progress) -> None:
                     f"cannot use cluster {cluster.name}: its API server is not ready; see {log}:\n{tail(log)}"
                 )
             time.sleep(0.03)
-        addons.apply(api)
+        addons.apply(api, identities.pki(cluster).ca.cert.read_bytes())
 
 
 def _supervisor_started(cluster: ClusterLayout) -> float:
