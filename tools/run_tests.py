@@ -9,6 +9,7 @@ With arguments: one plain pytest run with them.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The longest first: two lanes end at about the same time.
 COMPUTING = ("apiserver", "api", "controllers", "scheduler", "client", "serving", "streaming", "cli", "foundation")
 LIMIT = 1800.0
+_RESULT = re.compile(r"\d+ (passed|failed|errors?)\b.* in ")
 
 
 def pytest(arguments: list[str], *, quiet: bool = True) -> subprocess.CompletedProcess[str]:
@@ -41,7 +43,7 @@ class Run:
         except subprocess.TimeoutExpired as error:
             output, code = f"{error.stdout!s}\n{name} did not end within {LIMIT:.0f} s", 1
         lines = output.splitlines()
-        result = next((line for line in reversed(lines) if line.strip(" =")), "nothing printed").strip(" =")
+        result = next((line for line in reversed(lines) if _RESULT.search(line)), "no result").strip(" =")
         with self._print:
             if code:
                 print(output)
