@@ -98,6 +98,7 @@ async def in_process(
         context.health.stopping = True
         end_watches(context)
         await tasks.cancel(*running)
+        await bootstrap.leave(context)
         if context.audit is not None:
             await context.audit.close()
         await context.caches.close()

@@ -6,10 +6,11 @@ import orjson
 
 from shirube.api import gvr as g
 from shirube.apiserver import bootstrap
-from shirube.apiserver.bootstrap import objects
+from shirube.apiserver.bootstrap import endpoints, objects
 from shirube.apiserver.bootstrap.bindings import CLUSTER_BINDINGS, ROLE_BINDINGS, ROLES
 from shirube.apiserver.bootstrap.cluster_roles import AGGREGATED
 from shirube.apiserver.bootstrap.reconcile import reconcile
+from shirube.apiserver.bootstrap.writing import put
 from shirube.apiserver.user import User
 from shirube.storage.types import Compare, Put
 
@@ -91,7 +92,7 @@ async def test_endpoints_are_asserted(api):
     path = "/api/v1/namespaces/default/endpoints/kubernetes"
     have = await api.ok("GET", path)
     await api.ok("PUT", path, {**have, "subsets": []})
-    await bootstrap.assert_endpoints(api.context)
+    await endpoints.assert_endpoints(api.context)
     assert (await api.ok("GET", path))["subsets"] == have["subsets"]
 
 
@@ -100,7 +101,7 @@ async def test_two_servers_may_start_at_once(api):
     key = "/registry/rbac.authorization.k8s.io/clusterroles/admin"
     kv = await storage.get(key)
     await storage.commit([Compare(key, kv.mod_revision)], [Put(key, kv.value)])
-    await bootstrap._put(api.context, key, orjson.loads(kv.value), kv.mod_revision)  # the loser leaves it
+    await put(api.context, key, orjson.loads(kv.value), kv.mod_revision)  # the loser leaves it
     assert (await storage.get(key)).mod_revision > kv.mod_revision
 
 

@@ -267,6 +267,7 @@ def authentication_config(client_ca: str, front_proxy_ca: str = "") -> tuple[GVR
             "requestheader-client-ca-file": front_proxy_ca,
             "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
             "requestheader-group-headers": '["X-Remote-Group"]',
+            "requestheader-uid-headers": '["X-Remote-Uid"]',
             "requestheader-username-headers": '["X-Remote-User"]',
         }
     return g.CONFIGMAPS, _object(
@@ -274,8 +275,15 @@ def authentication_config(client_ca: str, front_proxy_ca: str = "") -> tuple[GVR
     )
 
 
-def endpoint_slice(address: str, port: int) -> Json:
-    family = "IPv6" if ":" in address else "IPv4"
+def token_tracking(now: str) -> Json:
+    """Since when uses of legacy tokens are noted."""
+    name = "kube-apiserver-legacy-service-account-token-tracking"
+    return _object(g.CONFIGMAPS, "ConfigMap", name, "kube-system", data={"since": now.partition("T")[0]})
+
+
+def endpoint_slice(addresses: list[str], port: int) -> Json:
+    """The slice of `kubernetes`. All servers are of one family, as upstream's must be."""
+    family = "IPv6" if addresses and ":" in addresses[0] else "IPv4"
     return _object(
         g.ENDPOINTSLICES,
         "EndpointSlice",
@@ -283,12 +291,12 @@ def endpoint_slice(address: str, port: int) -> Json:
         "default",
         labels={"kubernetes.io/service-name": "kubernetes"},
         addressType=family,
-        endpoints=[{"addresses": [address], "conditions": {"ready": True}}],
+        endpoints=[{"addresses": [address], "conditions": {"ready": True}} for address in addresses],
         ports=[{"name": "https", "port": port, "protocol": "TCP"}],
     )
 
 
-def endpoints(address: str, port: int) -> Json:
+def endpoints(addresses: list[str], port: int) -> Json:
     return _object(
         g.ENDPOINTS,
         "Endpoints",
@@ -297,7 +305,7 @@ def endpoints(address: str, port: int) -> Json:
         labels={"endpointslice.kubernetes.io/skip-mirror": "true"},
         subsets=[
             {
-                "addresses": [{"ip": address}],
+                "addresses": [{"ip": address} for address in addresses],
                 "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
             }
         ],
