@@ -23,6 +23,9 @@ Json = dict[str, Any]
 MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 IMMUTABLE = "field is immutable"
 
+# a rejected value that the message does not repeat: upstream's field.OmitValueType
+OMITTED: Any = type("Omitted", (), {"__repr__": lambda self: "OMITTED"})()
+
 _TITLES = {
     "FieldValueNotFound": "Not found",
     "FieldValueRequired": "Required value",
@@ -147,8 +150,10 @@ def _code_point_escape(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def show(value: Any) -> str:
-    """A rejected value as field errors print it: strings quoted, scalars plain, the rest as JSON."""
+def show(value: Any) -> str | None:
+    """A rejected value as field errors print it: strings quoted, scalars plain, the rest as JSON; None for OMITTED."""
+    if value is OMITTED:
+        return None
     if isinstance(value, str):
         return quote(value)
     if value is None:

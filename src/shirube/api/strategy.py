@@ -44,6 +44,8 @@ class Strategy:
     namespaced: bool = True
     # messages about a bad name; the second argument says that it is a generateName prefix
     name_rule: Callable[[str, bool], list[str]] = staticmethod(object_meta.name_is_dns_subdomain)
+    # whether finalizers without a domain have to be those that Kubernetes itself knows
+    qualified_finalizers: bool = True
     # an update without resourceVersion overwrites whatever is there
     allow_unconditional_update: bool = True
 
@@ -110,15 +112,19 @@ class Strategy:
 
     def validate(self, obj: Obj) -> list[Cause]:
         """What is wrong with an object to be created."""
-        return object_meta.validate(obj["metadata"], namespaced=self.namespaced, name_rule=self.name_rule)
+        causes = object_meta.validate(obj["metadata"], namespaced=self.namespaced, name_rule=self.name_rule)
+        return causes + self._validate_finalizers(obj)
+
+    def _validate_finalizers(self, obj: Obj) -> list[Cause]:
+        return object_meta.validate_kube_finalizers(obj["metadata"]) if self.qualified_finalizers else []
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         """What is wrong with replacing the old object by this one."""
-        return object_meta.validate_update(obj["metadata"], old["metadata"])
+        return object_meta.validate_update(obj["metadata"], old["metadata"]) + self._validate_finalizers(obj)
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
         """What is wrong with replacing the old object's status."""
-        return object_meta.validate_update(obj["metadata"], old["metadata"])
+        return object_meta.validate_update(obj["metadata"], old["metadata"]) + self._validate_finalizers(obj)
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
         """What a user should know about an object that is accepted all the same."""

@@ -185,7 +185,11 @@ BAD = [
         f"{FIELD}.env[0].valueFrom",
         "may not have more than one field specified at a time",
     ),
-    (*with_env({"secretKeyRef": {"key": "k"}}), f"{FIELD}.env[0].valueFrom.secretKeyRef.name", "Required value"),
+    (
+        *with_env({"secretKeyRef": {"key": "k"}}),
+        f"{FIELD}.env[0].valueFrom.secretKeyRef.name",
+        "a lowercase RFC 1123 subdomain",
+    ),
     (
         *with_env({"configMapKeyRef": {"name": "c", "key": "a/b"}}),
         f"{FIELD}.env[0].valueFrom.configMapKeyRef.key",
@@ -216,7 +220,7 @@ BAD = [
         f"{FIELD}.env[0].valueFrom.resourceFieldRef.divisor",
         "only divisor's values 1m and 1 are supported with the cpu resource",
     ),
-    (f"{C}/envFrom", [{}], f"{FIELD}.envFrom[0]", "must specify one of: `configMapRef` or `secretRef`"),
+    (f"{C}/envFrom", [{}], f"{FIELD}.envFrom", "must specify one of: `configMapRef` or `secretRef`"),
     (f"{C}/envFrom", [{"secretRef": {}}], f"{FIELD}.envFrom[0].secretRef.name", "Required value"),
     # mounts
     (f"{C}/volumeMounts", [{"name": "v", "mountPath": "/v"}], f"{FIELD}.volumeMounts[0].name", 'Not found: "v"'),
@@ -248,7 +252,7 @@ BAD = [
     (
         f"{C}/volumeMounts",
         [{"name": "v", "mountPath": "/v", "recursiveReadOnly": "Enabled"}],
-        f"{FIELD}.volumeMounts[0].recursiveReadOnly",
+        f"{FIELD}.volumeMounts.recursiveReadOnly",
         "may only be specified when readOnly is true",
     ),
     # resources
@@ -371,7 +375,7 @@ BAD = [
         "must have at most 253 characters and match regex",
     ),
     # restart
-    ("spec/restartPolicy", "Sometimes", "spec.restartPolicy", 'supported values: "Always", "Never", "OnFailure"'),
+    ("spec/restartPolicy", "Sometimes", "spec.restartPolicy", 'supported values: "Always", "OnFailure", "Never"'),
     (f"{C}/restartPolicy", "Sometimes", f"{FIELD}.restartPolicy", "Unsupported value"),
     (
         f"{C}/restartPolicyRules",
@@ -393,7 +397,6 @@ BAD = [
         "spec.terminationGracePeriodSeconds",
         "must be greater than or equal to 0",
     ),
-    ("spec/imagePullSecrets", [{}], "spec.imagePullSecrets[0].name", "Required value"),
     ("spec/hostAliases", [{"ip": "x"}], "spec.hostAliases[0].ip", "must be a valid IP address"),
     ("spec/nodeSelector", {"a b": "c"}, "spec.nodeSelector", "name part must consist of"),
     ("spec/readinessGates", [{"conditionType": "a b"}], "spec.readinessGates[0].conditionType", "name part"),
@@ -401,7 +404,12 @@ BAD = [
     ("spec/os", {"name": "plan9"}, "spec.os", 'Unsupported value: "plan9"'),
     ("spec/ephemeralContainers", [{"name": "d", "image": "d"}], "spec.ephemeralContainers", "cannot be set on create"),
     # DNS
-    ("spec/dnsPolicy", "x", "spec.dnsPolicy", 'Unsupported value: "x": supported values: "ClusterFirst"'),
+    (
+        "spec/dnsPolicy",
+        "x",
+        "spec.dnsPolicy",
+        'Unsupported value: "x": supported values: "ClusterFirstWithHostNet", "ClusterFirst"',
+    ),
     ("spec/dnsPolicy", "None", "spec.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"),
     (
         "spec/dnsConfig",
@@ -522,7 +530,7 @@ BAD = [
                 }
             }
         ),
-        f"{V}.projected.sources[1]",
+        f"{V}.projected",
         "conflicting duplicate paths",
     ),
     (
@@ -604,7 +612,7 @@ FIXED = [
     ("spec/restartPolicy", "Never", "spec", "pod updates may not change fields other than"),
     ("spec/containers/1", {"name": "b", "image": "b"}, "spec.containers", "may not add or remove containers"),
     (f"{C}/image", "", f"{FIELD}.image", "Required value"),
-    ("spec/schedulingGates", [{"name": "a"}], "spec.schedulingGates[0]", "only deletion is allowed"),
+    ("spec/schedulingGates", [{"name": "a"}], "spec.schedulingGates[0].name", "only deletion is allowed"),
     ("metadata/uid", "other", "metadata.uid", "field is immutable"),
     ("metadata/name", "other", "metadata.name", "field is immutable"),
 ]

@@ -46,10 +46,10 @@ BAD = [
     ("spec/selector", {"a": "b c"}, "spec.selector", "a valid label must be an empty string"),
     ("spec/sessionAffinity", "x", "spec.sessionAffinity", "Unsupported value"),
     ("spec/clusterIP", "1.2.3", "spec.clusterIPs[0]", "must be a valid IP address"),
-    ("spec/clusterIPs", ["10.0.0.1"], "spec.clusterIP", "must be set when `clusterIPs` is specified"),
+    ("spec/clusterIPs", ["10.0.0.1"], "spec.clusterIPs", "must be empty when `clusterIP` is not specified"),
     ("spec/externalIPs", ["127.0.0.1"], "spec.externalIPs[0]", "may not be in the loopback range"),
     ("spec/externalIPs", ["x"], "spec.externalIPs[0]", "must be a valid IP address"),
-    ("spec/loadBalancerSourceRanges", ["10.0.0.0/8"], "spec.loadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'"),
+    ("spec/loadBalancerSourceRanges", ["10.0.0.0/8"], "spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'"),
     ("spec/externalTrafficPolicy", "Local", "spec.externalTrafficPolicy", "may only be set for externally-accessible services"),
     ("spec/internalTrafficPolicy", "x", "spec.internalTrafficPolicy", "Unsupported value"),
     ("spec/healthCheckNodePort", 30000, "spec.healthCheckNodePort", "may only be set when `type` is 'LoadBalancer'"),
@@ -113,11 +113,15 @@ def test_another_type_drops_what_it_does_not_have(services, altered, allocated):
     assert "clusterIP" not in new["spec"]
 
 
-def test_status_is_written_apart(services, altered, allocated):
+def test_status_is_written_apart(services, altered, allocated, assert_cause):
+    refused = altered(allocated, "status/loadBalancer", {"ingress": [{"ip": "1.2.3.4"}]})
+    causes = services.update(refused, allocated, "status_")[1]
+    assert_cause(causes, "status.loadBalancer.ingress", "may only be used when `spec.type` is 'LoadBalancer'")
+    allocated = altered(altered(allocated, "spec/type", "LoadBalancer"), "spec/allocateLoadBalancerNodePorts", True)
     told = altered(allocated, "status/loadBalancer", {"ingress": [{"ip": "1.2.3.4"}]})
     assert services.update(told, allocated)[0]["status"] == {"loadBalancer": {}}
     new, causes = services.update(altered(told, "spec/selector", {"x": "y"}), allocated, "status_")
-    assert new["status"]["loadBalancer"]["ingress"] == [{"ip": "1.2.3.4"}]
+    assert new["status"]["loadBalancer"]["ingress"] == [{"ip": "1.2.3.4", "ipMode": "VIP"}]
     assert (new["spec"], causes) == (allocated["spec"], [])
 
 

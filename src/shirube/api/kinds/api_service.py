@@ -13,6 +13,7 @@ from shirube.api.validation.object_meta import name_is_path_segment
 
 
 class APIServiceStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     name_rule = staticmethod(name_is_path_segment)
 

@@ -5,20 +5,20 @@ Follows k8s.io/kubernetes ``pkg/registry/batch/cronjob/strategy.go`` and batch's
 
 from __future__ import annotations
 
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+import re
 
 from shirube.api.errors import Cause
 from shirube.api.kinds.job import default_failure_policy
 from shirube.api.kinds.pod_defaults import default_pod_template
 from shirube.api.kinds.pod_warnings import pod_warnings
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.cron import schedule_error
+from shirube.api.validation.cron import known_zone, schedule_error
 from shirube.api.validation.field import invalid, not_supported, required
 from shirube.api.validation.job_spec import validate_job_spec, validate_no_manual_selector
 from shirube.api.validation.numbers import validate_not_negative
 
 _POLICIES = ["Allow", "Forbid", "Replace"]
+_ZONE_PART = re.compile(r"[A-Za-z.\-_0-9+]{1,14}")
 # the controller appends "-" and up to ten digits to the name of a job
 _MAX_NAME = 52
 
@@ -47,13 +47,13 @@ class CronJobStrategy(Strategy):
         causes = super().validate(obj)
         name = obj["metadata"].get("name", "")
         if len(name) > _MAX_NAME:
-            causes.append(invalid("metadata.name", name, f"must be no more than {_MAX_NAME} bytes"))
-        _validate_spec(causes, obj["spec"])
+            causes.append(invalid("metadata.name", name, f"must be no more than {_MAX_NAME} characters"))
+        _validate_spec(causes, obj["spec"], None)
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
-        _validate_spec(causes, obj["spec"])
+        _validate_spec(causes, obj["spec"], old["spec"])
         return causes
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
@@ -61,34 +61,41 @@ class CronJobStrategy(Strategy):
         return pod_warnings(pod, {}, "spec.jobTemplate.spec.template.")
 
 
-@lru_cache(maxsize=256)
-def _known_zone(name: str) -> bool:
-    """Whether the zone is known here; reads one small file, once."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
-
-
-def _validate_spec(causes: list[Cause], spec: Obj) -> None:
-    schedule = spec.get("schedule", "")
+def _validate_schedule(causes: list[Cause], schedule: str, zone: str | None, old_schedule: str) -> None:
     if not schedule:
         causes.append(required("spec.schedule"))
-    elif "TZ" in schedule:
+        return
+    if error := schedule_error(schedule):
+        causes.append(invalid("spec.schedule", schedule, error))
+    if "TZ" not in schedule:
+        return
+    if "TZ" not in old_schedule:
         detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         causes.append(invalid("spec.schedule", schedule, detail))
-    elif error := schedule_error(schedule):
-        causes.append(invalid("spec.schedule", schedule, error))
+    elif zone is not None:
+        detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule"
+        causes.append(invalid("spec.schedule", schedule, detail))
+
+
+def _validate_zone(causes: list[Cause], zone: str | None) -> None:
+    if zone is None:
+        return
+    if not zone:
+        causes.append(invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))
+    elif any(p in (".", "..") or p.startswith("-") or not _ZONE_PART.fullmatch(p) for p in zone.split("/")):
+        causes.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
+    elif zone.lower() == "local":
+        detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        causes.append(invalid("spec.timeZone", zone, detail))
+    elif not known_zone(zone):
+        causes.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
+
+
+def _validate_spec(causes: list[Cause], spec: Obj, old: Obj | None) -> None:
     zone = spec.get("timeZone")
-    if zone is not None:
-        if not zone:
-            causes.append(invalid("spec.timeZone", zone, "must be nil or non-empty string"))
-        elif zone.lower() == "local":
-            detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
-            causes.append(invalid("spec.timeZone", zone, detail))
-        elif not _known_zone(zone):
-            causes.append(invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
+    _validate_schedule(causes, spec.get("schedule", ""), zone, (old or {}).get("schedule", ""))
+    if old is None or old.get("timeZone") != zone:
+        _validate_zone(causes, zone)
     fields = ("startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     validate_not_negative(causes, spec, fields, "spec")
     policy = spec.get("concurrencyPolicy", "")

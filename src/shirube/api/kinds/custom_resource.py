@@ -13,6 +13,7 @@ _NOT_SPEC = ("apiVersion", "kind", "metadata")
 
 
 class CustomResourceStrategy(Strategy):
+    qualified_finalizers = False
     has_generation = True
     allow_unconditional_update = False
 

@@ -20,6 +20,7 @@ _COLUMN_TYPES = ["boolean", "date", "integer", "number", "string"]
 
 
 class CustomResourceDefinitionStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
 

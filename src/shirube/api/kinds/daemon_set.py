@@ -96,7 +96,7 @@ def _validate_spec(causes: list[Cause], spec: Obj) -> None:
         else:
             _validate_rolling(causes, rolling, f"{at}.rollingUpdate")
     elif kind != "OnDelete":
-        causes.append(not_supported(at, dict(strategy), ["OnDelete", "RollingUpdate"]))
+        causes.append(not_supported(at, dict(strategy), ["RollingUpdate", "OnDelete"]))
 
 
 def _validate_rolling(causes: list[Cause], rolling: Obj, path: str) -> None:

@@ -85,7 +85,8 @@ def _validate_spec(causes: list[Cause], spec: Obj) -> None:
     validate_not_negative(causes, spec, ("replicas",), "spec")
     if validate_selector(causes, spec, "deployment", "spec"):
         validate_selected_template(causes, spec, "spec")
-    validate_always_running_template(causes, spec["template"], "Deployment", "spec.template")
+    # upstream judges the template with the rules of the ReplicaSets that it becomes, and says so
+    validate_always_running_template(causes, spec["template"], "ReplicaSet", "spec.template")
     _validate_strategy(causes, spec.get("strategy") or {}, "spec.strategy")
     fields = ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
     validate_not_negative(causes, spec, fields, "spec")

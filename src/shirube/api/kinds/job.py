@@ -6,13 +6,16 @@ metadata.uid before. Follows k8s.io/kubernetes ``pkg/registry/batch/job/strategy
 
 from __future__ import annotations
 
+from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.kinds.workload import WorkloadStrategy
+from shirube.api.selectors import label_selector_from
 from shirube.api.strategy import Obj
 from shirube.api.validation.equality import semantic_equal
-from shirube.api.validation.field import invalid
+from shirube.api.validation.field import invalid, required
 from shirube.api.validation.job_spec import validate_job_spec
-from shirube.api.validation.numbers import validate_not_negative
+from shirube.api.validation.job_status import validate_job_status
+from shirube.api.validation.labels import validate_label_selector
 from shirube.api.validation.object_meta import immutable
 
 _MAX_INT32 = 2**31 - 1
@@ -59,7 +62,9 @@ class JobStrategy(WorkloadStrategy):
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
+        _validate_generated_selector(causes, obj)
         validate_job_spec(causes, obj["spec"], "spec")
+        _validate_host_names(causes, obj)
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
@@ -69,26 +74,61 @@ class JobStrategy(WorkloadStrategy):
         return causes
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_status_update(obj, old)
-        status = obj.get("status") or {}
-        fields = ("active", "succeeded", "failed", "ready", "terminating")
-        validate_not_negative(causes, status, fields, "status")
-        _validate_conditions(causes, status)
-        return causes
+        return super().validate_status_update(obj, old) + validate_job_status(obj, old)
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
         return {"status.successful": str((obj.get("status") or {}).get("succeeded", 0))}
 
 
+def _generated_labels(metadata: Obj) -> dict[str, str]:
+    uid, name = metadata.get("uid", ""), metadata.get("name", "")
+    return {
+        "controller-uid": uid,
+        "job-name": name,
+        "batch.kubernetes.io/controller-uid": uid,
+        "batch.kubernetes.io/job-name": name,
+    }
+
+
 def _generate_selector(job: Obj) -> None:
-    uid, name = job["metadata"].get("uid", ""), job["metadata"].get("name", "")
+    uid = job["metadata"].get("uid", "")
     labels = job["spec"]["template"].setdefault("metadata", {}).setdefault("labels", {})
-    labels.setdefault("batch.kubernetes.io/controller-uid", uid)
-    labels.setdefault("batch.kubernetes.io/job-name", name)
-    labels.setdefault("controller-uid", uid)
-    labels.setdefault("job-name", name)
+    for key, value in _generated_labels(job["metadata"]).items():
+        labels.setdefault(key, value)
     selector = job["spec"].setdefault("selector", {})
     selector.setdefault("matchLabels", {}).setdefault("batch.kubernetes.io/controller-uid", uid)
+
+
+def _validate_generated_selector(causes: list[Cause], job: Obj) -> None:
+    """Unless the user manages it, the selector is the generated one, and the template has the generated labels."""
+    spec, metadata = job["spec"], job["metadata"]
+    if spec.get("manualSelector") or spec.get("selector") is None:
+        return
+    if not metadata.get("uid"):
+        causes.append(required("metadata.uid"))
+    expected = _generated_labels(metadata)
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    for key, value in expected.items():
+        at = "spec.template.metadata.labels"
+        if key not in labels:
+            causes.append(required(at, f"must be '{value}'"))
+        elif labels[key] != value:
+            causes.append(invalid(at, labels, f"must be '{value}'"))
+    if not validate_label_selector(spec["selector"], "") and not label_selector_from(spec["selector"]).matches(
+        expected
+    ):
+        causes.append(invalid("spec.selector", spec["selector"], "`selector` not auto-generated"))
+
+
+def _validate_host_names(causes: list[Cause], job: Obj) -> None:
+    """Pods of an Indexed Job are named after it and their index, and so are their hosts."""
+    spec, name = job["spec"], job["metadata"].get("name", "")
+    if spec.get("completionMode") != "Indexed" or not (spec.get("completions") or 0) > 0:
+        return
+    longest = f"{name}-{spec['completions'] - 1}"
+    if names.is_dns1123_label(longest):
+        detail = f"will not able to create pod with invalid DNS label: {longest}"
+        causes.append(invalid("metadata.name", name, detail))
 
 
 def _validate_spec_update(causes: list[Cause], new: Obj, old: Obj, status: Obj) -> None:
@@ -126,13 +166,3 @@ def _unscheduled(template: Obj) -> Obj:
     spec = {k: v for k, v in (template.get("spec") or {}).items() if k not in _SCHEDULING_SPEC}
     metadata = {k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")}
     return {"metadata": metadata, "spec": spec}
-
-
-def _validate_conditions(causes: list[Cause], status: Obj) -> None:
-    held = {c.get("type") for c in status.get("conditions") or () if c.get("status") == "True"}
-    if "Complete" in held and "Failed" in held:
-        detail = "cannot set Complete=True and Failed=true conditions"
-        causes.append(invalid("status.conditions", status.get("conditions"), detail))
-    if status.get("completionTime") and "Complete" not in held:
-        detail = "cannot set completionTime when there is no Complete=True condition"
-        causes.append(invalid("status.completionTime", status["completionTime"], detail))

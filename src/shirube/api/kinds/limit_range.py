@@ -12,6 +12,7 @@ from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import duplicate, forbidden, invalid, required
 from shirube.api.validation.resource_requirements import (
     container_resource_messages,
+    is_huge_page,
     is_native,
     parse_any,
     resource_name_messages,
@@ -66,7 +67,9 @@ def _validate(spec: Obj) -> list[Cause]:
 def _validate_item(causes: list[Cause], item: Obj, kind: str, path: str) -> None:
     for field in _FIELDS:
         for name in item.get(field) or ():
-            rule = container_resource_messages if kind == "Container" else resource_name_messages
+            if kind == "Pod" and field in ("default", "defaultRequest"):
+                continue
+            rule = container_resource_messages if kind in ("Container", "Pod") else resource_name_messages
             causes.extend(invalid(f"{path}.{field}[{name}]", name, m) for m in rule(name))
     if kind == "Pod":
         for field in ("default", "defaultRequest"):
@@ -102,14 +105,23 @@ def _validate_bounds(causes: list[Cause], item: Obj, name: str, path: str) -> No
             continue
         x, y = parse_any(a), parse_any(b)
         if x is not None and y is not None and x > y:
-            shown = (item.get(field) or {}).get(name)
+            # upstream shows the bound that was passed, not always the value of the field
+            shown = a if (low, high) == ("min", "default") else b if (low, high) == ("default", "max") else None
+            shown = (item.get(field) or {}).get(name) if shown is None else shown
             causes.append(invalid(f"{path}.{field}[{name}]", str(shown), text.format(a, b)))
     ratio = (item.get("maxLimitRequestRatio") or {}).get(name)
     parsed = parse_any(ratio) if ratio is not None else None
     at = f"{path}.maxLimitRequestRatio[{name}]"
     if parsed is not None and parsed.milli < 1000:
         causes.append(invalid(at, str(ratio), f"ratio {ratio} is less than 1"))
+    least, most = ((item.get(f) or {}).get(name) for f in ("min", "max"))
+    bounds = [parse_any(v) if v is not None else None for v in (least, most)]
+    if parsed is not None and None not in bounds and bounds[0]:
+        highest = bounds[1].milli / bounds[0].milli if bounds[0].milli else 0.0  # type: ignore[union-attr]
+        if parsed.milli / 1000 > highest:
+            causes.append(invalid(at, str(ratio), f"ratio {ratio} is greater than max/min = {highest:.6f}"))
     limit, request = (item.get("default") or {}).get(name), (item.get("defaultRequest") or {}).get(name)
-    if not is_native(name) and limit != request:
+    fixed = not is_native(name) or is_huge_page(name)
+    if fixed and limit is not None and request is not None and parse_any(limit) != parse_any(request):
         detail = f"default value {limit} must equal to defaultRequest value {request} in {name}"
         causes.append(invalid(f"{path}.defaultRequest[{name}]", str(request), detail))

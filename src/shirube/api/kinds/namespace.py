@@ -10,7 +10,7 @@ from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy, keep
 from shirube.api.validation.field import invalid
-from shirube.api.validation.object_meta import name_is_dns_label
+from shirube.api.validation.object_meta import NOT_A_FINALIZER, STANDARD_FINALIZERS, name_is_dns_label
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -42,11 +42,11 @@ class NamespaceStrategy(Strategy):
         keep(obj, old, "status")
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _finalizers(obj)
+        return super().validate(obj) + _finalizers(obj, indexed=False)
 
     def validate_finalize(self, obj: Obj, old: Obj) -> list[Cause]:
         """What is wrong with finalizers to be set."""
-        return super().validate_update(obj, old) + _finalizers(obj)
+        return super().validate_update(obj, old) + _finalizers(obj, indexed=True)
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_status_update(obj, old)
@@ -66,12 +66,12 @@ class NamespaceStrategy(Strategy):
         return {"status.phase": phase, "name": obj["metadata"].get("name", "")}
 
 
-def _finalizers(obj: Obj) -> list[Cause]:
+def _finalizers(obj: Obj, *, indexed: bool) -> list[Cause]:
     causes: list[Cause] = []
     for i, finalizer in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
-        at = f"spec.finalizers[{i}]"
+        at = f"spec.finalizers[{i}]" if indexed else "spec.finalizers"
         messages = names.is_qualified_name(finalizer)
-        if not messages and "/" not in finalizer and finalizer != "kubernetes":
-            messages = ["name is neither a standard finalizer name nor is it fully qualified"]
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            messages.append(NOT_A_FINALIZER)
         causes.extend(invalid(at, finalizer, m) for m in messages)
     return causes

@@ -12,7 +12,8 @@ from shirube.api.errors import Cause
 from shirube.api.kinds.pod_defaults import canonical_resources
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import duplicate, forbidden, invalid
-from shirube.api.validation.resource_requirements import resource_name_messages, validate_quantity
+from shirube.api.validation.node_config import validate_config_source
+from shirube.api.validation.resource_requirements import validate_quantity
 from shirube.api.validation.scheduling import validate_taints
 
 
@@ -38,10 +39,20 @@ class NodeStrategy(Strategy):
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old) + _validate(obj)
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
-        for field in ("providerID", "podCIDR"):
-            if before.get(field) and spec.get(field, "") != before[field]:
-                detail = f'node updates may not change {field} except from "" to valid'
-                causes.append(forbidden(f"spec.{field}", detail))
+        blocks, old_blocks = spec.get("podCIDRs") or [], before.get("podCIDRs") or []
+        if old_blocks and blocks != old_blocks:
+            detail = 'node updates may not change podCIDR except from "" to valid'
+            changed = (
+                1 if len(blocks) != len(old_blocks) else sum(a != b for a, b in zip(blocks, old_blocks, strict=True))
+            )
+            causes += [forbidden("spec.podCIDRs", detail)] * changed
+        if before.get("providerID") and spec.get("providerID", "") != before["providerID"]:
+            detail = 'node updates may not change providerID except from "" to valid'
+            causes.append(forbidden("spec.providerID", detail))
+        if spec.get("externalID", "") != before.get("externalID", ""):
+            causes.append(forbidden("spec.externalID", "may not be updated"))
+        if (source := spec.get("configSource")) is not None:
+            validate_config_source(causes, source, "spec.configSource", stored=False)
         return causes
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
@@ -64,13 +75,17 @@ def _validate(obj: Obj) -> list[Cause]:
     causes: list[Cause] = []
     spec = obj.get("spec") or {}
     if taints := spec.get("taints"):
-        validate_taints(causes, taints, "spec.taints")
+        # upstream reports them below the metadata, where they were annotations once
+        validate_taints(causes, taints, "metadata.taints")
     blocks = spec.get("podCIDRs") or []
     for i, block in enumerate(blocks):
         causes.extend(invalid(f"spec.podCIDRs[{i}]", block, m) for m in names.is_cidr(block))
-    if len(blocks) > 2:
-        detail = f"{len(blocks)}: must have no more than 2 values"
+    if len(blocks) > 1 and (len(blocks) > 2 or len({":" in b for b in blocks}) < 2):
+        detail = "may specify no more than one CIDR for each IP family"
         causes.append(invalid("spec.podCIDRs", blocks, detail))
+    for i, block in enumerate(blocks):
+        if block in blocks[:i]:
+            causes.append(duplicate(f"spec.podCIDRs[{i}]", block))
     _validate_avoid_pods(causes, obj)
     return causes + _validate_status(obj)
 
@@ -82,7 +97,7 @@ def _validate_avoid_pods(causes: list[Cause], obj: Obj) -> None:
         try:
             json.loads(text)
         except ValueError as error:
-            causes.append(invalid("metadata.annotations.AvoidPods", text, str(error)))
+            causes.append(invalid("metadata.annotations.AvoidPods", at, str(error)))
 
 
 def _validate_status(obj: Obj) -> list[Cause]:
@@ -91,8 +106,10 @@ def _validate_status(obj: Obj) -> list[Cause]:
     for field in ("capacity", "allocatable"):
         for name, value in (status.get(field) or {}).items():
             at = f"status.{field}.{name}"
-            causes.extend(invalid(at, name, m) for m in resource_name_messages(name))
             causes.extend(validate_quantity(name, value, at))
+    for field in ("assigned", "active", "lastKnownGood"):
+        if (source := (status.get("config") or {}).get(field)) is not None:
+            validate_config_source(causes, source, f"status.config.{field}", stored=True)
     seen = set()
     for i, address in enumerate(status.get("addresses") or ()):
         key = (address.get("type"), address.get("address"))

@@ -5,14 +5,24 @@ Follows core's ``ValidatePersistentVolumeClaimUpdate``.
 
 from __future__ import annotations
 
+from typing import Any
+
+from shirube.api import names, quantity
 from shirube.api.errors import Cause
 from shirube.api.kinds.pod_defaults import canonical_resources
+from shirube.api.quantity import Quantity
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.claim_spec import validate_claim_spec
 from shirube.api.validation.equality import semantic_equal
-from shirube.api.validation.field import forbidden, required
-from shirube.api.validation.resource_requirements import parse_any, validate_quantity
+from shirube.api.validation.field import forbidden, invalid, not_supported, required
+from shirube.api.validation.object_meta import immutable
+from shirube.api.validation.resource_requirements import is_native, parse_any, validate_quantity
 
+_OLD_CLASS = "volume.beta.kubernetes.io/storage-class"
+_RESIZE_STATES = [
+    "ControllerResizeFailed", "ControllerResizeInProgress", "NodeResizeFailed", "NodeResizeInProgress",
+    "NodeResizePending",
+]  # fmt: skip
 _IMMUTABLE = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -55,19 +65,19 @@ class PersistentVolumeClaimStrategy(Strategy):
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
         validate_claim_spec(causes, obj["spec"], "spec")
-        _validate_spec_update(causes, obj["spec"], old["spec"], old.get("status") or {})
+        now, was = ((o["metadata"].get("annotations") or {}).get(_OLD_CLASS, "") for o in (obj, old))
+        if now != was:
+            causes.append(Cause.immutable(f"metadata.annotations.{_OLD_CLASS}", now))
+        _validate_spec_update(causes, obj["spec"], old["spec"], old.get("status") or {}, was)
         return causes
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_status_update(obj, old)
-        status = obj.get("status") or {}
-        if old["spec"].get("resources") != obj["spec"].get("resources"):
-            causes.append(forbidden("spec.resources", "may not be changed through the status"))
-        for name, value in (status.get("capacity") or {}).items():
-            causes.extend(validate_quantity(name, value, f"status.capacity[{name}]"))
-        for i, condition in enumerate(status.get("conditions") or ()):
-            if not condition.get("type"):
-                causes.append(required(f"status.conditions[{i}].type"))
+        if not obj["metadata"].get("resourceVersion"):
+            causes.append(required("resourceVersion"))
+        if not obj["spec"].get("accessModes"):
+            causes.append(required("Spec.accessModes"))
+        _validate_status(causes, obj.get("status") or {})
         return causes
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
@@ -75,28 +85,72 @@ class PersistentVolumeClaimStrategy(Strategy):
         return {"name": obj["metadata"].get("name", "")}
 
 
-def _validate_spec_update(causes: list[Cause], new: Obj, old: Obj, status: Obj) -> None:
-    bound = status.get("phase") == "Bound"
-    judged = ("resources", "volumeAttributesClassName")
-    new_rest = {k: v for k, v in new.items() if k not in judged}
-    old_rest = {k: v for k, v in old.items() if k not in judged}
+def _validate_status(causes: list[Cause], status: Obj) -> None:
+    for name, value in (status.get("capacity") or {}).items():
+        causes.extend(_not_negative(value, f"status.capacity[{name}]"))
+    at = "status.allocatedResourceStatus"
+    for name, state in (status.get("allocatedResourceStatuses") or {}).items():
+        causes.extend(_validate_key(name, at))
+        if state not in _RESIZE_STATES:
+            causes.append(not_supported(at, name, _RESIZE_STATES))
+    at = "status.allocatedResources"
+    for name, value in (status.get("allocatedResources") or {}).items():
+        causes.extend(_validate_key(name, at) or _not_negative(value, f"{at}[{name}]"))
+
+
+def _not_negative(value: Any, path: str) -> list[Cause]:
+    amount = parse_any(value)
+    if amount is None:
+        return validate_quantity("storage", value, path)
+    return [invalid(path, quantity.value(amount), "must be a valid resource quantity")] if amount.nanos < 0 else []
+
+
+def _validate_key(name: str, path: str) -> list[Cause]:
+    """What is resized is storage, or something of somebody's own."""
+    if messages := names.is_qualified_name(name):
+        return [invalid(path, name, m) for m in messages]
+    return [not_supported(path, name, ["storage"])] if is_native(name) and name != "storage" else []
+
+
+def _validate_spec_update(causes: list[Cause], new: Obj, old: Obj, status: Obj, old_class: str) -> None:
+    new_rest = {k: v for k, v in new.items() if k != "volumeAttributesClassName"}
+    old_rest = {k: v for k, v in old.items() if k != "volumeAttributesClassName"}
     if not old_rest.get("volumeName"):
         # the binder sets the volume once
         old_rest["volumeName"] = new_rest.get("volumeName", "")
-    if not old_rest.get("storageClassName") and new_rest.get("storageClassName"):
+    wanted = new_rest.get("storageClassName")
+    if old_rest.get("storageClassName") is None and wanted is not None and old_class in ("", wanted):
         # claims made before there was a default class get it later
-        old_rest["storageClassName"] = new_rest["storageClassName"]
+        old_rest["storageClassName"] = wanted
+    size, before = (_storage(o) for o in (new, old))
+    if status.get("phase") == "Bound":
+        new_rest["resources"] = _with_storage(new_rest.get("resources") or {}, old)
     if not semantic_equal(new_rest, old_rest):
         causes.append(forbidden("spec", _IMMUTABLE))
-        return
-    size = parse_any(((new.get("resources") or {}).get("requests") or {}).get("storage", "0"))
-    before = parse_any(((old.get("resources") or {}).get("requests") or {}).get("storage", "0"))
-    if size is None or before is None or size == before:
-        return
-    if not bound:
-        causes.append(forbidden("spec", _IMMUTABLE))
-    elif size < before:
+    if size is not None and before is not None and size < before:
         capacity = parse_any((status.get("capacity") or {}).get("storage", "0"))
         if capacity is None or size <= capacity:
             detail = "field can not be less than status.capacity"
             causes.append(forbidden("spec.resources.requests.storage", detail))
+    now, was, at = (
+        new.get("volumeAttributesClassName"),
+        old.get("volumeAttributesClassName"),
+        "spec.volumeAttributesClassName",
+    )
+    if was is not None and now is None:
+        causes.append(forbidden(at, "update from non-nil value to nil is forbidden"))
+    elif was and not now:
+        causes.append(forbidden(at, "update from non-nil value to an empty string is forbidden"))
+    causes += immutable(new.get("volumeMode"), old.get("volumeMode"), "volumeMode")
+
+
+def _storage(spec: Obj) -> Quantity | None:
+    return parse_any(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+
+
+def _with_storage(resources: Obj, old: Obj) -> Obj:
+    """The new resources with the old size: the one thing that a bound claim may change there."""
+    if resources.get("requests") is None:
+        return resources
+    size = ((old.get("resources") or {}).get("requests") or {}).get("storage")
+    return {**resources, "requests": {**resources["requests"], "storage": size}}

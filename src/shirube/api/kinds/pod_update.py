@@ -126,7 +126,7 @@ def _validate_gates(causes: list[Cause], new: Obj, old: Obj) -> None:
     for i, gate in enumerate(new.get("schedulingGates") or ()):
         if gate.get("name") not in before:
             detail = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
-            causes.append(forbidden(f"spec.schedulingGates[{i}]", detail))
+            causes.append(forbidden(f"spec.schedulingGates[{i}].name", detail))
 
 
 def _validate_gated_placement(causes: list[Cause], after: dict[str, Any], before: dict[str, Any]) -> None:

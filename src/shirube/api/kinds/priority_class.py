@@ -12,7 +12,7 @@ from shirube.api.validation.field import forbidden, not_supported, required
 HIGHEST_USER_PRIORITY = 1_000_000_000
 # name -> value of the classes that the server makes
 SYSTEM_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
-_POLICIES = ["Never", "PreemptLowerPriority"]
+_POLICIES = ["PreemptLowerPriority", "Never"]
 
 
 class PriorityClassStrategy(Strategy):

@@ -13,7 +13,7 @@ from shirube.api.kinds.pod_defaults import canonical_resources
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import invalid, required
 from shirube.api.validation.object_meta import immutable
-from shirube.api.validation.resource_requirements import is_standard, validate_quantity
+from shirube.api.validation.resource_requirements import is_huge_page, is_standard, validate_quantity
 
 _SCOPES = (
     "BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass",
@@ -21,7 +21,17 @@ _SCOPES = (
 )  # fmt: skip
 _ONLY_EXISTS = ("BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity")
 _EXCLUSIVE = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
-_SUFFIX = ".storageclass.storage.k8s.io/"
+_NOT_QUOTA = "must be a standard resource for quota"
+_PODS_ONLY = {"pods"}
+_POD_COMPUTE = {
+    "pods", "cpu", "memory", "requests.cpu", "requests.memory", "requests.ephemeral-storage", "limits.cpu",
+    "limits.memory", "limits.ephemeral-storage",
+}  # fmt: skip
+_CLAIMS = {"persistentvolumeclaims", "requests.storage"}
+_QUOTA_RESOURCES = _POD_COMPUTE | _CLAIMS | {
+    "ephemeral-storage", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps",
+    "services.nodeports", "services.loadbalancers",
+}  # fmt: skip
 
 
 class ResourceQuotaStrategy(Strategy):
@@ -61,7 +71,14 @@ def quota_name_messages(name: str) -> list[str]:
         and not is_standard(name)
         and not name.startswith(("count/", "requests.", "limits."))
     ):
-        messages = ["must be a standard resource type or fully qualified", "must be a standard resource for quota"]
+        messages = ["must be a standard resource type or fully qualified", _NOT_QUOTA]
+    elif (
+        not messages
+        and "/" not in name
+        and name not in _QUOTA_RESOURCES
+        and not is_huge_page(name.removeprefix("requests."))
+    ):
+        messages = [_NOT_QUOTA]
     return messages
 
 
@@ -78,13 +95,31 @@ def _validate_spec(spec: Obj) -> list[Cause]:
     for scope in scopes:
         if scope not in _SCOPES:
             causes.append(invalid("spec.scopes", scopes, "unsupported scope"))
+        causes.extend(_unsupported(spec, scope, "spec.scopes", scopes))
     _validate_exclusive(causes, set(scopes), scopes, "spec.scopes")
     expressions = (spec.get("scopeSelector") or {}).get("matchExpressions") or []
     at = "spec.scopeSelector.matchExpressions"
     for expression in expressions:
         _validate_expression(causes, expression, at)
+        causes.extend(_unsupported(spec, expression.get("scopeName", ""), at, spec["scopeSelector"]))
     _validate_exclusive(causes, {e.get("scopeName") for e in expressions}, expressions, at)
     return causes
+
+
+def _unsupported(spec: Obj, scope: str, path: str, shown: Any) -> list[Cause]:
+    """Scopes that say something of pods only cannot limit what is not asked for by pods."""
+    counted = {
+        "BestEffort": _PODS_ONLY,
+        "Terminating": _POD_COMPUTE,
+        "NotTerminating": _POD_COMPUTE,
+        "NotBestEffort": _POD_COMPUTE,
+        "PriorityClass": _POD_COMPUTE,
+        "CrossNamespacePodAffinity": _POD_COMPUTE,
+        "VolumeAttributesClass": _CLAIMS,
+    }.get(scope)
+    named = sorted(n for n in spec.get("hard") or () if n in _QUOTA_RESOURCES)
+    wrong = [n for n in named if counted is not None and n not in counted]
+    return [invalid(path, shown, "unsupported scope applied to resource") for _ in wrong]
 
 
 def _validate_exclusive(causes: list[Cause], found: set[Any], value: Any, path: str) -> None:
@@ -106,7 +141,7 @@ def _validate_expression(causes: list[Cause], expression: Obj, path: str) -> Non
             causes.append(required(f"{path}.values", detail))
     elif operator in ("Exists", "DoesNotExist"):
         if values:
-            detail = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector"
+            detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
             causes.append(invalid(f"{path}.values", values, detail))
     else:
         causes.append(invalid(f"{path}.operator", operator or "", "not a valid selector operator"))

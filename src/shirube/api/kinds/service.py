@@ -10,7 +10,12 @@ from __future__ import annotations
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.object_meta import name_is_dns_label
-from shirube.api.validation.service_spec import validate_service, validate_service_update
+from shirube.api.validation.service_spec import (
+    validate_load_balancer_status,
+    validate_service,
+    validate_service_annotations,
+    validate_service_update,
+)
 
 _ADDRESSED = ("", "ClusterIP", "NodePort", "LoadBalancer")
 _PORTED = ("NodePort", "LoadBalancer")
@@ -45,6 +50,9 @@ class ServiceStrategy(Strategy):
             spec["internalTrafficPolicy"] = "Cluster"
         if kind == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
+            for entry in ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
+                if entry.get("ip"):
+                    entry.setdefault("ipMode", "VIP")
 
     def prepare_for_create(self, obj: Obj) -> None:
         super().prepare_for_create(obj)
@@ -60,13 +68,21 @@ class ServiceStrategy(Strategy):
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
+        validate_service_annotations(causes, obj["metadata"].get("annotations") or {}, obj["spec"])
         validate_service(causes, obj["spec"])
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
         validate_service_update(causes, obj["spec"], old.get("spec") or {})
+        validate_service_annotations(causes, obj["metadata"].get("annotations") or {}, obj["spec"])
         validate_service(causes, obj["spec"])
+        return causes
+
+    def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
+        causes = super().validate_status_update(obj, old)
+        status = (obj.get("status") or {}).get("loadBalancer") or {}
+        validate_load_balancer_status(causes, status, obj.get("spec") or {}, "status.loadBalancer")
         return causes
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:

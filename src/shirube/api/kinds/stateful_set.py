@@ -13,7 +13,12 @@ from shirube.api.kinds.workload import WorkloadStrategy
 from shirube.api.strategy import Obj
 from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import forbidden, invalid, not_supported, required
-from shirube.api.validation.numbers import validate_int_or_percent, validate_not_negative
+from shirube.api.validation.numbers import (
+    is_zero,
+    validate_at_most_all,
+    validate_int_or_percent,
+    validate_not_negative,
+)
 from shirube.api.validation.object_meta import name_is_dns_label, validate_annotations, validate_labels
 from shirube.api.validation.workload import (
     validate_collisions,
@@ -86,7 +91,9 @@ class StatefulSetStrategy(WorkloadStrategy):
 
 def _validate_spec(causes: list[Cause], spec: Obj) -> None:
     policy = spec.get("podManagementPolicy", "")
-    if policy not in ("OrderedReady", "Parallel"):
+    if not policy:
+        causes.append(required("spec.podManagementPolicy"))
+    elif policy not in ("OrderedReady", "Parallel"):
         detail = "must be 'OrderedReady' or 'Parallel'"
         causes.append(invalid("spec.podManagementPolicy", policy, detail))
     _validate_update_strategy(causes, spec.get("updateStrategy") or {})
@@ -95,7 +102,7 @@ def _validate_spec(causes: list[Cause], spec: Obj) -> None:
         value = retention.get(field, "")
         if value not in ("Delete", "Retain"):
             at = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
-            causes.append(not_supported(at, value, ["Delete", "Retain"]))
+            causes.append(not_supported(at, value, ["Retain", "Delete"]))
     validate_not_negative(causes, spec, ("replicas", "minReadySeconds", "revisionHistoryLimit"), "spec")
     validate_not_negative(causes, spec.get("ordinals") or {}, ("start",), "spec.ordinals")
     if validate_selector(causes, spec, "statefulset", "spec"):
@@ -130,7 +137,8 @@ def _validate_update_strategy(causes: list[Cause], strategy: Obj) -> None:
         if unavailable is not None:
             where = f"{at}.rollingUpdate.maxUnavailable"
             validate_int_or_percent(causes, unavailable, where)
-            if unavailable in (0, "0%"):
+            if is_zero(unavailable):
                 causes.append(invalid(where, unavailable, "cannot be 0"))
+            validate_at_most_all(causes, unavailable, where)
     else:
         causes.append(invalid(at, dict(strategy), "must be 'RollingUpdate' or 'OnDelete'"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shirube.api import names
+from shirube.api import names, quantity
 from shirube.api.validation.field import Cause, forbidden, invalid, not_supported, required
 from shirube.api.validation.labels import validate_label_selector
 from shirube.api.validation.resource_requirements import parse_any, validate_quantity
@@ -19,15 +19,30 @@ ACCESS_MODES = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOnce
 VOLUME_MODES = ["Block", "Filesystem"]
 
 
-def validate_access_modes(out: list[Cause], modes: list[str], path: str) -> None:
-    """At least one known mode; ReadWriteOncePod stands alone."""
+def validate_access_modes(
+    out: list[Cause], modes: list[str], path: str, none: str = "at least 1 access mode is required"
+) -> None:
+    """At least one known mode; ReadWriteOncePod stands alone. `none` is what is said when there is none."""
     if not modes:
-        out.append(required(path, "at least 1 access mode is required"))
+        out.append(required(path, none))
     for mode in modes:
         if mode not in ACCESS_MODES:
             out.append(not_supported(path, mode, ACCESS_MODES))
-    if "ReadWriteOncePod" in modes and len(modes) > 1:
+    if "ReadWriteOncePod" in modes and any(m in ACCESS_MODES and m != "ReadWriteOncePod" for m in modes):
         out.append(forbidden(path, "may not use ReadWriteOncePod with other access modes"))
+
+
+def validate_capacity(value: Any, path: str) -> list[Cause]:
+    """An amount of storage: more than nothing."""
+    amount = parse_any(value)
+    if amount is None:
+        return validate_quantity("storage", value, path)
+    causes = []
+    if amount.nanos < 0:
+        causes.append(invalid(path, quantity.value(amount), "must be a valid resource quantity"))
+    if amount.nanos <= 0:
+        causes.append(invalid(path, str(value), "must be greater than zero"))
+    return causes
 
 
 def validate_claim_spec(out: list[Cause], spec: Obj, path: str) -> None:
@@ -39,11 +54,11 @@ def validate_claim_spec(out: list[Cause], spec: Obj, path: str) -> None:
     if storage is None:
         out.append(required(at))
     else:
-        causes = validate_quantity("storage", storage, at)
-        out.extend(causes)
         amount = parse_any(storage)
-        if not causes and amount is not None and amount.nanos <= 0:
+        if amount is not None and amount.nanos <= 0:
             out.append(invalid(at, str(storage), "must be greater than zero"))
+        else:
+            out.extend(validate_quantity("storage", storage, at))
     if name := spec.get("storageClassName"):
         out.extend(invalid(f"{path}.storageClassName", name, m) for m in names.is_dns1123_subdomain(name))
     mode = spec.get("volumeMode")
@@ -75,7 +90,13 @@ def _validate_data_sources(out: list[Cause], spec: Obj, path: str) -> None:
         if group:
             out.extend(invalid(f"{at}.apiGroup", group, m) for m in names.is_dns1123_subdomain(group))
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source is not None and reference is not None and not reference.get("namespace"):
+    if reference is not None and (namespace := reference.get("namespace")):
+        at = f"{path}.dataSourceRef.namespace"
+        out.extend(invalid(at, namespace, m) for m in names.is_dns1123_label(namespace))
+        if source is not None:
+            detail = "may not be specified when dataSourceRef.namespace is specified"
+            out.append(invalid(path, f"{path}.dataSource", detail))
+    elif source is not None and reference is not None:
         same = all((source.get(f) or "") == (reference.get(f) or "") for f in ("apiGroup", "kind", "name"))
         if not same:
             out.append(invalid(path, f"{path}.dataSource", "must match dataSourceRef"))

@@ -30,7 +30,7 @@ Obj = Mapping[str, Any]
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PULL_POLICIES = ["Always", "IfNotPresent", "Never"]
-_MESSAGE_POLICIES = ["FallbackToLogsOnError", "File"]
+_MESSAGE_POLICIES = ["File", "FallbackToLogsOnError"]
 _RESTART_POLICIES = ["Always", "Never", "OnFailure"]
 _RESTART_ACTIONS = ["Restart", "RestartAllContainers"]
 _RESIZE_POLICIES = ["NotRequired", "RestartContainer"]
@@ -121,9 +121,9 @@ def _validate_resize(out: list[Cause], policies: list[Obj], path: str, restart_p
             out.append(duplicate(f"{path}[{i}]", name))
         seen.add(name)
         if name not in ("cpu", "memory"):
-            out.append(not_supported(path, name, ["cpu", "memory"]))
+            out.append(not_supported(path, name, ["cpu", "memory"]) if name else required(path))
         if restart not in _RESIZE_POLICIES:
-            out.append(not_supported(path, restart, _RESIZE_POLICIES))
+            out.append(not_supported(path, restart, _RESIZE_POLICIES) if restart else required(path))
         if restart_policy == "Never" and restart != "NotRequired":
             out.append(invalid(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
 

@@ -6,6 +6,19 @@ Follows the standard parser of robfig/cron, whose messages upstream shows.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+
+@lru_cache(maxsize=256)
+def known_zone(name: str) -> bool:
+    """Whether the zone is known here; reads one small file, once."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
 
 _MONTHS = {
     m: i for i, m in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
@@ -24,6 +37,11 @@ _DURATION = re.compile(r"([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+")
 
 def schedule_error(schedule: str) -> str:
     """Why the text is no schedule; empty when it is one."""
+    if schedule.startswith(("TZ=", "CRON_TZ=")):
+        zone, _, schedule = schedule.partition(" ")
+        if not known_zone(zone.partition("=")[2]):
+            return f"provided bad location {zone.partition('=')[2]}: unknown time zone {zone.partition('=')[2]}"
+        schedule = schedule.strip()
     if schedule.startswith("@"):
         if schedule in _DESCRIPTORS:
             return ""

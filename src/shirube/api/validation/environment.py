@@ -11,6 +11,7 @@ from typing import Any
 
 from shirube.api import names
 from shirube.api.validation.field import Cause, invalid, not_supported, required
+from shirube.api.validation.object_meta import name_is_dns_subdomain
 from shirube.api.validation.paths import validate_local_path
 from shirube.api.validation.resource_requirements import parse_any
 
@@ -102,8 +103,8 @@ def validate_resource_field_ref(out: list[Cause], ref: Obj, path: str, *, volume
 
 
 def _validate_key_ref(out: list[Cause], ref: Obj, path: str) -> None:
-    if not ref.get("name"):
-        out.append(required(f"{path}.name"))
+    name = ref.get("name", "")
+    out.extend(invalid(f"{path}.name", name, m) for m in names.is_dns1123_subdomain(name))
     key = ref.get("key", "")
     if not key:
         out.append(required(f"{path}.key"))
@@ -176,9 +177,11 @@ def validate_env_from(out: list[Cause], sources: list[Obj], path: str) -> None:
         for field in ("configMapRef", "secretRef"):
             if (ref := source.get(field)) is not None:
                 count += 1
-                if not ref.get("name"):
+                if not (name := ref.get("name", "")):
                     out.append(required(f"{at}.{field}.name"))
+                else:
+                    out.extend(invalid(f"{at}.{field}.name", name, m) for m in name_is_dns_subdomain(name, True))
         if count == 0:
-            out.append(invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+            out.append(invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
         elif count > 1:
-            out.append(invalid(at, "", _AT_MOST_ONE))
+            out.append(invalid(path, "", _AT_MOST_ONE))

@@ -14,6 +14,8 @@ from shirube.api import names
 from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import Cause, forbidden, invalid, required, too_long
 
+STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+NOT_A_FINALIZER = "name is neither a standard finalizer name nor is it fully qualified"
 TOTAL_ANNOTATION_SIZE_LIMIT = 256 * 1024
 FIELD_MANAGER_MAX_LENGTH = 128
 
@@ -124,6 +126,15 @@ def validate_finalizers(finalizers: list[str], path: str) -> list[Cause]:
             causes.append(invalid(path, finalizer, message))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         causes.append(invalid(path, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"))
+    return causes
+
+
+def validate_kube_finalizers(metadata: Mapping[str, Any], path: str = "metadata") -> list[Cause]:
+    """Finalizers of built-in kinds are fully qualified, but for the three that are older than that rule."""
+    causes = []
+    for i, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            causes.append(invalid(f"{path}.finalizers[{i}]", finalizer, NOT_A_FINALIZER))
     return causes
 
 

@@ -14,7 +14,7 @@ from shirube.api.validation.field import Cause, invalid, not_supported, required
 
 Obj = Mapping[str, Any]
 
-_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _MAX_NAMESERVERS = 3
 _MAX_SEARCHES = 32
 _MAX_SEARCH_CHARACTERS = 2048
@@ -47,9 +47,11 @@ def validate_dns(out: list[Cause], spec: Obj, path: str) -> None:
     if policy == "None":
         if config is None:
             out.append(required(at, "must provide `dnsConfig` when `dnsPolicy` is None"))
-        elif not config.get("nameservers"):
+            return
+        if not config.get("nameservers"):
             detail = "must provide at least one DNS nameserver when `dnsPolicy` is None"
             out.append(required(f"{at}.nameservers", detail))
+            return
     if not config:
         return
     servers, searches = config.get("nameservers") or [], config.get("searches") or []

@@ -37,7 +37,7 @@ from shirube.api.validation.volumes import validate_volumes
 
 Obj = Mapping[str, Any]
 
-RESTART_POLICIES = ["Always", "Never", "OnFailure"]
+RESTART_POLICIES = ["Always", "OnFailure", "Never"]
 MAX_INT32 = 2**31 - 1
 
 
@@ -112,14 +112,12 @@ def _validate_resource_claims(out: list[Cause], claims: list[Obj], path: str) ->
 
 
 def _validate_host_network(out: list[Cause], spec: Obj, path: str) -> None:
-    for field in ("containers", "initContainers"):
-        for i, container in enumerate(spec.get(field) or ()):
-            for j, port in enumerate(container.get("ports") or ()):
-                host = port.get("hostPort", 0)
-                if host and host != port.get("containerPort"):
-                    at = f"{path}.{field}[{i}].ports[{j}].containerPort"
-                    detail = "must match `hostPort` when `hostNetwork` is true"
-                    out.append(invalid(at, port.get("containerPort", 0), detail))
+    for i, container in enumerate(spec.get("containers") or ()):
+        for j, port in enumerate(container.get("ports") or ()):
+            host = port.get("hostPort", 0)
+            if host and host != port.get("containerPort"):
+                at = f"{path}.containers[{i}].ports[{j}].hostPort"
+                out.append(invalid(at, host, "must match `containerPort` when `hostNetwork` is true"))
 
 
 # field -> rule for its value
@@ -151,9 +149,6 @@ def _validate_names(out: list[Cause], spec: Obj, path: str) -> None:
 
 
 def _validate_rest(out: list[Cause], spec: Obj, path: str) -> None:
-    for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        if not secret.get("name"):
-            out.append(required(f"{path}.imagePullSecrets[{i}].name"))
     for i, gate in enumerate(spec.get("readinessGates") or ()):
         condition = gate.get("conditionType", "")
         at = f"{path}.readinessGates[{i}].conditionType"
@@ -168,12 +163,14 @@ def _validate_rest(out: list[Cause], spec: Obj, path: str) -> None:
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         address = alias.get("ip", "")
         out.extend(invalid(f"{path}.hostAliases[{i}].ip", address, m) for m in names.is_ip(address))
-        for name in alias.get("hostnames") or ():
-            at = f"{path}.hostAliases[{i}].hostnames"
+        for j, name in enumerate(alias.get("hostnames") or ()):
+            at = f"{path}.hostAliases[{i}].hostnames[{j}]"
             out.extend(invalid(at, name, m) for m in names.is_dns1123_subdomain(name))
     policy = spec.get("preemptionPolicy")
-    if policy is not None and policy not in ("Never", "PreemptLowerPriority"):
-        out.append(not_supported(f"{path}.preemptionPolicy", policy, ["Never", "PreemptLowerPriority"]))
+    if policy == "":
+        out.append(required(f"{path}.preemptionPolicy"))
+    elif policy is not None and policy not in ("Never", "PreemptLowerPriority"):
+        out.append(not_supported(f"{path}.preemptionPolicy", policy, ["PreemptLowerPriority", "Never"]))
     for name, value in (spec.get("overhead") or {}).items():
         at = f"{path}.overhead.limits[{name}]"
         out.extend(invalid(at, name, m) for m in container_resource_messages(name))

@@ -44,8 +44,10 @@ def _validate_match_keys(out: list[Cause], term: Obj, path: str) -> None:
             continue
         if selector is None:
             out.append(forbidden(f"{path}.{field}", "must not be specified when labelSelector is not set"))
+            continue
         for i, key in enumerate(listed):
             out.extend(validate_label_name(key, f"{path}.{field}[{i}]"))
+    _validate_selected_twice(out, keys, selector, path)
     for i, key in enumerate(keys):
         if key in mismatch:
             out.append(
@@ -115,14 +117,13 @@ def _validate_toleration(out: list[Cause], toleration: Obj, path: str) -> None:
 
 def validate_topology_spread(out: list[Cause], constraints: list[Obj], path: str) -> None:
     """How evenly pods spread over domains."""
-    seen = set()
+    pairs = [(c.get("topologyKey", ""), c.get("whenUnsatisfiable", "")) for c in constraints]
     for i, constraint in enumerate(constraints):
         at = f"{path}[{i}]"
         _validate_spread(out, constraint, at)
-        key, action = constraint.get("topologyKey", ""), constraint.get("whenUnsatisfiable", "")
-        if (key, action) in seen:
+        key, action = pairs[i]
+        if pairs[i] in pairs[i + 1 :]:
             out.append(duplicate(f"{at}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {action}}}"))
-        seen.add((key, action))
 
 
 def _validate_spread(out: list[Cause], constraint: Obj, path: str) -> None:
@@ -132,22 +133,42 @@ def _validate_spread(out: list[Cause], constraint: Obj, path: str) -> None:
         out.append(invalid(f"{path}.maxSkew", skew, "must be greater than zero"))
     if not key:
         out.append(required(f"{path}.topologyKey", "can not be empty"))
-    else:
-        out.extend(validate_label_name(key, f"{path}.topologyKey"))
     if action not in ("DoNotSchedule", "ScheduleAnyway"):
         out.append(not_supported(f"{path}.whenUnsatisfiable", action, ["DoNotSchedule", "ScheduleAnyway"]))
     if domains is not None:
         if domains <= 0:
             out.append(invalid(f"{path}.minDomains", domains, "must be greater than zero"))
-        elif action != "DoNotSchedule":
+        if action != "DoNotSchedule":
             detail = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
             out.append(invalid(f"{path}.minDomains", domains, detail))
     for field in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
         policy = constraint.get(field)
         if policy is not None and policy not in ("Honor", "Ignore"):
             out.append(not_supported(f"{path}.{field}", policy, ["Honor", "Ignore"]))
-    _validate_match_keys(out, constraint, path)
+    _validate_spread_keys(out, constraint, f"{path}.matchLabelKeys")
     out.extend(validate_label_selector(constraint.get("labelSelector"), f"{path}.labelSelector"))
+
+
+def _validate_selected_twice(out: list[Cause], keys: list[str], selector: Obj | None, path: str) -> None:
+    """Each key has become an expression of the selector by now: found a second time, the user gave it as well."""
+    seen = set((selector or {}).get("matchLabels") or ())
+    for expression in (selector or {}).get("matchExpressions") or ():
+        key = expression.get("key", "")
+        if key in keys and key in seen:
+            at = f"{path}[{keys.index(key)}]"
+            out.append(invalid(at, key, "exists in both matchLabelKeys and labelSelector"))
+        seen.add(key)
+
+
+def _validate_spread_keys(out: list[Cause], constraint: Obj, path: str) -> None:
+    keys, selector = constraint.get("matchLabelKeys") or [], constraint.get("labelSelector")
+    if not keys:
+        return
+    if selector is None:
+        out.append(forbidden(path, "must not be specified when labelSelector is not set"))
+    for i, key in enumerate(keys):
+        out.extend(validate_label_name(key, f"{path}[{i}]"))
+    _validate_selected_twice(out, keys, selector, path)
 
 
 def validate_scheduling_gates(out: list[Cause], gates: list[Obj], path: str) -> None:
@@ -175,5 +196,7 @@ def validate_taints(out: list[Cause], taints: list[Obj], path: str) -> None:
         elif effect not in TAINT_EFFECTS:
             out.append(not_supported(f"{at}.effect", effect, TAINT_EFFECTS))
         if (key, effect) in seen:
-            out.append(duplicate(at, dict(taint)))
+            cause = duplicate(at, dict(taint))
+            detail = "taints must be unique by key and effect pair"
+            out.append(Cause(cause.reason, f"{cause.message}: {detail}", cause.field))
         seen.add((key, effect))

@@ -28,7 +28,7 @@ _MAX_AFFINITY_SECONDS = 86400
 
 
 def _headless(spec: Obj) -> bool:
-    return (spec.get("clusterIPs") or [None])[0] == "None" or spec.get("clusterIP") == "None"
+    return spec.get("clusterIPs") == ["None"]
 
 
 def _outside(spec: Obj) -> bool:
@@ -46,7 +46,7 @@ def validate_service(out: list[Cause], spec: Obj) -> None:
     if selector := spec.get("selector"):
         out.extend(validate_labels(selector, "spec.selector"))
     _validate_affinity(out, spec)
-    _validate_cluster_ips(out, spec, kind)
+    validate_cluster_ips(out, spec)
     for i, address in enumerate(spec.get("externalIPs") or ()):
         at = f"spec.externalIPs[{i}]"
         messages = names.is_ip(address)
@@ -63,7 +63,7 @@ def _validate_type(out: list[Cause], spec: Obj, kind: str, ports: list[Obj]) -> 
     elif kind not in _TYPES:
         out.append(not_supported("spec.type", kind, _TYPES))
     if kind in ("LoadBalancer", "NodePort") and _headless(spec):
-        out.append(invalid("spec.clusterIPs", spec.get("clusterIPs"), f"may not be set to 'None' for {kind} services"))
+        out.append(invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
     if kind == "LoadBalancer":
         for i, port in enumerate(ports):
             if port.get("port") == _KUBELET_PORT:
@@ -72,10 +72,13 @@ def _validate_type(out: list[Cause], spec: Obj, kind: str, ports: list[Obj]) -> 
     if kind == "ExternalName":
         if spec.get("clusterIPs"):
             out.append(forbidden("spec.clusterIPs", "may not be set for ExternalName services"))
+        for field in ("ipFamilies", "ipFamilyPolicy"):
+            if spec.get(field):
+                out.append(forbidden(f"spec.{field}", "may not be set for ExternalName services"))
         name = spec.get("externalName", "")
         if name:
             at = "spec.externalName"
-            out.extend(invalid(at, name, m) for m in names.is_dns1123_subdomain(name.removesuffix(".").lower()))
+            out.extend(invalid(at, name, m) for m in names.is_dns1123_subdomain(name.removesuffix(".")))
         else:
             out.append(required("spec.externalName"))
 
@@ -100,13 +103,13 @@ def _validate_ports(out: list[Cause], ports: list[Obj], kind: str) -> None:
             where = f"{at}.protocol"
             out.append(not_supported(where, protocol, _PROTOCOLS) if protocol else required(where))
         validate_port(out, port.get("targetPort"), f"{at}.targetPort")
-        if app := port.get("appProtocol"):
+        if (app := port.get("appProtocol")) is not None:
             out.extend(invalid(f"{at}.appProtocol", app, m) for m in names.is_qualified_name(app))
         if (protocol, number) in seen_ports:
             out.append(duplicate(at, {"protocol": protocol, "port": number}))
         seen_ports.add((protocol, number))
         if node := port.get("nodePort"):
-            if kind in ("ClusterIP", "ExternalName"):
+            if kind == "ClusterIP":
                 detail = "may not be used when `type` is 'ClusterIP'"
                 out.append(forbidden(f"{at}.nodePort", detail))
             if (protocol, node) in seen_nodes:
@@ -131,30 +134,18 @@ def _validate_affinity(out: list[Cause], spec: Obj) -> None:
             out.append(invalid(at, seconds, detail))
 
 
-def _validate_cluster_ips(out: list[Cause], spec: Obj, kind: str) -> None:
-    address, addresses = spec.get("clusterIP", ""), spec.get("clusterIPs") or []
-    if kind == "ExternalName":
-        for field in ("ipFamilies", "ipFamilyPolicy"):
-            if spec.get(field):
-                out.append(forbidden(f"spec.{field}", "may not be set for ExternalName services"))
+def validate_cluster_ips(out: list[Cause], spec: Obj) -> None:
+    """`clusterIP`, `clusterIPs`, `ipFamilies` and `ipFamilyPolicy` among themselves, before and after allocation."""
+    address, addresses, at = spec.get("clusterIP", ""), spec.get("clusterIPs") or [], "spec.clusterIPs"
+    if spec.get("type") == "ExternalName":
         return
-    if addresses and address != addresses[0]:
-        if not address:
-            out.append(required("spec.clusterIP", "must be set when `clusterIPs` is specified"))
-        else:
-            out.append(invalid("spec.clusterIPs", addresses, "first value must match `clusterIP`"))
-    for i, one in enumerate(addresses):
-        at = f"spec.clusterIPs[{i}]"
-        if one == "None":
-            if i > 0:
-                out.append(invalid(at, one, "'None' must be the first and only value"))
-        elif one:
-            out.extend(invalid(at, one, m) for m in names.is_ip(one))
-    if len(addresses) > 2:
-        out.append(invalid("spec.clusterIPs", addresses, "may only hold up to 2 values"))
-    elif len(addresses) == 2 and addresses[0] != "None" and (":" in addresses[0]) == (":" in addresses[1]):
-        detail = "may specify no more than one IP for each IP family"
-        out.append(invalid("spec.clusterIPs", addresses, detail))
+    if address:
+        if not addresses:
+            out.append(required(at))
+        elif addresses[0] != address:
+            out.append(invalid(at, addresses, "first value must match `clusterIP`"))
+    elif addresses:
+        out.append(invalid(at, addresses, "must be empty when `clusterIP` is not specified"))
     families = spec.get("ipFamilies") or []
     for i, family in enumerate(families):
         if family not in _FAMILIES:
@@ -164,20 +155,70 @@ def _validate_cluster_ips(out: list[Cause], spec: Obj, kind: str) -> None:
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in _FAMILY_POLICIES:
         out.append(not_supported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES))
+    _validate_addresses(out, addresses, families)
+
+
+def _validate_addresses(out: list[Cause], addresses: list[str], families: list[str]) -> None:
+    at, wrong = "spec.clusterIPs", False
+    for i, one in enumerate(addresses):
+        if i == 0 and one == "None":
+            if len(addresses) > 1:
+                wrong = True
+                out.append(invalid(at, addresses, "'None' must be the first and only value"))
+            continue
+        messages = names.is_ip(one)
+        wrong = wrong or bool(messages)
+        out.extend(invalid(f"{at}[{i}]", one, m) for m in messages)
+    if len(addresses) > 2:
+        out.append(invalid(at, addresses, "may only hold up to 2 values"))
+    if wrong:
+        return
+    if len(addresses) > 1 and len({":" in a for a in addresses}) < 2:
+        out.append(invalid(at, addresses, "may specify no more than one IP for each IP family"))
+    if addresses[:1] == ["None"]:
+        return
+    for i, (one, family) in enumerate(zip(addresses, families, strict=False)):
+        if family in _FAMILIES and (family == "IPv6") != (":" in one):
+            out.append(invalid(f"{at}[{i}]", one, f"expected an {family} value as indicated by `ipFamilies[{i}]`"))
 
 
 def _validate_load_balancer(out: list[Cause], spec: Obj, kind: str) -> None:
-    ranges = spec.get("loadBalancerSourceRanges") or []
-    if kind != "LoadBalancer":
-        for field in ("loadBalancerSourceRanges", "allocateLoadBalancerNodePorts", "loadBalancerClass"):
-            if spec.get(field) not in (None, []):
-                out.append(forbidden(f"spec.{field}", _ONLY_LOAD_BALANCER))
-        return
+    # upstream spells the field so
+    ranges, at = spec.get("loadBalancerSourceRanges") or [], "spec.LoadBalancerSourceRanges"
+    if ranges and kind != "LoadBalancer":
+        out.append(forbidden(at, _ONLY_LOAD_BALANCER))
     for i, block in enumerate(ranges):
-        at = f"spec.loadBalancerSourceRanges[{i}]"
-        out.extend(invalid(at, block, m) for m in names.is_cidr(block.strip()))
-    if name := spec.get("loadBalancerClass"):
-        out.extend(invalid("spec.loadBalancerClass", name, m) for m in names.is_qualified_name(name))
+        out.extend(invalid(f"{at}[{i}]", block.strip(), m) for m in names.is_cidr(block.strip()))
+    name = spec.get("loadBalancerClass")
+    if kind == "LoadBalancer":
+        if spec.get("allocateLoadBalancerNodePorts") is None:
+            out.append(required("allocateLoadBalancerNodePorts"))
+        if name is not None:
+            out.extend(invalid("spec.loadBalancerClass", name, m) for m in names.is_qualified_name(name))
+        return
+    for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+        if spec.get(field) is not None:
+            out.append(forbidden(f"spec.{field}", _ONLY_LOAD_BALANCER))
+
+
+_SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+_TOPOLOGY_HINTS, _TOPOLOGY_MODE = "service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode"
+
+
+def validate_service_annotations(out: list[Cause], annotations: Mapping[str, str], spec: Obj) -> None:
+    """Annotations that were fields before they were fields."""
+    hints, mode = annotations.get(_TOPOLOGY_HINTS), annotations.get(_TOPOLOGY_MODE)
+    if None not in (hints, mode) and hints != mode:
+        at = f"metadata.annotations[{_TOPOLOGY_MODE}]"
+        out.append(invalid(at, mode, f"must match annotations[{_TOPOLOGY_HINTS}] when both are specified"))
+    ranges = annotations.get(_SOURCE_RANGES)
+    if ranges is None or spec.get("loadBalancerSourceRanges"):
+        return
+    at = f"metadata.annotations[{_SOURCE_RANGES}]"
+    if spec.get("type") != "LoadBalancer":
+        out.append(forbidden(at, _ONLY_LOAD_BALANCER))
+    for block in ranges.split(",") if ranges.strip() else ():
+        out.extend(invalid(at, block.strip(), m) for m in names.is_cidr(block.strip()))
 
 
 def _validate_traffic(out: list[Cause], spec: Obj, kind: str) -> None:
@@ -193,7 +234,7 @@ def _validate_traffic(out: list[Cause], spec: Obj, kind: str) -> None:
     if health and not (kind == "LoadBalancer" and external == "Local"):
         detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         out.append(invalid("spec.healthCheckNodePort", health, detail))
-    elif health < 0:
+    elif health < 0 or health > 65535:
         out.extend(invalid("spec.healthCheckNodePort", health, m) for m in names.is_port_number(health))
     at = "spec.internalTrafficPolicy"
     if internal is None:
@@ -223,14 +264,68 @@ def validate_plain_ip(out: list[Cause], text: str, path: str) -> None:
 
 
 def validate_service_update(out: list[Cause], new: Obj, old: Obj) -> None:
-    """The first address stays; the class of a load balancer stays while it is one."""
-    if new.get("type") != "ExternalName" and old.get("type") != "ExternalName":
-        before, after = old.get("clusterIPs") or [], new.get("clusterIPs") or []
-        if before and not after:
-            out.append(invalid("spec.clusterIPs[0]", after, "primary clusterIP can not be unset"))
-        elif before and after and before[0] != after[0]:
-            out.append(invalid("spec.clusterIPs[0]", after, "may not change once set"))
+    """Addresses and families stay, but for a second one that comes or goes; so does the class of a load balancer."""
+    if "ExternalName" not in (new.get("type"), old.get("type")):
+        was, now = _headless(old), _headless(new)
+        if not (was and now):
+            _validate_list_update(out, new, old, "clusterIPs", "clusterIP")
+        if not was and not now:
+            _validate_list_update(out, new, old, "ipFamilies", "ipFamily")
     if old.get("type") == new.get("type") == "LoadBalancer":
-        was, now = old.get("loadBalancerClass"), new.get("loadBalancerClass")
-        if was != now:
-            out.append(invalid("spec.loadBalancerClass", now, "may not change once set"))
+        before, after = old.get("loadBalancerClass"), new.get("loadBalancerClass")
+        if before != after:
+            out.append(invalid("spec.loadBalancerClass", after, "may not change once set"))
+    if _checked(old) and _checked(new):
+        before, after = old.get("healthCheckNodePort"), new.get("healthCheckNodePort")
+        if before != after:
+            out.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
+
+
+def _checked(spec: Obj) -> bool:
+    """Whether load balancers ask the nodes which of them have endpoints."""
+    return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
+
+
+def _validate_list_update(out: list[Cause], new: Obj, old: Obj, field: str, one: str) -> None:
+    before, after, at = old.get(field) or [], new.get(field) or [], f"spec.{field}"
+    if len(before) == len(after):
+        for i, (was, now) in enumerate(zip(before, after, strict=True)):
+            if was != now:
+                place = i if field == "clusterIPs" else 0
+                out.append(invalid(f"{at}[{place}]", after, "may not change once set"))
+        return
+    if len(before) > len(after) and not new.get("clusterIPs"):
+        out.append(invalid(f"{at}[0]", after, f"primary {one} can not be unset"))
+    if before and after and before[0] != after[0]:
+        out.append(invalid(f"{at}[0]", after, "may not change once set"))
+    if len(before) > len(after) == 1 and new.get("ipFamilyPolicy") != "SingleStack":
+        detail = f"must be set to 'SingleStack' when releasing the secondary {one}"
+        out.append(invalid("spec.ipFamilyPolicy", new.get("ipFamilyPolicy"), detail))
+
+
+def validate_load_balancer_status(out: list[Cause], status: Obj, spec: Obj, path: str) -> None:
+    """What a load balancer says of itself, in Services and Ingresses."""
+    entries, at = status.get("ingress") or [], f"{path}.ingress"
+    if entries and spec.get("type") != "LoadBalancer":
+        out.append(forbidden(at, "may only be used when `spec.type` is 'LoadBalancer'"))
+        return
+    for i, entry in enumerate(entries):
+        address, mode = entry.get("ip", ""), entry.get("ipMode")
+        if address:
+            out.extend(invalid(f"{at}[{i}].ip", address, m) for m in names.is_ip(address))
+        if mode is None:
+            if address:
+                out.append(required(f"{at}[{i}].ipMode", "must be specified when `ip` is set"))
+        elif not address:
+            out.append(forbidden(f"{at}[{i}].ipMode", "may not be specified when `ip` is not set"))
+        elif mode not in ("Proxy", "VIP"):
+            out.append(not_supported(f"{at}[{i}].ipMode", mode, ["Proxy", "VIP"]))
+        validate_status_hostname(out, entry.get("hostname", ""), f"{at}[{i}].hostname")
+
+
+def validate_status_hostname(out: list[Cause], host: str, path: str) -> None:
+    """A name, and not an address written where names stand."""
+    if host:
+        out.extend(invalid(path, host, m) for m in names.is_dns1123_subdomain(host))
+        if not names.is_ip(host):
+            out.append(invalid(path, host, "must be a DNS name, not an IP address"))

@@ -1,7 +1,7 @@
 """Validation of the volumes of a pod.
 
-One function a source, in one table; a volume has exactly one source. Sources that only a few clusters know
-(cloud disks that moved to CSI long ago) are checked for the fields without which they mean nothing.
+One function a source, in one table; a volume has exactly one source. Those that persistent volumes have too are in
+`volume_sources`.
 Follows core's ``ValidateVolumes`` and ``validateVolumeSource``.
 """
 
@@ -18,17 +18,42 @@ from shirube.api.validation.environment import (
     validate_resource_field_ref,
 )
 from shirube.api.validation.field import Cause, duplicate, forbidden, invalid, not_supported, required
+from shirube.api.validation.labels import validate_label_selector
 from shirube.api.validation.object_meta import validate_annotations, validate_labels
-from shirube.api.validation.paths import validate_no_backsteps, validate_projected_path
+from shirube.api.validation.paths import validate_projected_path
 from shirube.api.validation.resource_requirements import parse_any
+from shirube.api.validation.signer import validate_signer_name
+from shirube.api.validation.volume_sources import (
+    aws_elastic_block_store,
+    azure_disk,
+    azure_file,
+    cephfs,
+    cinder,
+    fc,
+    flex_volume,
+    flocker,
+    gce_persistent_disk,
+    git_repo,
+    glusterfs,
+    host_path,
+    iscsi,
+    nfs,
+    photon_persistent_disk,
+    portworx_volume,
+    quobyte,
+    rbd,
+    scale_io,
+    storage_os,
+    validate_driver_name,
+    vsphere_volume,
+)
+
+__all__ = ["SOURCES", "SURPLUS_AS", "validate_driver_name", "validate_source", "validate_volumes"]
 
 Obj = Mapping[str, Any]
 Check = Callable[[list[Cause], Obj, str], None]
 
 _BAD_MODE = "must be a number between 0 and 0777 (octal), both inclusive"
-_HOST_PATH_TYPES = (
-    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
-)  # fmt: skip
 _SECOND_SOURCE = "may not specify more than 1 volume type"
 
 
@@ -53,16 +78,6 @@ def _empty_dir(out: list[Cause], source: Obj, path: str) -> None:
     amount = parse_any(limit) if limit is not None else None
     if amount is not None and amount.nanos < 0:
         out.append(forbidden(f"{path}.sizeLimit", "SizeLimit field must be a valid resource quantity"))
-
-
-def _host_path(out: list[Cause], source: Obj, path: str) -> None:
-    if not source.get("path"):
-        out.append(required(f"{path}.path"))
-        return
-    validate_no_backsteps(out, source["path"], f"{path}.path")
-    kind = source.get("type", "")
-    if kind not in _HOST_PATH_TYPES:
-        out.append(not_supported(f"{path}.type", kind, _HOST_PATH_TYPES))
 
 
 def _secret(out: list[Cause], source: Obj, path: str) -> None:
@@ -102,26 +117,43 @@ def _downward_api(out: list[Cause], source: Obj, path: str) -> None:
     _downward_items(out, source.get("items") or [], path)
 
 
-def _service_account_token(out: list[Cause], source: Obj, path: str) -> None:
-    seconds = source.get("expirationSeconds", 3600)
+def _token_seconds(out: list[Cause], seconds: int, path: str) -> None:
     if seconds < 600:
-        detail = "may not specify a duration less than 10 minutes"
-        out.append(invalid(f"{path}.expirationSeconds", seconds, detail))
+        out.append(invalid(path, seconds, "may not specify a duration less than 10 minutes"))
     if seconds > 1 << 32:
-        detail = "may not specify a duration larger than 2^32 seconds"
-        out.append(invalid(f"{path}.expirationSeconds", seconds, detail))
+        out.append(invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"))
+
+
+def _service_account_token(out: list[Cause], source: Obj, path: str) -> None:
     if not source.get("path"):
         out.append(required(f"{path}.path"))
+    else:
+        validate_projected_path(out, source["path"], f"{path}.path")
 
 
 def _cluster_trust_bundle(out: list[Cause], source: Obj, path: str) -> None:
     name, signer = source.get("name"), source.get("signerName")
     if name is not None and signer is not None:
         out.append(invalid(path, dict(source), "only one of name and signerName may be used"))
-    elif name is None and signer is None:
+    elif name is not None:
+        if not name:
+            out.append(required(f"{path}.name", "must be a valid object name"))
+        plain = name.rpartition(":")[2]
+        for message in names.is_dns1123_subdomain(plain):
+            out.append(invalid(f"{path}.name", name, f"not a valid clustertrustbundlename: {message}"))
+        if source.get("labelSelector") is not None:
+            detail = "labelSelector must be unset if name is specified"
+            out.append(invalid(f"{path}.labelSelector", source["labelSelector"], detail))
+    elif signer is not None:
+        if not signer:
+            out.append(required(f"{path}.signerName", "must be a valid signer name"))
+        validate_signer_name(out, signer, f"{path}.signerName")
+        out.extend(validate_label_selector(source.get("labelSelector"), f"{path}.labelSelector"))
+    else:
         out.append(required(path, "either name or signerName must be specified"))
     if not source.get("path"):
         out.append(required(f"{path}.path"))
+    validate_projected_path(out, source.get("path", ""), f"{path}.path")
 
 
 def _pod_certificate(out: list[Cause], source: Obj, path: str) -> None:
@@ -134,9 +166,18 @@ def _pod_certificate(out: list[Cause], source: Obj, path: str) -> None:
         out.append(required(path, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"))
 
 
-def _projected_items(source: Obj) -> list[str]:
-    paths = [i.get("path", "") for i in source.get("items") or ()]
-    return paths if paths or not source.get("path") else [source["path"]]
+def _projected_files(kind: str, source: Obj) -> list[tuple[str, str]]:
+    """(file, what upstream names when two projections write it)."""
+    if kind in ("secret", "configMap"):
+        return [(i["path"], source.get("name", "")) for i in source.get("items") or () if i.get("path")]
+    if kind == "downwardAPI":
+        return [(i["path"], i["path"]) for i in source.get("items") or () if i.get("path")]
+    if kind == "clusterTrustBundle":
+        return [(source.get("path", ""), source.get("path", ""))]
+    if kind == "podCertificate":
+        fields = ("credentialBundlePath", "keyPath", "certificateChainPath")
+        return [(source[f], source[f]) for f in fields if source.get(f)]
+    return []
 
 
 def _projected(out: list[Cause], source: Obj, path: str) -> None:
@@ -144,21 +185,24 @@ def _projected(out: list[Cause], source: Obj, path: str) -> None:
     written: set[str] = set()
     for i, projection in enumerate(source.get("sources") or ()):
         at = f"{path}.sources[{i}]"
-        found = False
+        found = 0
         for field, check in _PROJECTIONS.items():
             if (part := projection.get(field)) is None:
                 continue
-            if found:
-                out.append(forbidden(f"{at}.{field}", _SECOND_SOURCE))
-                continue
-            found = True
-            check(out, part, f"{at}.{field}")
-            for target in _projected_items(part):
+            found += 1
+            # upstream names two of them otherwise than the API does
+            check(out, part, path if field == "serviceAccountToken" else f"{at}.{_PROJECTED_AS.get(field, field)}")
+            if field == "serviceAccountToken":
+                _token_seconds(out, part.get("expirationSeconds", 3600), f"{at}.{field}.expirationSeconds")
+            for target, shown in _projected_files(field, part):
                 if target in written:
-                    out.append(invalid(at, part.get("name", target), f'conflicting duplicate paths "{target}"'))
+                    out.append(invalid(path, shown, "conflicting duplicate paths"))
                 written.add(target)
-        if not found:
-            out.append(required(at, "one of the projections is required"))
+        if found > 1:
+            out.append(forbidden(at, _SECOND_SOURCE))
+
+
+_PROJECTED_AS = {"clusterTrustBundle": "clusterTrustBundlePEM"}
 
 
 def _projected_secret(out: list[Cause], source: Obj, path: str) -> None:
@@ -201,30 +245,15 @@ def _ephemeral(out: list[Cause], source: Obj, path: str) -> None:
     validate_claim_spec(out, template.get("spec") or {}, f"{at}.spec")
 
 
-def _nfs(out: list[Cause], source: Obj, path: str) -> None:
-    if not source.get("server"):
-        out.append(required(f"{path}.server"))
-    if not source.get("path"):
-        out.append(required(f"{path}.path"))
-    elif not source["path"].startswith("/"):
-        out.append(invalid(f"{path}.path", source["path"], "must be an absolute path"))
-
-
-def validate_driver_name(out: list[Cause], name: str, path: str) -> None:
-    """The name of a CSI driver: a domain-like name of at most 63 characters, in any case."""
-    if not name:
-        out.append(required(path))
-        return
-    if len(name) > 63:
-        out.append(Cause("FieldValueTooLong", "Too long: may not be more than 63 bytes", path))
-    out.extend(invalid(path, name, m) for m in names.is_dns1123_subdomain(name.lower()))
-
-
 def _csi(out: list[Cause], source: Obj, path: str) -> None:
     validate_driver_name(out, source.get("driver", ""), f"{path}.driver")
     reference = source.get("nodePublishSecretRef")
-    if reference is not None and not reference.get("name"):
-        out.append(required(f"{path}.nodePublishSecretRef.name"))
+    if reference is not None:
+        if not reference.get("name"):
+            out.append(required(f"{path}.nodePublishSecretRef.name"))
+        else:
+            name = reference["name"]
+            out.extend(invalid(f"{path}.name", name, m) for m in names.is_dns1123_subdomain(name))
 
 
 def _image(out: list[Cause], source: Obj, path: str) -> None:
@@ -235,75 +264,66 @@ def _image(out: list[Cause], source: Obj, path: str) -> None:
         out.append(not_supported(f"{path}.pullPolicy", policy or "", policies))
 
 
-def _needs(*fields: str) -> Check:
-    def check(out: list[Cause], source: Obj, path: str) -> None:
-        for field in fields:
-            if not source.get(field):
-                out.append(required(f"{path}.{field}"))
-
-    return check
-
-
-def _iscsi(out: list[Cause], source: Obj, path: str) -> None:
-    _needs("targetPortal", "iqn")(out, source, path)
-    lun = source.get("lun", 0)
-    if not 0 <= lun <= 255:
-        out.append(invalid(f"{path}.lun", lun, names.between(0, 255)))
-
-
-def _fc(out: list[Cause], source: Obj, path: str) -> None:
-    names_given, ids = source.get("targetWWNs"), source.get("wwids")
-    if not names_given and not ids:
-        out.append(required(f"{path}.targetWWNs", "must specify either targetWWNs or wwids, but not both"))
-    if names_given and ids:
-        detail = "targetWWNs and wwids can not be specified simultaneously"
-        out.append(invalid(f"{path}.targetWWNs", names_given, detail))
-
-
 # in upstream's order: the first source found counts, every further one is forbidden
 SOURCES: dict[str, Check] = {
     "emptyDir": _empty_dir,
-    "hostPath": _host_path,
-    "gitRepo": _needs("repository"),
-    "gcePersistentDisk": _needs("pdName"),
-    "awsElasticBlockStore": _needs("volumeID"),
+    "hostPath": host_path,
+    "gitRepo": git_repo,
+    "gcePersistentDisk": gce_persistent_disk,
+    "awsElasticBlockStore": aws_elastic_block_store,
     "secret": _secret,
-    "nfs": _nfs,
-    "iscsi": _iscsi,
-    "glusterfs": _needs("endpoints", "path"),
-    "flocker": _needs("datasetName"),
+    "nfs": nfs,
+    "iscsi": iscsi,
+    "glusterfs": glusterfs,
+    "flocker": flocker,
     "persistentVolumeClaim": _claim,
-    "rbd": _needs("monitors", "image"),
-    "cinder": _needs("volumeID"),
-    "cephfs": _needs("monitors"),
-    "quobyte": _needs("registry", "volume"),
+    "rbd": rbd,
+    "cinder": cinder,
+    "cephfs": cephfs,
+    "quobyte": quobyte,
     "downwardAPI": _downward_api,
-    "fc": _fc,
-    "flexVolume": _needs("driver"),
+    "fc": fc,
+    "flexVolume": flex_volume,
     "configMap": _config_map,
-    "azureFile": _needs("secretName", "shareName"),
-    "vsphereVolume": _needs("volumePath"),
-    "photonPersistentDisk": _needs("pdID"),
-    "portworxVolume": _needs("volumeID"),
-    "azureDisk": _needs("diskName", "diskURI"),
-    "storageos": _needs(),
-    "scaleIO": _needs("gateway", "system", "volumeName"),
+    "azureFile": azure_file,
+    "vsphereVolume": vsphere_volume,
+    "photonPersistentDisk": photon_persistent_disk,
+    "portworxVolume": portworx_volume,
+    "azureDisk": azure_disk,
+    "storageos": storage_os,
     "projected": _projected,
+    "scaleIO": scale_io,
     "csi": _csi,
     "ephemeral": _ephemeral,
     "image": _image,
 }
+# where upstream reports a source under another name than the field's: when it is wrong, and when it is one too many
+_CHECKED_AS = {"gcePersistentDisk": "persistentDisk"}
+SURPLUS_AS = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+_INITIATOR_TOO_LONG = (
+    "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is "
+    "specified."
+)
+
+
+def validate_source(out: list[Cause], field: str, source: Obj, path: str) -> None:
+    """One source, which stands in `field` of the volume at `path`."""
+    SOURCES[field](out, source, f"{path}.{_CHECKED_AS.get(field, field)}")
 
 
 def _validate_volume(out: list[Cause], volume: Obj, path: str, pod_name: str) -> None:
     found = [field for field in volume if field in SOURCES]
     if len(found) > 1:
         found.sort(key=list(SOURCES).index)
-        out.extend(forbidden(f"{path}.{field}", _SECOND_SOURCE) for field in found[1:])
+        out.extend(forbidden(f"{path}.{SURPLUS_AS.get(field, field)}", _SECOND_SOURCE) for field in found[1:])
     if not found:
         out.append(required(path, "must specify a volume type"))
         return
-    SOURCES[found[0]](out, volume[found[0]], f"{path}.{found[0]}")
+    validate_source(out, found[0], volume[found[0]], path)
+    if (target := volume.get("iscsi")) is not None and target.get("initiatorName") is not None:
+        name = volume.get("name", "")
+        if len(f"{name}:{target.get('targetPortal', '')}") > 64:
+            out.append(invalid(f"{path}.name", name, _INITIATOR_TOO_LONG))
     if found[0] == "ephemeral" and pod_name:
         claim = f"{pod_name}-{volume.get('name', '')}"
         for message in names.is_dns1123_subdomain(claim):
@@ -313,6 +333,7 @@ def _validate_volume(out: list[Cause], volume: Obj, path: str, pod_name: str) ->
 def validate_volumes(out: list[Cause], volumes: list[dict[str, Any]], path: str, pod_name: str = "") -> dict[str, Obj]:
     """Check the volumes and give them back by name, for the mounts to be checked against."""
     known: dict[str, Obj] = {}
+    made = {f"{pod_name}-{v.get('name', '')}" for v in volumes if "ephemeral" in v} if pod_name else ()
     for i, volume in enumerate(volumes):
         at = f"{path}[{i}]"
         name = volume.get("name", "")
@@ -323,6 +344,9 @@ def validate_volumes(out: list[Cause], volumes: list[dict[str, Any]], path: str,
         if name in known:
             out.append(duplicate(f"{at}.name", name))
         _validate_volume(out, volume, at, pod_name)
+        if made and (claim := (volume.get("persistentVolumeClaim") or {}).get("claimName", "")) in made:
+            detail = "must not reference a PVC that gets created for an ephemeral volume"
+            out.append(invalid(f"{at}.persistentVolumeClaim.claimName", claim, detail))
         if name:
             known[name] = volume
     return known

@@ -59,7 +59,8 @@ def validate_counts(out: list[Cause], status: Obj, fields: tuple[str, ...], path
         if status.get(field, 0) > total:
             out.append(invalid(f"{path}.{field}", status[field], MORE_THAN_REPLICAS))
     if "availableReplicas" in fields and status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
-        detail = "cannot be greater than readyReplicas"
+        # StatefulSets, which alone count their current replicas, say it in full
+        detail = f"cannot be greater than {'status.' if 'currentReplicas' in fields else ''}readyReplicas"
         out.append(invalid(f"{path}.availableReplicas", status["availableReplicas"], detail))
 
 
@@ -69,4 +70,4 @@ def validate_collisions(out: list[Cause], new: Obj, old: Obj) -> None:
     if before is None:
         return
     if after is None or after < before:
-        out.append(invalid("status.collisionCount", after, "cannot be decremented"))
+        out.append(invalid("status.collisionCount", after or 0, "cannot be decremented"))
