@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shirube.api import gvr as g
-from shirube.api.gvr import GVR
 from shirube.apiserver.allocation import repair
 from shirube.apiserver.bootstrap import authentication_config, endpoints, objects
 from shirube.apiserver.bootstrap.reconcile import reconcile
