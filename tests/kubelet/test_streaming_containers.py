@@ -86,9 +86,11 @@ async def served(containerd):
 @pytest.fixture
 async def name(served):
     """A pod whose container echoes TCP on port 7777 and sleeps."""
-    script = "echo started; nc -ll -p 7777 -e cat & sleep 1000"
+    listening = "/bin/busybox grep -qi :1E61 /proc/net/tcp /proc/net/tcp6"
+    script = f"nc -ll -p 7777 -e cat & until {listening}; do :; done; echo started; sleep 1000"
     name = served.node.run(pod("box", shell(script)))
     await served.node.ready(name)
+    await served.node.log_with(name, "started")
     return name
 
 
