@@ -133,3 +133,15 @@ async def test_forms_of_one_object(api):
     unknown = await api.get(url, accept="application/json;as=Nothing;g=meta.k8s.io;v=v1")
     assert unknown.status == 406
     assert orjson.loads((await api.get(url, accept="*/*")).raw)["kind"] == "Namespace"
+
+
+async def test_a_change_while_a_document_is_made_is_not_lost(api):
+    """What was made of the table before it changed must not be kept as if it were of the new one."""
+    documents, table = api.context.documents, api.context.table
+
+    def changed_meanwhile() -> bytes:
+        table.generation += 1
+        return b"old"
+
+    assert (await documents.in_thread("x", changed_meanwhile)).data == b"old"
+    assert (await documents.in_thread("x", lambda: b"new")).data == b"new"

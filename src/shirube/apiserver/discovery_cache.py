@@ -82,6 +82,8 @@ class Documents:
         if generation == self._generation and name in self._made:
             return self._made[name]
         data = await asyncio.to_thread(make)
+        if generation != self._server.table.generation:
+            return Document(data)  # it may be of either generation: an answer, but nothing to keep
         return self.get(name, lambda: data)
 
 
