@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-TABLE = "ip shirube_network"
+from shirube.foundation.address_family import BOTH, Family
+
+_NAME = "shirube_network"
 
 
-def script(sources: Iterable[str], inside: Iterable[str]) -> str:
-    """Masquerade what comes from `sources` and does not go to `inside` (CIDRs), as one transaction."""
-    outside = ", ".join(sorted(inside))
+def script(sources: Sequence[str], inside: Sequence[str]) -> str:
+    """Masquerade what comes from `sources` and does not go to `inside` (CIDRs of both families), as one transaction."""
+    return "".join(_table(f, f.among(sources), f.among(inside)) for f in BOTH if f.among(sources))
+
+
+def _table(family: Family, sources: list[str], inside: list[str]) -> str:
+    name, ip = f"{family.word} {_NAME}", family.word
     return "\n".join(
         [
-            f"add table {TABLE}",
-            f"delete table {TABLE}",
-            f"add table {TABLE}",
-            f"add chain {TABLE} postrouting {{ type nat hook postrouting priority srcnat; }}",
-            f"add rule {TABLE} postrouting ip saddr {{ {', '.join(sorted(sources))} }} "
-            f"ip daddr != {{ {outside} }} masquerade",
+            f"add table {name}",
+            f"delete table {name}",
+            f"add table {name}",
+            f"add chain {name} postrouting {{ type nat hook postrouting priority srcnat; }}",
+            f"add rule {name} postrouting {ip} saddr {{ {', '.join(sorted(sources))} }} "
+            f"{ip} daddr != {{ {', '.join(sorted(inside))} }} masquerade",
             "",
         ]
     )

@@ -184,9 +184,8 @@ def _external_chain(wanted: Fragment, name: str, port: ServicePort, cluster_cidr
 def _serve(wanted: Fragment, chain: str, addresses: Addresses, port: ServicePort) -> None:
     if not port.affinity_seconds:
         numbered = ", ".join(f"{i} : {ip} . {number}" for i, (ip, number) in enumerate(addresses))
-        wanted.chains[chain] = (
-            f"meta l4proto {port.protocol} dnat {port.family.word} to numgen random mod {len(addresses)} map {{ {numbered} }}",
-        )
+        choice = f"numgen random mod {len(addresses)} map {{ {numbered} }}"
+        wanted.chains[chain] = (f"meta l4proto {port.protocol} dnat {port.family.word} to {choice}",)
         return
     family = port.family
     remembered, choices = [], []

@@ -3,6 +3,7 @@
 import pytest
 from tests.network.lab import Lab, Probe, nft
 
+from shirube.foundation.address_family import BOTH, IPV4, IPV6
 from shirube.network.policy.compile import Pod, compile_policy
 from shirube.network.policy.main import PolicyTable
 from shirube.network.policy.ruleset import pod_of
@@ -95,7 +96,15 @@ def test_a_policy_without_types_speaks_of_ingress_and_of_egress_when_it_has_rule
     ],
 )
 def test_pods_that_policies_do_not_know(spec, status):
-    assert pod_of({"metadata": {"namespace": "x", "name": "a"}, "spec": spec, "status": status}) is None
+    assert pod_of({"metadata": {"namespace": "x", "name": "a"}, "spec": spec, "status": status}, IPV4) is None
+
+
+def test_a_pod_has_one_address_of_each_family():
+    status = {"podIP": "10.244.0.3", "podIPs": [{"ip": "10.244.0.3"}, {"ip": "fd00:10:244::3"}]}
+    made = {"metadata": {"namespace": "x", "name": "a"}, "spec": {}, "status": status}
+    assert [pod_of(made, family).address for family in BOTH] == ["10.244.0.3", "fd00:10:244::3"]
+    del status["podIPs"]
+    assert pod_of(made, IPV6) is None
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,13 @@
-"""Every combination of generated policies, pods, protocols and ports, with real packets, against the model."""
+"""Every combination of generated policies, pods, protocols and ports, with real packets of both address families,
+against the model."""
 
 from __future__ import annotations
 
 import random
+import socket
 
 import pytest
-from tests.network.lab import Lab, Probe, has_sctp, inside, nft
+from tests.network.lab import NODE_ADDRESS, NODE_ADDRESS_6, Lab, Probe, has_sctp, inside, nft
 from tests.network.policy import model
 
 from shirube.foundation import conntrack
@@ -31,6 +33,15 @@ def pod(namespace, name, address, node=NODE, web=80, **labels):
     }
 
 
+SIX = {"10.244.0": "fd00:10:244::", "10.244.1": "fd00:10:244:1::", "192.0.2": "2001:db8::"}
+
+
+def six(address):
+    """The IPv6 address of the machine that has this IPv4 address."""
+    prefix, last = address.rsplit(".", 1)
+    return SIX[prefix] + last
+
+
 PODS = {
     p["address"]: p
     for p in (
@@ -42,7 +53,8 @@ PODS = {
         pod("y", "c", "10.244.1.5", node=ELSEWHERE, web=81),
     )
 }
-OUTSIDE = ("10.244.1.5", "192.0.2.5", "192.0.2.77")
+PODS |= {six(address): p for address, p in PODS.items()}
+OUTSIDE = tuple(a for four in ("10.244.1.5", "192.0.2.5", "192.0.2.77") for a in (four, six(four)))
 SCENARIOS = 150
 
 
@@ -73,6 +85,11 @@ def a_peer(chance):
         {"cidr": "192.0.2.0/24", "except": ["192.0.2.0/25"]},
         {"cidr": "10.244.0.11/32"},
         {"cidr": "192.0.2.0/24"},
+        {"cidr": "::/0"},
+        {"cidr": "::/0", "except": ["2001:db8::70/124", "fd00:10:244::10/128"]},
+        {"cidr": "fd00:10:244::/56", "except": ["fd00:10:244::20/124"]},
+        {"cidr": "2001:db8::/64", "except": ["2001:db8::/122"]},
+        {"cidr": "fd00:10:244::11/128"},
     ]
     return chance.choice(
         [
@@ -134,7 +151,7 @@ def expected(probe, policies):
 
 
 def machine_of(address):
-    return "outside" if address in OUTSIDE else "pod" + address.split(".")[-1]
+    return "outside" if address in OUTSIDE else "pod" + address.replace(":", ".").split(".")[-1]
 
 
 def probes():
@@ -143,7 +160,7 @@ def probes():
         Probe(machine_of(source), target, protocol, port, source)
         for source in everybody
         for target in everybody
-        if not (source in OUTSIDE and target in OUTSIDE)
+        if not (source in OUTSIDE and target in OUTSIDE) and (":" in source) == (":" in target)
         for protocol, port in PORTS
     ]
 
@@ -152,23 +169,25 @@ def probes():
 def lab():
     with Lab("shirube-np", PORTS) as made:
         for address, p in PODS.items():
-            if p["node"] == NODE:
-                made.machine(machine_of(address), address)
+            if p["node"] == NODE and ":" not in address:
+                made.machine(machine_of(address), address, six(address))
         made.machine("outside", *OUTSIDE)
         yield made
 
 
-def as_pod(p):
-    return Pod(p["namespace"], p["name"], tuple(sorted(p["labels"].items())), p["address"], p["node"], p["ports"])
+def as_pod(p, address):
+    return Pod(p["namespace"], p["name"], tuple(sorted(p["labels"].items())), address, p["node"], p["ports"])
 
 
 def test_generated_policies_allow_exactly_what_the_model_allows(lab):
     chance = random.Random(20240601)
-    contents = PolicyTable(NODE, "172.30.0.2")
-    for name, labels in NAMESPACES.items():
-        contents.set_namespace(name, labels)
-    for address in sorted(PODS):
-        contents.set_pod(f"{PODS[address]['namespace']}/{PODS[address]['name']}", as_pod(PODS[address]))
+    families = [PolicyTable(NODE, a) for a in (NODE_ADDRESS, NODE_ADDRESS_6)]
+    for contents in families:
+        for name, labels in NAMESPACES.items():
+            contents.set_namespace(name, labels)
+        for address in contents.family.among(sorted(PODS)):
+            p = PODS[address]
+            contents.set_pod(f"{p['namespace']}/{p['name']}", as_pod(p, address))
     everything = probes()
     assert lab.reached(everything).keys() == set(everything), "the lab itself does not let everything through"
     applied: set[str] = set()
@@ -176,17 +195,20 @@ def test_generated_policies_allow_exactly_what_the_model_allows(lab):
     for scenario in range(SCENARIOS):
         policies = [a_policy(chance, number) for number in range(chance.randint(1, 3))]
         wanted = {f"{p['metadata']['namespace']}/{p['metadata']['name']}": p for p in policies}
-        for key in sorted(applied - wanted.keys()):
-            contents.set_policy(key, None)
-        for key, policy in wanted.items():
-            contents.set_policy(key, policy)
+        for contents in families:
+            for key in sorted(applied - wanted.keys()):
+                contents.set_policy(key, None)
+            for key, policy in wanted.items():
+                contents.set_policy(key, policy)
         applied = set(wanted)
-        if script := contents.table.script():
+        if script := "".join(contents.table.script() for contents in families):
             nft(lab.node, script)
-        contents.table.settle()
+        for contents in families:
+            contents.table.settle()
         with inside(lab.node):
             conntrack.flush()
-        some = chance.sample(everything, 120)
+            conntrack.flush(socket.AF_INET6)
+        some = chance.sample(everything, 160)
         allowed = {p for p in some if expected(p, list(wanted.values()))}
         reached = set(lab.reached(some))
         assert not reached - allowed, f"scenario {scenario}: came through: {reached - allowed}\n{policies}"

@@ -1,4 +1,4 @@
-"""NetworkPolicy (networking.k8s.io/v1) in the node's own nftables table `ip shirube_policy`.
+"""NetworkPolicy (networking.k8s.io/v1) in the node's own nftables tables `ip` and `ip6 shirube_policy`.
 
 `compile` turns a policy into selectors, networks and ports; `ruleset` says which fragment of the table a policy, a pod,
 and a pod under a policy need; `main` follows the API. All but `main` is pure.

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shirube.api.selectors import LabelSelector, label_selector_from
+from shirube.foundation.address_family import Family
 
 Object = dict[str, Any]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _EVERY_PORT = (0, 65535)
 
 
@@ -55,8 +57,11 @@ class Rule:
 
     identity: str  # names the rule's sets
     selectors: tuple[SelectorPeer, ...] | None
-    networks: tuple[ipaddress.IPv4Network, ...] | None
+    networks: tuple[Network, ...] | None  # of both families
     ports: Ports | None
+
+    def networks_of(self, family: Family) -> list[Network]:
+        return [n for n in self.networks or () if n.max_prefixlen == family.bits]
 
     @property
     def every_peer(self) -> bool:
@@ -113,7 +118,14 @@ def _rule(identity: str, rule: Object, peers_field: str) -> Rule:
         return Rule(identity, None, None, ports)
     selectors = tuple(_selector_peer(p) for p in peers if not p.get("ipBlock"))
     networks = [n for p in peers if p.get("ipBlock") for n in _networks(p["ipBlock"])]
-    return Rule(identity, selectors, tuple(ipaddress.collapse_addresses(networks)), ports)
+    return Rule(identity, selectors, _collapsed(networks), ports)
+
+
+def _collapsed(networks: list[Network]) -> tuple[Network, ...]:
+    """Without overlaps, each family by itself: an interval set takes none."""
+    four = [n for n in networks if isinstance(n, ipaddress.IPv4Network)]
+    six = [n for n in networks if isinstance(n, ipaddress.IPv6Network)]
+    return (*ipaddress.collapse_addresses(four), *ipaddress.collapse_addresses(six))
 
 
 def _selector_peer(peer: Object) -> SelectorPeer:
@@ -124,25 +136,23 @@ def _selector_peer(peer: Object) -> SelectorPeer:
     )
 
 
-def _networks(block: Object) -> list[ipaddress.IPv4Network]:
-    """The block without its exceptions; nothing for IPv6 blocks, which no IPv4 packet matches."""
-    whole = ipaddress.ip_network(block["cidr"], strict=False)
-    if not isinstance(whole, ipaddress.IPv4Network):
-        return []
-    left = [whole]
+def _networks(block: Object) -> list[Network]:
+    """The block without its exceptions."""
+    left: list[Network] = [ipaddress.ip_network(block["cidr"], strict=False)]
     for text in block.get("except") or []:
         hole = ipaddress.ip_network(text, strict=False)
-        if isinstance(hole, ipaddress.IPv4Network):
-            left = [piece for network in left for piece in _without(network, hole)]
+        left = [piece for network in left for piece in _without(network, hole)]
     return left
 
 
-def _without(network: ipaddress.IPv4Network, hole: ipaddress.IPv4Network) -> list[ipaddress.IPv4Network]:
-    if not network.overlaps(hole):
+def _without(network: Network, hole: Network) -> list[Network]:
+    if isinstance(network, ipaddress.IPv4Network):
+        if not isinstance(hole, ipaddress.IPv4Network) or not network.overlaps(hole):
+            return [network]
+        return [] if network.subnet_of(hole) else list(network.address_exclude(hole))
+    if not isinstance(hole, ipaddress.IPv6Network) or not network.overlaps(hole):
         return [network]
-    if network.subnet_of(hole):
-        return []
-    return list(network.address_exclude(hole))
+    return [] if network.subnet_of(hole) else list(network.address_exclude(hole))
 
 
 def _ports(listed: list[Object]) -> Ports:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from shirube.api.gvr import NAMESPACES, NETWORKPOLICIES, PODS
 from shirube.client.informer import Informer, InformerFactory, key_of
-from shirube.foundation import log, nft
+from shirube.foundation import address_family, log, nft
 from shirube.network import projection
 from shirube.network.policy import ruleset
 from shirube.network.policy.compile import Pod, Policy, compile_policy
@@ -23,10 +23,14 @@ Object = dict[str, Any]
 
 
 class PolicyTable:
-    """The table's contents after each change of a policy, a pod or a namespace. No I/O."""
+    """The table's contents after each change of a policy, a pod or a namespace, in the family of `dns_address`. No I/O.
+
+    That address is the node's, where it serves cluster DNS.
+    """
 
     def __init__(self, node: str, dns_address: str) -> None:
-        self.table = nft.Table(ruleset.TABLE, ruleset.FIXED)
+        self.family = address_family.of(dns_address)
+        self.table = ruleset.table(self.family)
         self._node = node
         self._dns_address = dns_address
         self._policies: dict[str, Policy] = {}
@@ -42,7 +46,7 @@ class PolicyTable:
         if new is not None:
             self._policies[key] = new
             self._in_namespace.setdefault(new.namespace, {})[key] = new
-        self.table.put(f"policy {key}", ruleset.policy_fragment(new) if new else None)
+        self.table.put(f"policy {key}", ruleset.policy_fragment(new, self.family) if new else None)
         # Most policies speak of their own namespace only: then nobody else's pods are looked at.
         far = any(p.far for p in (old, new) if p is not None)
         namespace = key.split("/", 1)[0]
@@ -103,12 +107,12 @@ class PolicyOptions(Protocol):
     """What policies need of their process's options."""
 
     node_name: str
-    node_ip: str
+    node_ip: str  # of dual-stack nodes one address of each family, with a comma between
 
 
 class _Programmer:
     def __init__(self, options: PolicyOptions, factory: InformerFactory) -> None:
-        self._contents = PolicyTable(options.node_name, options.node_ip)
+        self._contents = [PolicyTable(options.node_name, a) for a in address_family.listed(options.node_ip)]
         self._changed = asyncio.Event()
         self._informers = [
             self._follow(factory.informer(NAMESPACES, projection=projection.namespace), self._on_namespace),
@@ -129,13 +133,16 @@ class _Programmer:
         return informer
 
     def _on_namespace(self, key: str, obj: Object | None) -> None:
-        self._contents.set_namespace(key, (obj["metadata"].get("labels") or {}) if obj else None)
+        for contents in self._contents:
+            contents.set_namespace(key, (obj["metadata"].get("labels") or {}) if obj else None)
 
     def _on_pod(self, key: str, obj: Object | None) -> None:
-        self._contents.set_pod(key, ruleset.pod_of(obj) if obj else None)
+        for contents in self._contents:
+            contents.set_pod(key, ruleset.pod_of(obj, contents.family) if obj else None)
 
     def _on_policy(self, key: str, obj: Object | None) -> None:
-        self._contents.set_policy(key, obj)
+        for contents in self._contents:
+            contents.set_policy(key, obj)
 
     async def run(self) -> None:
         for informer in self._informers:
@@ -148,18 +155,19 @@ class _Programmer:
             await self._sync()
 
     async def _sync(self) -> None:
-        table = self._contents.table
-        script = table.script()
-        if not script:
-            table.settle()
-            return
+        tables = [contents.table for contents in self._contents]
+        script = "".join(table.script() for table in tables)
         # What changes while nft runs is remembered for the next time: the difference is taken before the wait.
-        table.settle()
+        for table in tables:
+            table.settle()
+        if not script:
+            return
         try:
             await nft.apply(script)
         except nft.NftError as error:
             _logger.error("cannot program network policies, will start afresh", error=str(error))
-            table.distrust()
+            for table in tables:
+                table.distrust()
             await asyncio.sleep(_RETRY_SECONDS)
             self._changed.set()
 

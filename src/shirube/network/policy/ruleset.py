@@ -1,4 +1,4 @@
-"""Policies and pods as fragments of the table `ip shirube_policy`. Pure.
+"""Policies and pods as fragments of the tables `ip shirube_policy` and `ip6 shirube_policy`, which are alike. Pure.
 
     ingress_pods / egress_pods   pod address ──► the chain of exactly those policies that select it
         all-…                    jump to each policy's chain, then drop
@@ -18,49 +18,57 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shirube.foundation.nft import Fragment
+from shirube.foundation.address_family import Family
+from shirube.foundation.nft import Fragment, Table
 from shirube.network.policy.compile import Pod, Policy, Rule
 
-TABLE = "ip shirube_policy"
+_NAME = "shirube_policy"
 DNS_PORT = 53
 DNS_NAMESPACE, DNS_LABELS = "kube-system", (("k8s-app", "kube-dns"),)
 
-FIXED = f"""
-add map {TABLE} ingress_pods {{ type ipv4_addr : verdict; }}
-add map {TABLE} egress_pods {{ type ipv4_addr : verdict; }}
-add set {TABLE} itself {{ type ipv4_addr . ipv4_addr; }}
-add chain {TABLE} egress {{ type filter hook forward priority filter; }}
-add rule {TABLE} egress ct state established,related accept
-add rule {TABLE} egress ip saddr . ip daddr @itself accept
-add rule {TABLE} egress ip saddr vmap @egress_pods
-add chain {TABLE} ingress {{ type filter hook forward priority 1; }}
-add rule {TABLE} ingress ct state established,related accept
-add rule {TABLE} ingress ip saddr . ip daddr @itself accept
-add rule {TABLE} ingress ip daddr vmap @ingress_pods
-add chain {TABLE} to_node {{ type filter hook input priority filter; }}
-add rule {TABLE} to_node ct state established,related accept
-add rule {TABLE} to_node meta l4proto {{ tcp, udp }} th dport {DNS_PORT} ip saddr vmap @egress_pods
+
+def table(family: Family) -> Table:
+    """The empty table of one family."""
+    name, ip, address = f"{family.word} {_NAME}", family.word, family.address_type
+    fixed = f"""
+add map {name} ingress_pods {{ type {address} : verdict; }}
+add map {name} egress_pods {{ type {address} : verdict; }}
+add set {name} itself {{ type {address} . {address}; }}
+add chain {name} egress {{ type filter hook forward priority filter; }}
+add rule {name} egress ct state established,related accept
+add rule {name} egress {ip} saddr . {ip} daddr @itself accept
+add rule {name} egress {ip} saddr vmap @egress_pods
+add chain {name} ingress {{ type filter hook forward priority 1; }}
+add rule {name} ingress ct state established,related accept
+add rule {name} ingress {ip} saddr . {ip} daddr @itself accept
+add rule {name} ingress {ip} daddr vmap @ingress_pods
+add chain {name} to_node {{ type filter hook input priority filter; }}
+add rule {name} to_node ct state established,related accept
+add rule {name} to_node meta l4proto {{ tcp, udp }} th dport {DNS_PORT} {ip} saddr vmap @egress_pods
 """
-_EXACT = "{ type ipv4_addr . inet_proto . inet_service; }"
-_SET_TYPES = {
-    "pods": "{ type ipv4_addr; }",
-    "nets": "{ type ipv4_addr; flags interval; }",
-    "ports": "{ type inet_proto . inet_service; flags interval; }",
-    "exact": _EXACT,
-}
-_DESTINATION = "ip daddr . meta l4proto . th dport"
+    return Table(name, fixed)
+
+
+def _set_type(kind: str, family: Family) -> str:
+    return {
+        "pods": f"{{ type {family.address_type}; }}",
+        "nets": f"{{ type {family.address_type}; flags interval; }}",
+        "ports": "{ type inet_proto . inet_service; flags interval; }",
+        "exact": f"{{ type {family.address_type} . inet_proto . inet_service; }}",
+    }[kind]
+
 
 Labels = Mapping[str, str]
 Namespaces = Mapping[str, Labels]
 
 
-def pod_of(obj: dict[str, Any]) -> Pod | None:
-    """The pod as policies see it; None while it has no address of its own."""
+def pod_of(obj: dict[str, Any], family: Family) -> Pod | None:
+    """The pod as policies see it; None while it has no address of its own in this family."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     if spec.get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
         return None
     listed = [a.get("ip", "") for a in status.get("podIPs") or []] or [status.get("podIP") or ""]
-    address = next((a for a in listed if a and ":" not in a), "")
+    address = next((a for a in family.among(listed) if a), "")
     if not address:
         return None
     containers = [*(spec.get("containers") or []), *(c for c in spec.get("initContainers") or [] if _sidecar(c))]
@@ -82,30 +90,33 @@ def _sidecar(container: dict[str, Any]) -> bool:
 # A policy by itself
 
 
-def policy_fragment(policy: Policy) -> Fragment:
+def policy_fragment(policy: Policy, family: Family) -> Fragment:
     """Chains, sets, and elements that depend on no pod."""
     wanted = Fragment()
     if policy.ingress is not None:
-        lines = [line for rule in policy.ingress for line in _rule_lines(wanted, rule, "ip saddr", egress=False)]
+        lines = [line for rule in policy.ingress for line in _rule_lines(wanted, rule, family, egress=False)]
         wanted.chains[policy.chain("in")] = tuple(lines)
     if policy.egress is not None:
-        lines = [line for rule in policy.egress for line in _rule_lines(wanted, rule, "ip daddr", egress=True)]
+        lines = [line for rule in policy.egress for line in _rule_lines(wanted, rule, family, egress=True)]
         wanted.chains[policy.chain("out")] = tuple(lines)
     return wanted
 
 
-def _rule_lines(wanted: Fragment, rule: Rule, peer: str, *, egress: bool) -> list[str]:
+def _rule_lines(wanted: Fragment, rule: Rule, family: Family, *, egress: bool) -> list[str]:
+    peer = f"{family.word} {'daddr' if egress else 'saddr'}"
+    destination = f"{family.word} daddr . meta l4proto . th dport"
+
     def declared(kind: str) -> str:
         name = f"{rule.identity}-{kind}"
-        wanted.sets[name] = _SET_TYPES[kind]
+        wanted.sets[name] = _set_type(kind, family)
         return name
 
     peers = [""]
     if not rule.every_peer:
         peers = [f"{peer} @{declared('pods')} "] if rule.selectors else []
-        if rule.networks:
+        if networks := rule.networks_of(family):
             nets = declared("nets")
-            wanted.elements[nets] = {str(n): "" for n in rule.networks}
+            wanted.elements[nets] = {str(n): "" for n in networks}
             peers.append(f"{peer} @{nets} ")
     lines = [f"{p}accept" for p in peers] if rule.ports is None else []
     if rule.ports is not None and rule.ports.numbers:
@@ -116,10 +127,10 @@ def _rule_lines(wanted: Fragment, rule: Rule, peer: str, *, egress: bool) -> lis
     if egress:
         # What is in the set are the rule's own peers already.
         if rule.selectors or (rule.ports is not None and rule.ports.names):
-            lines.append(f"{_DESTINATION} @{declared('exact')} accept")
+            lines.append(f"{destination} @{declared('exact')} accept")
     elif rule.ports is not None and rule.ports.names:
         exact = declared("exact")
-        lines += [f"{p}{_DESTINATION} @{exact} accept" for p in peers]
+        lines += [f"{p}{destination} @{exact} accept" for p in peers]
     return lines
 
 
@@ -178,7 +189,7 @@ def _matches(rule: Rule, policy: Policy, pod: Pod, namespaces: Namespaces) -> bo
 
 
 def _in_networks(rule: Rule, pod: Pod) -> bool:
-    address = ipaddress.IPv4Address(pod.address)
+    address = ipaddress.ip_address(pod.address)
     return any(address in network for network in rule.networks or ())
 
 
