@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from tests.cluster.conformance.api import Api
+from tests.cluster.conformance.batch import Batch
 from tests.cluster.conformance.test_cron_job import cron_job
 from tests.cluster.conftest import Cluster, eventually
 
 _numbers = itertools.count(1)
+_NONE = SimpleNamespace(params={})
 
 
 LAST = "test_cron_job.py"
@@ -58,4 +61,24 @@ def ns(api: Api) -> Iterator[str]:
     namespaces.create({"metadata": {"name": name}})
     eventually(lambda: api.at("v1", "serviceaccounts", name).find("default"), "the default service account", 15)
     yield name
+    namespaces.delete(name)
+
+
+@pytest.fixture(scope="session")
+def tools(cluster: Cluster) -> None:
+    """The image of batch.py."""
+    cluster.shirube("image", "build", "tests/cluster/conformance/tools", "--name", cluster.layout.name)
+
+
+@pytest.fixture(scope="module")
+def batch(request: pytest.FixtureRequest, api: Api, tools: None) -> Iterator[Batch]:
+    """A namespace for a module, in which the pods of all its `case` parameters are made at once."""
+    namespaces = api.at("v1", "namespaces")
+    name = f"conformance-batch-{next(_numbers)}"
+    namespaces.create({"metadata": {"name": name}})
+    eventually(lambda: api.at("v1", "serviceaccounts", name).find("default"), "the default service account", 15)
+    made = Batch(api, name)
+    mine = [item for item in request.session.items if getattr(item, "module", None) is request.module]
+    made.create(item.callspec.params["case"] for item in mine if "case" in getattr(item, "callspec", _NONE).params)
+    yield made
     namespaces.delete(name)
