@@ -9,17 +9,20 @@ A configuration that somebody else brought is left in place and ours is not writ
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from shirube.foundation import address_family
+
 FILE_NAME = "10-shirube.conflist"
 _DATA = "ipam"
 
 
-def configuration(pod_cidr: str, data_dir: Path, mtu: int, *, bandwidth: bool) -> dict[str, Any]:
-    """The conflist for a node whose pods get addresses of `pod_cidr`. `mtu` in bytes.
+def configuration(pod_cidrs: Sequence[str], data_dir: Path, mtu: int, *, bandwidth: bool) -> dict[str, Any]:
+    """The conflist for a node whose pods get an address of each of `pod_cidrs`, in their order. `mtu` in bytes.
 
     `bandwidth`: the plugin is there that keeps to `kubernetes.io/ingress-bandwidth` and `egress-bandwidth`.
     """
@@ -34,8 +37,8 @@ def configuration(pod_cidr: str, data_dir: Path, mtu: int, *, bandwidth: bool) -
                 "mtu": mtu,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": pod_cidr}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": cidr}] for cidr in pod_cidrs],
+                    "routes": [{"dst": address_family.of(cidr).everything} for cidr in pod_cidrs],
                     "dataDir": str(data_dir),
                 },
             },
@@ -50,11 +53,11 @@ def foreign(conf_dir: Path) -> str | None:
     return next((n for n in names if n != FILE_NAME), None)
 
 
-def write(conf_dir: Path, bin_dir: Path, pod_cidr: str, mtu: int) -> bool:
+def write(conf_dir: Path, bin_dir: Path, pod_cidrs: Sequence[str], mtu: int) -> bool:
     """Put the configuration in place (atomically); whether anything changed."""
     conf_dir.mkdir(parents=True, exist_ok=True)
     bandwidth = (bin_dir / "bandwidth").exists()
-    conflist = configuration(pod_cidr, conf_dir.parent / _DATA, mtu, bandwidth=bandwidth)
+    conflist = configuration(pod_cidrs, conf_dir.parent / _DATA, mtu, bandwidth=bandwidth)
     wanted = orjson.dumps(conflist, option=orjson.OPT_INDENT_2)
     path = conf_dir / FILE_NAME
     if path.exists() and path.read_bytes() == wanted:

@@ -17,7 +17,8 @@ from shirube.api.gvr import ENDPOINTSLICES, NODES, SERVICES
 from shirube.client.events import EventRecorder
 from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
-from shirube.foundation import log, nft
+from shirube.foundation import address_family, log, nft
+from shirube.foundation.address_family import IPV4, listed
 from shirube.foundation.tasks import cancel, spawn
 from shirube.network import load_balancer, masquerade, publish, routes
 
@@ -32,7 +33,7 @@ Object = dict[str, Any]
 
 @dataclass(slots=True)
 class Options:
-    """The cluster's gateway process."""
+    """The cluster's gateway process. Of dual-stack clusters each range is two, with a comma between."""
 
     kubeconfig: Path
     publish_address: str
@@ -64,9 +65,9 @@ class Gateway:
     async def run(self) -> None:
         for informer in (self._services, self._nodes, self._slices):
             await informer.wait_for_cache_sync()
-        inside = [self._options.cluster_cidr, self._options.node_network, self._options.service_cidr]
-        await nft.apply(masquerade.script([self._options.cluster_cidr, self._options.node_network], inside))
-        have: dict[str, str] | None = None
+        sources = [*listed(self._options.cluster_cidr), *listed(self._options.node_network)]
+        await nft.apply(masquerade.script(sources, [*sources, *listed(self._options.service_cidr)]))
+        have: dict[str, routes.Hop] | None = None
         wait: float | None = 0.0
         while True:
             await self._wait(wait)
@@ -97,8 +98,8 @@ class Gateway:
         await self._events.close()
 
     def _addresses(self) -> dict[str, Object]:
-        pairs = ((routes.internal_address(node), node) for node in self._nodes.store.list())
-        return {address: node for address, node in pairs if address}
+        """Every node by its addresses, of both families."""
+        return {a: node for node in self._nodes.store.list() for a in routes.internal_addresses(node)}
 
     async def _balance(self) -> None:
         services = self._services.store.list()
@@ -132,7 +133,14 @@ class Gateway:
         if service["spec"].get("externalTrafficPolicy") == "Local":
             serving = set(self._serving(service))
             nodes = {a: n for a, n in nodes.items() if a in serving}
-        return sorted(nodes, key=lambda a: (not _ready(nodes[a]), nodes[a]["metadata"]["name"]))
+        order = service["spec"].get("ipFamilies") or [IPV4.api]
+        usable = [a for a in nodes if address_family.of(a).api in order]
+
+        def rank(address: str) -> tuple[bool, str, int]:
+            node = nodes[address]
+            return not _ready(node), node["metadata"]["name"], order.index(address_family.of(address).api)
+
+        return sorted(usable, key=rank)
 
 
 def _ready(node: Object) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from shirube.api.gvr import SERVICES
 from shirube.client.rest import Client
+from shirube.foundation.address_family import BOTH, IPV4
 
 Object = dict[str, Any]
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -48,7 +49,8 @@ def plan(services: Iterable[Object], nodes: Mapping[str, Object], serving: Mappi
                 if spec.get("externalTrafficPolicy") == "Local":
                     here = serving.get(f"{metadata['namespace']}/{metadata['name']}", set())
                     chosen = [a for a in usable if a in here]
-                addresses = tuple(a for a in chosen if ":" not in a)
+                families = spec.get("ipFamilies") or [IPV4.api]
+                addresses = tuple(a for f in BOTH if f.api in families for a in f.among(chosen))
         if refusal or addresses != _ingress(service):
             steps.append(Step(service, addresses, refusal))
     return steps

@@ -11,8 +11,9 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import ENDPOINTSLICES, NODES
 from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
-from shirube.foundation import log, nft
-from shirube.network import cni, masquerade, projection, routes
+from shirube.foundation import address_family, log, nft
+from shirube.foundation.address_family import BOTH, listed
+from shirube.network import cni, masquerade, projection, routes, tunnel
 from shirube.network.dns.forward import system_resolvers
 from shirube.network.dns.main import run_dns
 from shirube.network.host_ports import run_host_ports
@@ -20,14 +21,13 @@ from shirube.network.policy.main import run_policies
 
 _logger = log.get("network")
 _RETRY_SECONDS = 1.0
-_MTU = 1500
 
 Object = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Options:
-    """A node's network process."""
+    """A node's network process. Of dual-stack clusters each address and range is two, with a comma between."""
 
     kubeconfig: Path
     node_name: str
@@ -39,7 +39,7 @@ class Options:
     cluster_domain: str = "cluster.local"
     cni_conf_dir: Path = Path("/etc/cni/net.d")
     cni_bin_dir: Path = Path("/usr/lib/cni")
-    mtu: int = _MTU
+    mtu: int = 0  # of pods; 0: what fits the link that has the node's address, and the tunnel where there is one
     upstream_resolvers: list[str] = field(default_factory=system_resolvers)
 
 
@@ -71,31 +71,61 @@ async def _follow_nodes(options: Options, nodes: Informer) -> None:
         changed.clear()
         try:
             if not masqueraded:
-                inside = [options.cluster_cidr, options.node_network, options.service_cidr]
-                await nft.apply(masquerade.script([options.cluster_cidr], inside))
+                pods = listed(options.cluster_cidr)
+                inside = [*pods, *listed(options.node_network), *listed(options.service_cidr)]
+                await nft.apply(masquerade.script(pods, inside))
                 masqueraded = True
-            _configure_pods(options, nodes.store.get(None, options.node_name))
-            want = routes.wanted(nodes.store.list(), options.node_name)
-            await routes.carry_out(routes.plan(await routes.current(), want))
+            if (own := nodes.store.get(None, options.node_name)) is not None:
+                await _connect(options, own, nodes.store.list())
         except (nft.NftError, routes.RouteError, OSError) as error:
             _logger.error("cannot configure the pod network, will try again", error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
             changed.set()
 
 
-def _configure_pods(options: Options, node: Object | None) -> None:
-    cidr = node["spec"].get("podCIDR") if node else None
-    if not cidr:
+async def _connect(options: Options, own: Object, nodes: list[Object]) -> None:
+    """This node's pods with the other nodes': routes on our links, the tunnel beyond them."""
+    cidrs = routes.pod_cidrs(own)
+    if not cidrs:
         return
+    local = listed(options.node_ip)[0]
+    links = [link for link in await routes.links() if link.name != tunnel.DEVICE]
+    link = next((one for one in links if one.reaches(local)), None)
+    if link is None:
+        raise routes.RouteError(f"cannot connect pods: no interface has the node's address {local}")
+
+    def near(address: str) -> bool:
+        return any(one.reaches(address) for one in links)
+
+    outer = address_family.of(local)
+    far = tunnel.peers(nodes, options.node_name, outer, near)
+    _configure_pods(options, cidrs, options.mtu or (tunnel.mtu(link, outer) if far else link.mtu))
+    await tunnel.carry_out(own, far, link, local)
+    want = routes.wanted(nodes, options.node_name, near) | tunnel.routes(far)
+    await routes.carry_out(routes.plan(await routes.current(), want))
+
+
+def _configure_pods(options: Options, cidrs: list[str], mtu: int) -> None:
     if (other := cni.foreign(options.cni_conf_dir)) is not None:
         _logger.info("leaving pods to another network plugin", configuration=other)
-    elif cni.write(options.cni_conf_dir, Path(options.cni_bin_dir), cidr, options.mtu):
-        _logger.info("configured the pod network", pod_cidr=cidr)
+    elif cni.write(options.cni_conf_dir, Path(options.cni_bin_dir), cidrs, mtu):
+        _logger.info("configured the pod network", pod_cidrs=",".join(cidrs), mtu=mtu)
 
 
 async def _advertise_dns(options: Options, client: Client) -> None:
     """Make this node's DNS server an endpoint of the cluster DNS Service (server-side apply)."""
-    name = f"kube-dns-{options.node_name}"
+    for address in listed(options.node_ip):
+        await _advertise(options, client, address)
+
+
+def dns_slice_names(node_name: str) -> list[str]:
+    """The EndpointSlices of a node's DNS server, by family."""
+    return [f"kube-dns-{node_name}", f"kube-dns-{node_name}-ipv6"]
+
+
+async def _advertise(options: Options, client: Client, address: str) -> None:
+    family = address_family.of(address)
+    name = dns_slice_names(options.node_name)[BOTH.index(family)]
     endpoint_slice = {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -107,9 +137,9 @@ async def _advertise_dns(options: Options, client: Client) -> None:
                 "endpointslice.kubernetes.io/managed-by": "shirube-network",
             },
         },
-        "addressType": "IPv4",
+        "addressType": family.api,
         "endpoints": [
-            {"addresses": [options.node_ip], "conditions": {"ready": True}, "nodeName": options.node_name},
+            {"addresses": [address], "conditions": {"ready": True}, "nodeName": options.node_name},
         ],
         "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP"},

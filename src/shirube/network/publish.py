@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from shirube.client.events import EventRecorder
-from shirube.foundation import log
+from shirube.foundation import address_family, log
 from shirube.foundation.tasks import spawn
 
 _logger = log.get("gateway")
@@ -218,7 +218,7 @@ class _Client:
         self._loop = asyncio.get_running_loop()
         self._answer = answer
         self._idle = idle
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(address_family.of(to[0]).socket_family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.connect(to)
         except OSError:

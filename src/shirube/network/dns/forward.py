@@ -34,11 +34,19 @@ def system_resolvers(path: Path = Path("/etc/resolv.conf")) -> list[str]:
     return found[:3]
 
 
+def resolver_address(text: str, default_port: int) -> tuple[str, int]:
+    """`192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` and `[2001:db8::1]:53` as address and port; port 0 is a bad one."""
+    host, colon, port = text.rpartition(":")
+    if colon and (("." in host and ":" not in host) or (host.startswith("[") and host.endswith("]"))):
+        return host.strip("[]"), int(port) if port.isdigit() else 0
+    return text.strip("[]"), default_port
+
+
 class Forwarder:
     """Tries the resolvers in turn. Bounded: with too many questions waiting, new ones fail at once.
 
     `stub_domains` (domain -> resolvers) have resolvers of their own; of several the longest counts. A resolver may have
-    a port (`192.0.2.1:5353`).
+    a port (`192.0.2.1:5353`, `[2001:db8::1]:5353`).
     """
 
     def __init__(
@@ -97,10 +105,7 @@ class Forwarder:
             self._waiting -= 1
 
     def _address(self, resolver: str) -> tuple[str, int]:
-        host, colon, port = resolver.rpartition(":")
-        if colon and "." in host and ":" not in host:  # an IPv4 address with a port
-            return host, int(port)
-        return resolver, self._port
+        return resolver_address(resolver, self._port)
 
     async def _over_udp(self, resolver: str, packet: bytes) -> bytes:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -11,12 +12,12 @@ import orjson
 
 from shirube.api.gvr import CONFIGMAPS, ENDPOINTSLICES, NAMESPACES, SERVICES
 from shirube.client.informer import Informer, InformerFactory
-from shirube.foundation import log
+from shirube.foundation import address_family, log
 from shirube.foundation.clock import SYSTEM
 from shirube.network import projection
 from shirube.network.dns.answer import Responder
 from shirube.network.dns.cache import AnswerCache
-from shirube.network.dns.forward import Forwarder
+from shirube.network.dns.forward import Forwarder, resolver_address
 from shirube.network.dns.metrics import DnsMetrics
 from shirube.network.dns.records import Object, Zone
 from shirube.network.dns.server import DnsServer
@@ -29,7 +30,7 @@ _BY_SERVICE, _BY_ADDRESS = "dns-service", "dns-address"
 class DnsOptions(Protocol):
     """What DNS needs of its process's options."""
 
-    node_ip: str
+    node_ip: str  # of dual-stack nodes one address of each family, with a comma between
     cluster_domain: str
     upstream_resolvers: list[str]
 
@@ -78,16 +79,17 @@ async def run_dns(options: DnsOptions, factory: InformerFactory) -> None:
     metrics = DnsMetrics()
     forwarder = Forwarder(options.upstream_resolvers, cache=AnswerCache(SYSTEM), metrics=metrics)
     _follow_configuration(options, factory, forwarder)
-    server = DnsServer(Responder(found, forwarder), metrics)
-    await server.start(options.node_ip)
-    metrics_server = await metrics.serve(options.node_ip)
-    _logger.info("serving", address=options.node_ip, upstream=",".join(options.upstream_resolvers) or "none")
-    try:
+    responder = Responder(found, forwarder)
+    async with contextlib.AsyncExitStack() as opened:
+        for address in address_family.listed(options.node_ip):
+            server = DnsServer(responder, metrics)
+            opened.push_async_callback(server.close)
+            await server.start(address)
+            metrics_server = await metrics.serve(address)
+            if metrics_server is not None:
+                opened.callback(metrics_server.close)
+        _logger.info("serving", address=options.node_ip, upstream=",".join(options.upstream_resolvers) or "none")
         await asyncio.Event().wait()
-    finally:
-        if metrics_server is not None:
-            metrics_server.close()
-        await server.close()
 
 
 def _follow_configuration(options: DnsOptions, factory: InformerFactory, forwarder: Forwarder) -> None:
@@ -125,10 +127,8 @@ def configuration(data: dict[str, str], default: list[str]) -> tuple[list[str], 
 
 
 def _is_resolver(text: Any) -> bool:
-    host, colon, port = str(text).rpartition(":")
-    if colon and "." in host and ":" not in host:
-        return _is_address(host) and port.isdigit() and 0 < int(port) < 65536
-    return _is_address(str(text))
+    host, port = resolver_address(str(text), 53)
+    return _is_address(host) and 0 < port < 65536
 
 
 def _is_address(text: str) -> bool:

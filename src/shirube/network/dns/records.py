@@ -160,6 +160,8 @@ class Zone:
         metadata = service["metadata"]
         everybody = service["spec"].get("publishNotReadyAddresses", False)
         for piece in self._slices(metadata["namespace"], metadata["name"]):
+            if piece.get("addressType") == "FQDN":
+                continue  # names, not addresses: there is no record for them
             ports = [p for p in piece.get("ports") or [] if p.get("port")]
             for endpoint in piece.get("endpoints") or []:
                 if not everybody and (endpoint.get("conditions") or {}).get("ready") is False:
