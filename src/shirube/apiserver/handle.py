@@ -13,7 +13,7 @@ import asyncio
 from shirube.api import errors
 from shirube.apiserver import authorizing, encoding, request_info, routes, watch_socket
 from shirube.apiserver.attributes import Attributes
-from shirube.apiserver.authentication import impersonation
+from shirube.apiserver.authentication import NOBODY, impersonation
 from shirube.apiserver.cannot_decrypt import CannotDecrypt
 from shirube.apiserver.context import RequestContext, ServerContext
 from shirube.apiserver.negotiation import JSON
@@ -98,6 +98,8 @@ class ApiServer:
         request, attributes = rc.request, rc.attributes
         try:
             user = await server.authenticator.authenticate(request.headers, request.peer)
+            if user is NOBODY:
+                server.authenticator.check_anonymous(request.path)
         except errors.ApiError as error:
             if server.audit is not None:
                 server.audit.refused_login(rc, error)

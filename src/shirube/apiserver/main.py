@@ -65,6 +65,9 @@ def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: 
     context.health = Health(context)
     context.documents = Documents(context)
     context.authenticator = Authenticator.of(context)
+    if options.authentication_config is not None:
+        files["authentication"] = ConfigurationFile(options.authentication_config, context.authenticator.configure)
+        files["authentication"].load()
     context.authorizer = Authorizer.of(context)
     context.admission = Admission.of(context)
     context.fairness = Fairness(context)

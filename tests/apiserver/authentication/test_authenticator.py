@@ -144,7 +144,7 @@ async def test_token_ends_on_time_although_the_verdict_is_remembered(world):
 async def test_token_for_others_is_no_use_here(world):
     token = world.token(audiences=["vault"])
     assert await world.refused(token)
-    found = world.authenticator.review(token, ["vault", "other"])
+    found = await world.authenticator.review(token, ["vault", "other"])
     assert found is not None
     assert found[1] == ("vault",)
 

@@ -5,7 +5,8 @@
 are shown and wrong are 401, never anonymous. `impersonation.impersonate` is the step after it.
 
 Modules: `certificates`, `request_header` (users that a front proxy vouches for), `service_account_tokens` (with
-`jwt`), `bootstrap_tokens`, `impersonation`, `discovery` (the documents with which others verify our tokens).
+`jwt`), `bootstrap_tokens`, `oidc` (with `configuration`, `claims`, `key_sets`), `impersonation`, `discovery` (the
+documents with which others verify our tokens).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from shirube.api import errors
 from shirube.apiserver.authentication import bootstrap_tokens
 from shirube.apiserver.authentication.certificates import Certificates
-from shirube.apiserver.authentication.jwt import InvalidToken, SigningKey, unb64url
+from shirube.apiserver.authentication.jwt import InvalidToken, SigningKey, unb64url, unverified_claims
 from shirube.apiserver.authentication.request_header import RequestHeader
 from shirube.apiserver.authentication.service_account_tokens import ServiceAccountTokens
 from shirube.apiserver.user import ALL_UNAUTHENTICATED, ANONYMOUS, User
@@ -26,11 +27,13 @@ from shirube.foundation.clock import Clock
 from shirube.serving.messages import Headers, Peer
 
 if TYPE_CHECKING:
+    from shirube.apiserver.authentication.configuration import Configuration
+    from shirube.apiserver.authentication.oidc import Issuer
     from shirube.apiserver.context import ServerContext
     from shirube.apiserver.reader import Reader
 
 _logger = log.get("authentication")
-_NOBODY = User(ANONYMOUS, groups=(ALL_UNAUTHENTICATED,))
+NOBODY = User(ANONYMOUS, groups=(ALL_UNAUTHENTICATED,))
 _WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
@@ -51,6 +54,8 @@ class Authenticator:
         self.tokens = tokens
         self.audiences = tuple(audiences)
         self._anonymous = anonymous
+        self._configuration: Configuration | None = None
+        self._issuers: dict[str, Issuer] = {}
         self._certificates = Certificates(clock)
         self._request_header = request_header
 
@@ -71,6 +76,14 @@ class Authenticator:
             request_header=RequestHeader(options.front_proxy_ca, server.clock) if options.front_proxy_ca else None,
         )
 
+    def configure(self, data: bytes) -> None:
+        """Follow an AuthenticationConfiguration from now on. Raises ConfigurationError, and changes nothing then."""
+        from shirube.apiserver.authentication import configuration
+
+        disallowed = (self.tokens.issuer,) if self.tokens is not None else ()
+        self._configuration = configuration.read(data, self._clock, disallowed)
+        self._issuers = {issuer.url: issuer for issuer in self._configuration.issuers}
+
     async def authenticate(self, headers: Headers, peer: Peer) -> User:
         """The user of a request. Raises ApiError 401."""
         if peer.certificate is not None:
@@ -83,27 +96,34 @@ class Authenticator:
                 return user
         token = bearer_token(headers)
         if token:
-            user = self.token_user(token, self.audiences)
-            if user is not None:
-                return user
+            found = await self.review(token, self.audiences)
+            if found is not None:
+                return found[0]
             raise errors.unauthorized()
-        if peer.certificate is not None or not self._anonymous:
+        if peer.certificate is not None or not self._lets_in_anybody:
             raise errors.unauthorized()
-        return _NOBODY
+        return NOBODY
 
-    def token_user(self, token: str, audiences: Sequence[str]) -> User | None:
-        """Whose bearer token this is, if it is good for one of `audiences`."""
-        found = self.review(token, audiences)
-        return found[0] if found else None
+    @property
+    def _lets_in_anybody(self) -> bool:
+        configured = self._configuration.anonymous if self._configuration is not None else None
+        return self._anonymous if configured is None else configured.enabled
 
-    def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]] | None:
+    def check_anonymous(self, path: str) -> None:
+        """Anonymous requests may be limited to some paths. Raises ApiError 401."""
+        configured = self._configuration.anonymous if self._configuration is not None else None
+        if configured is not None and configured.paths is not None and path not in configured.paths:
+            raise errors.unauthorized()
+
+    async def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]] | None:
         """(user, those of `audiences` that the token is good for), as TokenReview answers; None if for none."""
+        mine = tuple(a for a in audiences if a in self.audiences)
         if bootstrap_tokens.looks_like(token):
             user = bootstrap_tokens.user(token, self._reader, self._clock)
-            mine = tuple(a for a in audiences if a in self.audiences)
             return (user, mine) if user is not None and mine else None
         if self.tokens is None or not self.tokens.claims_to_be_ours(token):
-            return None
+            user = await self._issued_elsewhere(token) if self._issuers else None
+            return (user, mine) if user is not None and mine else None
         try:
             user, carried = self.tokens.verify(token)
         except InvalidToken as error:
@@ -112,6 +132,15 @@ class Authenticator:
         # A token without audiences is an old one: it is for the API server and nobody else.
         good = tuple(a for a in audiences if a in (carried or self.audiences))
         return (user, good) if good else None
+
+    async def _issued_elsewhere(self, token: str) -> User | None:
+        """Whose token of an OIDC issuer this is."""
+        try:
+            issuer = self._issuers.get(str(unverified_claims(token).get("iss")))
+            return await issuer.user(token) if issuer is not None else None
+        except InvalidToken as error:
+            _logger.debug("refused a token", reason=str(error))
+            return None
 
 
 def bearer_token(headers: Headers) -> str:
