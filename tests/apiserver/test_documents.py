@@ -139,9 +139,9 @@ async def test_a_change_while_a_document_is_made_is_not_lost(api):
     """What was made of the table before it changed must not be kept as if it were of the new one."""
     documents, table = api.context.documents, api.context.table
 
-    def changed_meanwhile() -> bytes:
+    def changed_meanwhile(_: object) -> bytes:
         table.generation += 1
         return b"old"
 
     assert (await documents.in_thread("x", changed_meanwhile)).data == b"old"
-    assert (await documents.in_thread("x", lambda: b"new")).data == b"new"
+    assert (await documents.in_thread("x", lambda _: b"new")).data == b"new"

@@ -24,6 +24,7 @@ from shirube.apiserver.negotiation import JSON, acceptable, accepted, discovery_
 from shirube.serving.messages import Response
 
 if TYPE_CHECKING:
+    from shirube.api.resources import ResourceTable
     from shirube.apiserver.context import RequestContext, ServerContext
 
 Json = dict[str, Any]
@@ -76,12 +77,12 @@ class Documents:
             document = self._made[name] = Document(make())
         return document
 
-    async def in_thread(self, name: str, make: Callable[[], bytes]) -> Document:
-        """For documents that take longer to make than the loop may stand still."""
+    async def in_thread(self, name: str, make: Callable[[ResourceTable], bytes]) -> Document:
+        """For documents that take longer to make than the loop may stand still: of a table that stays as it is."""
         generation = self._server.table.generation
         if generation == self._generation and name in self._made:
             return self._made[name]
-        data = await asyncio.to_thread(make)
+        data = await asyncio.to_thread(make, self._server.table.copy())
         if generation != self._server.table.generation:
             return Document(data)  # it may be of either generation: an answer, but nothing to keep
         return self.get(name, lambda: data)
@@ -163,31 +164,40 @@ def _part(rc: RequestContext, n: int) -> str:
 # ---------------------------------------------------------------------------------------- OpenAPI
 
 
-def _schemas(server: ServerContext) -> dict[tuple[str, str, str], Json]:
+def _schemas(table: ResourceTable) -> dict[tuple[str, str, str], Json]:
     """The schemas of custom resources."""
-    return {(r.group, r.version, r.kind): r.definition.schema for r in server.table if r.definition is not None}
+    return {(r.group, r.version, r.kind): r.definition.schema for r in table if r.definition is not None}
 
 
-def _v3_index(server: ServerContext) -> bytes:
-    return orjson.dumps(openapi.v3_index(server.table, _schemas(server)))
+def _v3_index(table: ResourceTable) -> bytes:
+    return orjson.dumps(openapi.v3_index(table, _schemas(table)))
 
 
-async def openapi_v2(server: ServerContext, rc: RequestContext) -> Response:
+async def openapi_v2(
+    server: ServerContext, rc: RequestContext, mix: Callable[[bytes], bytes] | None = None
+) -> Response:
+    """`mix` adds to our document what others serve; whoever hands it over counts the table's generation up whenever it
+    would give something else."""
+
+    def make(table: ResourceTable) -> bytes:
+        document = openapi.v2(table, _schemas(table))
+        return mix(document) if mix is not None else document
+
     wanted = acceptable(rc.request.headers.get("accept"), (*OPENAPI_V2, *OPENAPI_V2_PROTOBUF, "text/plain"))
     if wanted is None:
         raise errors.not_acceptable((*OPENAPI_V2, *OPENAPI_V2_PROTOBUF))
     vary = [("Vary", "Accept")]
     if wanted in OPENAPI_V2_PROTOBUF:
         document = await server.documents.in_thread(
-            "openapi v2 protobuf", lambda: version2_protobuf.encode(openapi.v2(server.table, _schemas(server)))
+            "openapi v2 protobuf", lambda table: version2_protobuf.encode(make(table))
         )
         return await _answer(rc, document, version2_protobuf.MEDIA_TYPE, etag=True, more=vary)
-    document = await server.documents.in_thread("openapi v2", lambda: openapi.v2(server.table, _schemas(server)))
+    document = await server.documents.in_thread("openapi v2", make)
     return await _answer(rc, document, JSON, etag=True, more=vary)
 
 
 async def openapi_v3_index(server: ServerContext, rc: RequestContext) -> Response:
-    document = await server.documents.in_thread("openapi v3", lambda: _v3_index(server))
+    document = await server.documents.in_thread("openapi v3", _v3_index)
     return await _answer(rc, document, JSON, etag=True)
 
 
@@ -200,14 +210,14 @@ async def openapi_v3(server: ServerContext, rc: RequestContext) -> Response:
         raise errors.not_acceptable(OPENAPI_V3)
     try:
         document = await server.documents.in_thread(
-            f"v3 {name}", lambda: openapi.v3(server.table, name, _schemas(server))
+            f"v3 {name}", lambda table: openapi.v3(table, name, _schemas(table))
         )
     except KeyError:
         raise errors.path_not_found() from None
     asked = rc.params.get("hash")
     if not asked:
         return await _answer(rc, document, JSON, etag=True)
-    index = await server.documents.in_thread("openapi v3", lambda: _v3_index(server))
+    index = await server.documents.in_thread("openapi v3", _v3_index)
     where = orjson.loads(index.data)["paths"].get(name, {}).get("serverRelativeURL", "")
     if not where.endswith(f"hash={asked}"):
         return encoding.respond_raw(rc, b"", JSON, 301, [("Location", where or f"/openapi/v3/{name}")])

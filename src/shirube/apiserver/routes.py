@@ -110,7 +110,7 @@ PATHS: tuple[Route, ...] = (
     Route("/readyz/{*}", health.handle),
     Route("/metrics", metrics.handle),
     Route("/metrics/slis", metrics.slis),
-    Route("/openapi/v2", discovery_cache.openapi_v2),
+    Route("/openapi/v2", merged_openapi.openapi_v2),
     Route("/openapi/v3", merged_openapi.index),
     Route("/openapi/v3/{*}", merged_openapi.one),
     Route("/statusz", zpages.statusz),

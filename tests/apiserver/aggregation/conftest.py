@@ -49,6 +49,7 @@ class Wardle:
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     healthy: bool = True
+    openapi_v2: dict[str, Any] = field(default_factory=dict)
 
     async def handle(self, request: Request) -> Response | Upgrade:
         self.requests.append(request)
@@ -58,6 +59,10 @@ class Wardle:
             return Upgrade([("Connection", "Upgrade"), ("Upgrade", request.headers.get("upgrade") or "")], _echo)
         if request.path == ROOT:
             return Response(200, orjson.dumps(RESOURCES))
+        if request.path == "/openapi/v2":
+            if request.headers.get("if-none-match") == '"1"':
+                return Response(304, b"")
+            return Response(200, orjson.dumps(self.openapi_v2), [("ETag", '"1"')])
         if request.path == "/openapi/v3":
             paths = {f"apis/{GROUP}/{VERSION}": {"serverRelativeURL": f"/openapi/v3{ROOT}?hash=1"}}
             return Response(200, orjson.dumps({"paths": paths}))

@@ -66,6 +66,67 @@ async def test_discovery_is_merged(front, wardle):
     assert "Flunder" in document.json["components"]["schemas"]
 
 
+async def test_one_endpoint_of_several_is_enough(front, wardle):
+    """Nine of ten lead to nowhere; the server is available, since one answers."""
+    await register(front, wardle)
+    await front.ok("DELETE", "/api/v1/namespaces/default/services/wardle")
+    spec = {"ports": [{"port": wardle.port, "targetPort": wardle.port}]}
+    await front.ok("POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "wardle"}, "spec": spec})
+    tried = iter([ConnectionRefusedError("connection refused")] * 3)
+    asked = availability.fetch
+
+    async def fetch(*arguments, **more):
+        if (error := next(tried, None)) is not None:
+            raise error
+        return await asked(*arguments, **more)
+
+    piece = {
+        "metadata": {"name": "w", "labels": {"kubernetes.io/service-name": "wardle"}},
+        "addressType": "FQDN",
+        "endpoints": [{"addresses": ["localhost"], "conditions": {"ready": True}}],
+        "ports": [{"port": wardle.port, "name": ""}],
+    }
+    await front.ok("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", piece)
+    availability.fetch = fetch
+    try:
+        assert await availability.check(front.context)
+    finally:
+        availability.fetch = asked
+
+
+async def test_openapi_v2_is_merged(front, wardle):
+    """Their paths and what they refer to; a name that means something else here gets a number."""
+    pod = "io.k8s.api.core.v1.Pod"
+    wardle.openapi_v2 = {
+        "swagger": "2.0",
+        "paths": {
+            ROOT + "/": {"get": {"responses": {"200": {"schema": {"$ref": "#/definitions/List"}}}}},
+            f"{ROOT}/flunders": {"get": {"responses": {"200": {"schema": {"$ref": f"#/definitions/{pod}"}}}}},
+            "/apis/other/v1/things": {"get": {}},
+        },
+        "definitions": {
+            "List": {"type": "object", "properties": {"a": {"$ref": f"#/definitions/{pod}"}}},
+            pod: {"type": "object", "description": "not the one you know"},
+            "Unused": {"type": "object"},
+        },
+    }
+    before = (await front.get("/openapi/v2")).json
+    await register(front, wardle)
+    await availability.check(front.context)
+    answer = await front.get("/openapi/v2")
+    merged = answer.json
+    assert set(merged["paths"]) - set(before["paths"]) == {f"{ROOT}/", f"{ROOT}/flunders"}
+    assert set(merged["definitions"]) - set(before["definitions"]) == {"List", f"{pod}_v2"}
+    assert merged["definitions"][pod] == before["definitions"][pod]
+    assert merged["definitions"]["List"]["properties"]["a"] == {"$ref": f"#/definitions/{pod}_v2"}
+    # Unchanged on their side: they say so, and our document keeps its ETag.
+    await availability.check(front.context)
+    assert wardle.requests[-2].headers.get("if-none-match") == '"1"'
+    assert (await front.get("/openapi/v2")).header("etag") == answer.header("etag")
+    await front.ok("DELETE", APISERVICE)
+    assert (await front.get("/openapi/v2")).json == before
+
+
 async def test_conditions_say_what_is_wrong(front, wardle):
     await register(front, wardle)
     await front.ok("DELETE", "/api/v1/namespaces/default/services/wardle")
@@ -78,7 +139,20 @@ async def test_conditions_say_what_is_wrong(front, wardle):
         "POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "wardle"}, "spec": {"ports": ports}}
     )
     await availability.check(front.context)
-    assert (await condition(front))["reason"] == "MissingEndpoints"
+    found = await condition(front)
+    assert found["reason"] == "EndpointsNotFound"
+    assert found["message"] == 'cannot find endpointslices for service/wardle in "default"'
+    piece = {
+        "metadata": {"name": "w", "labels": {"kubernetes.io/service-name": "wardle"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.1.1.1"], "conditions": {"ready": False}}],
+        "ports": [{"port": 1, "name": ""}],
+    }
+    await front.ok("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", piece)
+    await availability.check(front.context)
+    found = await condition(front)
+    assert found["reason"] == "MissingEndpoints"
+    assert found["message"] == ('endpointslices for service/wardle in "default" have no addresses with port name ""')
     await front.ok("DELETE", "/api/v1/namespaces/default/services/wardle")
     service = {"metadata": {"name": "wardle"}, "spec": {"type": "ExternalName", "externalName": "localhost"}}
     await front.ok("POST", "/api/v1/namespaces/default/services", service)

@@ -38,7 +38,10 @@ class Aggregation:
         self._server = server
         self._revision = -1
         self._remotes: dict[tuple[str, str], Remote] = {}
-        self.resources: dict[tuple[str, str], Json] = {}  # the APIResourceList that each answered last
+        # What each answered last: its APIResourceList, its OpenAPI v2 document with its ETag, where its v3 document is.
+        self.resources: dict[tuple[str, str], Json] = {}
+        self.openapi_v2: dict[tuple[str, str], tuple[str, Json]] = {}
+        self.openapi_v3: dict[tuple[str, str], str] = {}
 
     @staticmethod
     def of(server: ServerContext) -> Aggregation:

@@ -8,7 +8,7 @@ the question (their list of resources) is kept for discovery. Reasons and wordin
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -16,6 +16,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import APISERVICES, ENDPOINTSLICES, SERVICES
 from shirube.apiserver.aggregation import Aggregation, Remote, connecting, registration
 from shirube.apiserver.user import SERVER
+from shirube.apiserver.webhooks import services
 from shirube.foundation import log
 from shirube.foundation.clock import rfc3339
 from shirube.storage.types import StorageError
@@ -30,6 +31,7 @@ LOOK = 0.5  # seconds between two looks at whether something changed
 ASK = 30.0  # seconds between two questions when nothing did
 ASK_FAILED = 2.0
 TIMEOUT = 5.0
+ATTEMPTS = 5
 MAX_ANSWER = 8 << 20
 
 
@@ -70,6 +72,8 @@ async def check(server: ServerContext) -> bool:
         if resources is not None and found.resources.get(key) != resources:
             found.resources[key] = resources
             found.changed()
+        if reason == "Passed":
+            await openapi_of(server, remote)
         await _report(server, f"{remote.version}.{remote.group}", reason, message)
     return all(task.result()[0] == "Passed" for task in asked)
 
@@ -82,22 +86,44 @@ async def _judge(server: ServerContext, remote: Remote) -> tuple[str, str, Json 
     if stored is None:
         return "ServiceNotFound", f'service/{name} in "{namespace}" is not present', None
     spec, port = stored.get("spec") or {}, service.get("port") or 443
-    if spec.get("type") != "ExternalName" and not any(p.get("port") == port for p in spec.get("ports") or ()):
-        return "ServicePortError", f'service/{name} in "{namespace}" is not listening on port {port}', None
+    if spec.get("type") != "ExternalName":
+        declared = next((p for p in spec.get("ports") or () if p.get("port") == port), None)
+        if declared is None:
+            return "ServicePortError", f'service/{name} in "{namespace}" is not listening on port {port}', None
+        slices = services.slices_of(server, namespace, name)
+        if not slices:
+            return "EndpointsNotFound", f'cannot find endpointslices for service/{name} in "{namespace}"', None
+        port_name = declared.get("name") or ""
+        if not services.endpoints_of(slices, port_name):
+            why = f'have no addresses with port name "{port_name}"'
+            return "MissingEndpoints", f'endpointslices for service/{name} in "{namespace}" {why}', None
+    error, data = await _ask(server, remote)
+    if not error:
+        return "Passed", "all checks passed", _resource_list(data)
+    # One of several endpoints may be ill: the server is there when any of them answers.
+    async with asyncio.TaskGroup() as group:
+        more = [group.create_task(_ask(server, remote), name=f"ask {remote.path} again") for _ in range(ATTEMPTS - 1)]
+    well = next((task.result() for task in more if not task.result()[0]), None)
+    if well is not None:
+        return "Passed", "all checks passed", _resource_list(well[1])
+    return "FailedDiscoveryCheck", error, None
+
+
+async def _ask(server: ServerContext, remote: Remote) -> tuple[str, bytes]:
+    """(what is wrong, the answer)"""
     try:
         where = connecting.place(server, remote)
-    except ApiError:
-        return "MissingEndpoints", f'endpointslices for service/{name} in "{namespace}" have no addresses', None
+    except ApiError as error:
+        return f"failing or missing response: {error.message}", b""
     url = f"https://{where.host}:{where.port}{remote.path}"
     try:
-        status, data = await fetch(server, remote, remote.path)
+        status, data, _ = await fetch(server, remote, remote.path)
     except (OSError, TimeoutError, ValueError, ApiError) as error:
-        why = str(error) or type(error).__name__
-        return "FailedDiscoveryCheck", f'failing or missing response from {url}: Get "{url}": {why}', None
+        why = str(error) or ("context deadline exceeded" if isinstance(error, TimeoutError) else type(error).__name__)
+        return f'failing or missing response from {url}: Get "{url}": {why}', b""
     if not 200 <= status < 300:
-        why = f"bad status from {url}: {status}"
-        return "FailedDiscoveryCheck", f"failing or missing response from {url}: {why}", None
-    return "Passed", "all checks passed", _resource_list(data)
+        return f"failing or missing response from {url}: bad status from {url}: {status}", b""
+    return "", data
 
 
 def _resource_list(data: bytes) -> Json | None:
@@ -108,19 +134,49 @@ def _resource_list(data: bytes) -> Json | None:
     return found if isinstance(found, dict) and isinstance(found.get("resources"), list) else None
 
 
+async def openapi_of(server: ServerContext, remote: Remote) -> None:
+    """Keep what an aggregated server's OpenAPI documents say now; what it does not answer stays as it was."""
+    found = Aggregation.of(server)
+    key = (remote.group, remote.version)
+    etag, _ = found.openapi_v2.get(key, ("", {}))
+    try:
+        answer = await fetch(server, remote, "/openapi/v2", etag=etag)
+        document = orjson.loads(answer.data) if answer.status == 200 else None
+        if isinstance(document, dict) and found.openapi_v2.get(key, ("", {}))[1] != document:
+            found.openapi_v2[key] = (answer.etag, document)
+            found.changed()
+        answer = await fetch(server, remote, "/openapi/v3")
+        if answer.status == 200:
+            paths = orjson.loads(answer.data).get("paths") or {}
+            where = (paths.get(f"apis/{remote.group}/{remote.version}") or {}).get("serverRelativeURL") or ""
+            found.openapi_v3[key] = str(where)
+    except (OSError, TimeoutError, ValueError, AttributeError, ApiError) as error:
+        _logger.debug("no OpenAPI from an aggregated server", path=remote.path, error=str(error))
+
+
+class Fetched(NamedTuple):
+    status: int
+    data: bytes
+    etag: str
+
+
 async def fetch(
-    server: ServerContext, remote: Remote, target: str, accept: str = "application/json"
-) -> tuple[int, bytes]:
-    """GET something from an aggregated server on our own account. Raises OSError, TimeoutError, ApiError."""
+    server: ServerContext, remote: Remote, target: str, accept: str = "application/json", etag: str = ""
+) -> Fetched:
+    """GET something from an aggregated server on our own account, unless it is still what `etag` says. Raises OSError,
+    TimeoutError, ApiError."""
     from shirube.apiserver.subresources import http_stream
 
     where = connecting.place(server, remote)
     headers = [("Host", f"{where.name}:{where.port}"), ("Accept", accept), *connecting.identity(SERVER)]
+    if etag:
+        headers.append(("If-None-Match", etag))
     async with asyncio.timeout(TIMEOUT):
         answer = await http_stream.exchange(
             where.host, where.port, "GET", target, headers, where.tls, server_hostname=where.name
         )
-        return answer.status, await http_stream.read_all(answer.body, MAX_ANSWER)
+        data = await http_stream.read_all(answer.body, MAX_ANSWER)
+        return Fetched(answer.status, data, answer.headers.get("etag") or "")
 
 
 async def _report(server: ServerContext, name: str, reason: str, message: str) -> None:

@@ -1,6 +1,8 @@
-"""OpenAPI v3 of aggregated servers among our own: their documents in the index, fetched from them when asked for.
+"""OpenAPI of aggregated servers among our own: v2 mixed into one document, v3 as entries of the index.
 
-The index leads to their documents through this server; the hash in the address is theirs, as they said it last.
+`availability` asks the servers for both and keeps what they said last, so that a slow server delays nobody. The v3
+index leads to their documents through this server, where they are fetched when asked for; the hash in the address is
+theirs.
 """
 
 from __future__ import annotations
@@ -12,35 +14,30 @@ from urllib.parse import urlsplit
 import orjson
 
 from shirube.api import errors
-from shirube.api.errors import ApiError
 from shirube.apiserver import discovery_cache, encoding
-from shirube.apiserver.aggregation import Aggregation, Remote
+from shirube.apiserver.aggregation import Aggregation, Remote, openapi
 from shirube.apiserver.aggregation.availability import fetch
 from shirube.apiserver.negotiation import JSON
-from shirube.foundation import log
 from shirube.serving.messages import Response
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext, ServerContext
 
 Json = dict[str, Any]
-_logger = log.get("aggregation")
 
 
 def _name(remote: Remote) -> str:
     return f"apis/{remote.group}/{remote.version}"
 
 
-async def _their_index(server: ServerContext, remote: Remote) -> Json:
-    """What the server's own index says of its group version; {} when it does not answer."""
-    try:
-        status, data = await fetch(server, remote, "/openapi/v3")
-        paths = orjson.loads(data).get("paths") if status == 200 else None
-        entry = (paths or {}).get(_name(remote)) or {}
-    except (OSError, TimeoutError, ValueError, AttributeError, ApiError) as error:
-        _logger.debug("no OpenAPI from an aggregated server", path=remote.path, error=str(error))
-        return {}
-    return entry if isinstance(entry, dict) else {}
+async def openapi_v2(server: ServerContext, rc: RequestContext) -> Response:
+    """`/openapi/v2`"""
+    found = Aggregation.of(server)
+    remotes = found.remotes()
+    theirs = [(remotes[key].path, document) for key, (_, document) in found.openapi_v2.items() if key in remotes]
+    if not theirs:
+        return await discovery_cache.openapi_v2(server, rc)
+    return await discovery_cache.openapi_v2(server, rc, lambda ours: openapi.mixed(ours, theirs))
 
 
 async def index(server: ServerContext, rc: RequestContext) -> Response:
@@ -54,8 +51,7 @@ async def index(server: ServerContext, rc: RequestContext) -> Response:
         body = gzip.decompress(body)
     paths = dict(orjson.loads(body)["paths"])
     for remote in remotes:
-        entry = await _their_index(server, remote)
-        if where := entry.get("serverRelativeURL"):
+        if where := Aggregation.of(server).openapi_v3.get((remote.group, remote.version)):
             query = urlsplit(where).query
             where = f"/openapi/v3/{_name(remote)}" + (f"?{query}" if query else "")
             paths[_name(remote)] = {"serverRelativeURL": where}
@@ -74,7 +70,7 @@ async def one(server: ServerContext, rc: RequestContext) -> Response:
         raise errors.service_unavailable("service unavailable")
     query = f"?{rc.request.query}" if rc.request.query else ""
     try:
-        status, data = await fetch(server, remote, f"/openapi/v3/{_name(remote)}{query}")
+        status, data, _ = await fetch(server, remote, f"/openapi/v3/{_name(remote)}{query}")
     except (OSError, TimeoutError) as error:
         raise errors.service_unavailable(f"cannot fetch the document from its server: {error}") from error
     if status != 200:

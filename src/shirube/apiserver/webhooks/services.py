@@ -6,7 +6,7 @@ ExternalName services lead to their name. Wordings are upstream's (`proxy.Resolv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
 from shirube.api.gvr import ENDPOINTSLICES, SERVICES
@@ -14,11 +14,13 @@ from shirube.api.gvr import ENDPOINTSLICES, SERVICES
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
+Json = dict[str, Any]
+
 
 def resolve(server: ServerContext, namespace: str, name: str, port: int) -> tuple[str, int]:
     """(address, port) of one ready endpoint, chosen at random. Raises ApiError."""
     # Here, because handlers import admission, and admission imports this.
-    from shirube.apiserver.subresources.proxy_target import SERVICE_NAME, check_address
+    from shirube.apiserver.subresources.proxy_target import check_address
 
     service = server.reader.get(SERVICES, namespace, name)
     if service is None:
@@ -29,20 +31,28 @@ def resolve(server: ServerContext, namespace: str, name: str, port: int) -> tupl
     declared = next((p for p in spec.get("ports") or () if p.get("port") == port), None)
     if declared is None:
         raise errors.service_unavailable(f'no service port {port} found for service "{name}"')
-    choices = []
-    for piece in server.reader.list(ENDPOINTSLICES, namespace):
-        if (piece["metadata"].get("labels") or {}).get(SERVICE_NAME) != name:
-            continue
-        numbers = [
-            p["port"]
-            for p in piece.get("ports") or ()
-            if (p.get("name") or "") == (declared.get("name") or "") and p.get("port")
-        ]
-        for endpoint in piece.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
-                choices += [(a, number) for a in endpoint.get("addresses") or () for number in numbers]
+    choices = endpoints_of(slices_of(server, namespace, name), declared.get("name") or "")
     if not choices:
         raise errors.service_unavailable(f'no endpoints available for service "{name}"')
     host, number = server.chance.choice(choices)
     check_address(host)
     return host, number
+
+
+def slices_of(server: ServerContext, namespace: str, name: str) -> list[Json]:
+    """The EndpointSlices of a service."""
+    from shirube.apiserver.subresources.proxy_target import SERVICE_NAME
+
+    found = server.reader.list(ENDPOINTSLICES, namespace)
+    return [piece for piece in found if (piece["metadata"].get("labels") or {}).get(SERVICE_NAME) == name]
+
+
+def endpoints_of(slices: list[Json], port_name: str) -> list[tuple[str, int]]:
+    """(address, port) of every ready endpoint."""
+    choices = []
+    for piece in slices:
+        named = [p for p in piece.get("ports") or () if (p.get("name") or "") == port_name and p.get("port")]
+        for endpoint in piece.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                choices += [(a, p["port"]) for a in endpoint.get("addresses") or () for p in named]
+    return choices
