@@ -154,8 +154,3 @@ def test_no_more_volumes_than_a_node_attaches():
     made.add_pod("a", user("one"))
     assert "1 node(s) exceed max volume count" in placed(made, user("two")).message
     assert placed(made, user("one")).node == "a"  # attached already
-
-
-def test_devices_by_claim_are_refused_in_clear_words():
-    decision = placed(columns(), info(resourceClaims=[{"name": "gpu", "resourceClaimName": "x"}]))
-    assert "resource claims (spec.resourceClaims) are not supported" in decision.message

@@ -91,7 +91,7 @@ class NodeColumns:
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
         self._where: dict[str, tuple[int, PodInfo]] = {}
         self._early: dict[str, dict[str, PodInfo]] = {}  # pods of nodes that have not been seen yet
-        self._by_priority: dict[int, dict[str, Ints]] | None = None
+        self._by_priority: dict[int, dict[str, Ints]] = {}
         self._remembered: dict[str, OrderedDict[Any, Any]] = {}
         for name in (CPU, MEMORY, EPHEMERAL, PODS):
             self._column(name)
@@ -254,13 +254,12 @@ class NodeColumns:
         self.present, self.unschedulable = longer(self.present), longer(self.unschedulable)
         self.nonzero_cpu, self.nonzero_memory = longer(self.nonzero_cpu), longer(self.nonzero_memory)
         self.taint_codes = longer(self.taint_codes)
-        for columns in (self.allocatable, self.requested):
+        for columns in (self.allocatable, self.requested, *self._by_priority.values()):
             for name in columns:
                 columns[name] = longer(columns[name])
         for label in self._label_columns.values():
             label.codes = np.concatenate([label.codes, np.full(size, -1, dtype=np.int32)])
         self.counts.grow(size)
-        self._by_priority = None  # made anew when asked for
         self._remembered.clear()  # every result is as long as the columns were
         self.version += 1
 
@@ -334,12 +333,10 @@ class NodeColumns:
         if shape.ports:
             self._count_ports(at, info, sign)
         self.counts.count(at, info, sign)
-        if self._by_priority is not None:
-            self._count_priority(at, info, sign)
+        self._count_priority(at, info, sign)
         self._touch(at)
 
     def _count_priority(self, at: int, info: PodInfo, sign: int) -> None:
-        assert self._by_priority is not None
         columns = self._by_priority.setdefault(info.priority, {})
         for resource, amount in ((PODS, 1), *info.requests.items()):
             if resource not in columns:
@@ -347,12 +344,7 @@ class NodeColumns:
             columns[resource][at] += sign * amount
 
     def requested_below(self, priority: int, resource: str, rows: Any = slice(None)) -> Ints:
-        """What pods of a lower priority have of a resource; kept up to date from the first question on."""
-        if self._by_priority is None:
-            self._by_priority = {}
-            for at, row in enumerate(self.rows):
-                for info in row.pods.values():
-                    self._count_priority(at, info, 1)
+        """What pods of a lower priority have of a resource."""
         total: Ints = self.present[rows].astype(np.int64) * 0
         for of, columns in self._by_priority.items():
             if of < priority and resource in columns:

@@ -53,6 +53,7 @@ class Diagnosis:
     forbidden: tuple[str, str] = ("", "")  # (plugin, reason) when no node would do whatever it looks like
     groups: list[tuple[str, Groups]] = field(default_factory=list)
     preemption: str = ""  # what preemption found
+    deallocation: str = "no new claims to deallocate"  # what became of the pod's own claims
 
     @property
     def plugins(self) -> frozenset[str]:
@@ -64,7 +65,7 @@ class Diagnosis:
         """The event's text, as kube-scheduler's FitError words it."""
         if not self.evaluated:
             return "no nodes available to schedule pods"
-        tail = f" no new claims to deallocate, preemption: {self.preemption}" if self.preemption else ""
+        tail = f" {self.deallocation}, preemption: {self.preemption}" if self.preemption else ""
         if self.forbidden[0]:
             return f"0/{self.evaluated} nodes are available: {self.forbidden[1]}.{tail}"
         counted: Counter[str] = Counter()

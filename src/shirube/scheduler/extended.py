@@ -1,10 +1,11 @@
-"""A decision that others have a say in: our filters, then the extenders', then all scores together.
+"""Decisions that others have a say in: our filters, then the extenders', then all scores together; victims likewise.
 
 While extenders are asked the world goes on; the node chosen is checked once more before it is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from shirube.scheduler.decide import Decision, Diagnosis, Profile, best_row, dia
 from shirube.scheduler.extender import EXTENDER, Extender
 from shirube.scheduler.plugins.framework import Rejection
 from shirube.scheduler.pod import PodInfo
+from shirube.scheduler.preemption import Preemption, candidates, cheapest, ineligible, no_candidates
 
 Object = dict[str, Any]
+_MOST_CANDIDATES = 32  # nodes that extenders are asked about
 
 
 async def decide_with(
@@ -57,6 +60,43 @@ async def decide_with(
     if again is None or len(again) != len(mask) or not (mask & again).any():
         return Decision("", diagnose(pod, nodes, profile))
     return Decision(nodes.rows[best_row(nodes, mask & again, total, chance)].name)
+
+
+async def preempt_with(
+    extenders: list[Extender],
+    client: Client,
+    pod: PodInfo,
+    nodes: NodeColumns,
+    profile: Profile,
+    diagnosis: Diagnosis,
+    chance: Chance,
+    leaving: Set[str],
+) -> Preemption:
+    """As `preempt`, of the candidates that every extender leaves."""
+    if reason := ineligible(pod, nodes, leaving):
+        return Preemption(message=reason)
+    found = candidates(pod, nodes, profile, diagnosis, chance, most=_MOST_CANDIDATES)
+    names = {nodes.rows[at].name: at for at in list(found)[:_MOST_CANDIDATES]}
+    known = {victim.uid: victim for at in names.values() for victim in found[at][0]}
+    whole = await client.get(PODS, pod.name, pod.namespace)
+    said = {
+        name: ([await _victim(client, v, extenders) for v in found[at][0]], found[at][1]) for name, at in names.items()
+    }
+    for extender in extenders:
+        if said:
+            said = await extender.preempt(whole, said)
+    left = {
+        at: ([known[v["metadata"]["uid"]] for v in victims], violations)
+        for name, (victims, violations) in said.items()
+        if (at := nodes.index(name)) is not None
+    }
+    return cheapest(left, nodes) if left else Preemption(message=no_candidates(nodes, diagnosis))
+
+
+async def _victim(client: Client, victim: PodInfo, extenders: list[Extender]) -> Object:
+    if all(e.names_only for e in extenders):
+        return {"metadata": {"uid": victim.uid}}
+    return await client.get(PODS, victim.name, victim.namespace)
 
 
 async def _nodes(extenders: list[Extender], client: Client, nodes: NodeColumns, mask: Bools) -> list[Object]:

@@ -13,7 +13,8 @@ from shirube.api import gvr
 from shirube.api.gvr import GVR
 from shirube.client.informer import Informer, InformerFactory, key_of
 from shirube.scheduler.columns import NodeColumns
-from shirube.scheduler.hints import NAMESPACE, NODE, STORAGE, Event
+from shirube.scheduler.devices.inventory import Inventory
+from shirube.scheduler.hints import CLAIM, DEVICES, NAMESPACE, NODE, STORAGE, Event
 from shirube.scheduler.pod import project
 from shirube.scheduler.surroundings import Surroundings
 
@@ -54,6 +55,7 @@ def follow(factory: InformerFactory, nodes: NodeColumns, tell: Tell) -> tuple[In
     """Fill the columns and tables from now on; the pods' informer, without handlers yet, and all the others."""
     others = [_follow_nodes(factory, nodes, tell), _follow_namespaces(factory, nodes, tell)]
     others += [_follow_table(factory, table, nodes.around, tell) for table in _TABLES]
+    others += _follow_devices(factory, nodes.around.devices, tell)
     services = factory.informer(gvr.SERVICES, projection=_part("spec", "selector"))
     services.add_handler(
         nodes.around.set_service, lambda _, new: nodes.around.set_service(new), nodes.around.remove_service
@@ -125,6 +127,31 @@ def _follow_table(factory: InformerFactory, table: _Table, around: Surroundings,
     informer = factory.informer(table.collection, projection=slim)
     informer.add_handler(seen, lambda _, new: seen(new), gone)
     return informer
+
+
+def _follow_devices(factory: InformerFactory, devices: Inventory, tell: Tell) -> list[Informer]:
+    slices, classes, claims = (factory.informer(c) for c in (gvr.RESOURCESLICES, gvr.DEVICECLASSES, gvr.RESOURCECLAIMS))
+
+    def slice_seen(obj: Object) -> None:
+        devices.set_slice(obj)
+        tell(Event(DEVICES))
+
+    def class_seen(obj: Object) -> None:
+        devices.set_class(obj)
+        tell(Event(DEVICES))
+
+    def claim_seen(claim: Object) -> None:
+        freed = devices.set_claim(claim)
+        tell(Event(CLAIM, claim=key_of(claim), freed=freed))
+
+    def claim_gone(claim: Object) -> None:
+        freed = devices.remove_claim(claim)
+        tell(Event(CLAIM, claim=key_of(claim), freed=freed))
+
+    slices.add_handler(slice_seen, lambda _, new: slice_seen(new), devices.remove_slice)
+    classes.add_handler(class_seen, lambda _, new: class_seen(new), devices.remove_class)
+    claims.add_handler(claim_seen, lambda _, new: claim_seen(new), claim_gone)
+    return [slices, classes, claims]
 
 
 def _follow_owner(factory: InformerFactory, kind: str, collection: GVR, around: Surroundings) -> Informer:

@@ -15,20 +15,24 @@ from shirube.scheduler.extender import EXTENDER
 from shirube.scheduler.plugins.node_ports import conflict
 from shirube.scheduler.pod import PodInfo
 
-NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION = [
+NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION, DEVICES, CLAIM = KINDS = (
     "node",
     "pod-removed",
     "pod-assigned",
     "storage",
     "namespace",
     "nomination",
-]
+    "devices",  # a slice or a class of them
+    "claim",  # to devices
+)
 
 
 class Event(NamedTuple):
     kind: str
     row: int = -1  # of the node concerned
     pod: PodInfo | None = None  # the pod that came or went
+    claim: str = ""  # the resource claim, as namespace/name
+    freed: bool = False  # whether it gave devices back
 
 
 Hint = Callable[[PodInfo, Event, NodeColumns], bool]
@@ -82,16 +86,27 @@ def _has_domain(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
     return not keys or any(key in labels for key in keys)
 
 
+def _claim_concerns(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """Devices came free, or it is a claim of the pod's own."""
+    return event.freed or any(event.claim == f"{pod.namespace}/{claim}" for claim, _ in pod.claims)
+
+
+def _provides(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """A class of devices now has what the pod asks for as an extended resource."""
+    return any(r.resource in nodes.around.devices.extended for r in pod.shape.extended)
+
+
 # For NODE a plugin without a hint is asked itself whether it accepts the node now; so is NodeResourcesFit for pods.
 HINTS: Mapping[str, Mapping[str, Hint]] = {
     "NodePorts": {POD_REMOVED: _ports_freed},
-    "NodeResourcesFit": {NOMINATION: always},
+    "NodeResourcesFit": {NOMINATION: always, DEVICES: _provides},
     "VolumeRestrictions": {POD_REMOVED: _has_volumes, STORAGE: always},
     "NodeVolumeLimits": {POD_REMOVED: _has_volumes, STORAGE: always},
     "VolumeBinding": {STORAGE: always},
     "VolumeZone": {STORAGE: always},
     "PodTopologySpread": {POD_REMOVED: _spread_counts, POD_ASSIGNED: _spread_counts, NODE: _has_domain},
     "InterPodAffinity": {POD_REMOVED: _kept_away, POD_ASSIGNED: _company, NODE: _has_domain, NAMESPACE: always},
+    "DynamicResources": {DEVICES: always, CLAIM: _claim_concerns},
 }
 
 
@@ -103,7 +118,7 @@ def concerned(event: Event) -> frozenset[str] | None:
     return frozenset(found | {"NodeResourcesFit", EXTENDER} if event.kind == POD_REMOVED else found)
 
 
-CONCERNED = {kind: concerned(Event(kind)) for kind in (NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION)}
+CONCERNED = {kind: concerned(Event(kind)) for kind in KINDS}
 
 
 def helps(pod: PodInfo, refused_by: frozenset[str], event: Event, nodes: NodeColumns, profile: Profile) -> bool:

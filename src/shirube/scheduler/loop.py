@@ -24,15 +24,19 @@ from shirube.scheduler.announcing import Announcer, Report, reference
 from shirube.scheduler.binding import BindingFailed, bind, bind_volumes, evict
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Diagnosis, Profile, decide
-from shirube.scheduler.extended import decide_with
+from shirube.scheduler.device_binding import bind_devices, deallocate, delete_special, release_devices
+from shirube.scheduler.devices.claims import Asked, missing
+from shirube.scheduler.devices.selecting import AllocationError
+from shirube.scheduler.extended import decide_with, preempt_with
 from shirube.scheduler.extender import Extender, ExtenderError
 from shirube.scheduler.following import follow
-from shirube.scheduler.hints import CONCERNED, NOMINATION, POD_ASSIGNED, POD_REMOVED, Event, helps
+from shirube.scheduler.hints import CLAIM, CONCERNED, NOMINATION, POD_ASSIGNED, POD_REMOVED, Event, helps
+from shirube.scheduler.plugins.dynamic_resources import DynamicResources
 from shirube.scheduler.plugins.scheduling_gates import gated
-from shirube.scheduler.plugins.volume_binding import VolumeBinding, VolumePlan
 from shirube.scheduler.pod import PodInfo, key_of
-from shirube.scheduler.preemption import Preemption, preempt
+from shirube.scheduler.preemption import Preemption, preempt, waits_for_victims
 from shirube.scheduler.queue import SchedulingQueue
+from shirube.scheduler.reserving import Plan, give_back, reserve
 
 _logger = log.get("scheduler")
 _SLICE_SECONDS = 0.01
@@ -68,6 +72,7 @@ class Scheduler:
         self._working: set[asyncio.Task[None]] = set()
         self._binding = 0
         self._evicting: set[str] = set()  # uids of victims on their way
+        self._unclaimed: dict[str, Object] = {}  # pods held back because a claim of theirs is not there, by key
         self._pods, self._others = follow(factory, self._nodes, self._tell_queue)
         self._pods.add_handler(self._pod_seen, lambda _, new: self._pod_seen(new), self._pod_gone)
 
@@ -80,6 +85,11 @@ class Scheduler:
 
         if self._queue.wake(self._clock.monotonic(), may_help, CONCERNED[event.kind]):
             self._wake.set()
+        if event.kind == CLAIM and self._unclaimed:
+            for key, pod in list(self._unclaimed.items()):
+                if any(event.claim == f"{pod['info'].namespace}/{name}" for name, _ in pod["info"].claims):
+                    del self._unclaimed[key]
+                    self._offer(pod, pod["info"])
 
     def _pod_seen(self, pod: Object) -> None:
         uid, info, node = pod["metadata"]["uid"], pod["info"], pod["node"]
@@ -117,17 +127,27 @@ class Scheduler:
             if old.get("reason") != "SchedulingGated":
                 self._say.report(Report(info, "SchedulingGated", held, old, None, False))
             return
+        self._unclaimed.pop(info.key, None)
+        if info.claims and self._claims_matter(info) and missing(info, self._nodes.around.devices):
+            self._queue.remove(info.key)
+            self._unclaimed[info.key] = pod
+            return
         if info.nominated:
             self._nodes.nominate(info.nominated, info)
         known = self._queue.known(info.key)
-        if known is None or known.uid != info.uid or known.shape is not info.shape:
+        if known is None or known.uid != info.uid or known.shape is not info.shape or known.claims != info.claims:
             self._queue.put(info, self._clock.monotonic())
             self._wake.set()
         elif known.nominated != info.nominated:  # a status change alone decides nothing anew
             known.nominated = info.nominated
 
+    def _claims_matter(self, info: PodInfo) -> bool:
+        profile = self._profiles[info.shape.scheduler_name]
+        return any(isinstance(p, DynamicResources) for p in profile.filters)
+
     def _pod_gone(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
+        self._unclaimed.pop(key_of(pod), None)
         self._queue.remove(key_of(pod))
         self._assumed.pop(uid, None)
         self._evicting.discard(uid)
@@ -183,9 +203,9 @@ class Scheduler:
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _decide(self, info: PodInfo) -> tuple[str, VolumePlan | None] | None:
-        """Choose and assume: the node, and what to do about volumes first."""
-        profile = self._profiles[info.shape.scheduler_name]
+    async def _decide(self, info: PodInfo) -> tuple[str, Plan] | None:
+        """Choose and assume: the node, and what must be written besides the binding."""
+        profile, events = self._profiles[info.shape.scheduler_name], self._queue.events
         try:
             if extenders := [e for e in self._extenders if e.interested(info)]:
                 decision = await decide_with(extenders, self._client, info, self._nodes, self._chance, profile)
@@ -194,10 +214,10 @@ class Scheduler:
             else:
                 decision = decide(info, self._nodes, self._chance, profile)
             if decision.diagnosis is not None:
-                self._refused(info, decision.diagnosis, profile)
+                await self._refused(info, decision.diagnosis, profile, events)
                 return None
-            plan = self._volume_plan(info, decision.node, profile)
-        except (ExtenderError, ApiError) as error:
+            plan = reserve(info, self._nodes, decision.node, profile, self._chance)
+        except (ExtenderError, ApiError, AllocationError) as error:
             self._queue.failed(info, self._clock.monotonic(), None)
             self._say.tell(info, "Warning", "FailedScheduling", str(error))
             return None
@@ -211,20 +231,21 @@ class Scheduler:
         self._assumed[info.uid] = decision.node
         return decision.node, plan
 
-    def _volume_plan(self, info: PodInfo, node: str, profile: Profile) -> VolumePlan | None:
-        at = self._nodes.index(node)
-        for plugin in profile.filters:
-            if isinstance(plugin, VolumeBinding) and at is not None and plugin.applies(info, self._nodes):
-                plan = plugin.plan(info, self._nodes, at)
-                return plan if plan.bind or plan.provision else None
-        return None
-
-    async def _place(self, info: PodInfo, node: str, plan: VolumePlan | None) -> None:
+    async def _place(self, info: PodInfo, node: str, plan: Plan) -> None:
+        around = self._nodes.around
         try:
-            if plan is not None:
-                await bind_volumes(self._client, info, node, plan, self._nodes.around)
-            await bind(self._client, info, node)
-        except (ApiError, BindingFailed) as error:
+            if plan.volumes is not None:
+                await bind_volumes(self._client, info, node, plan.volumes, around)
+            if plan.devices is not None:
+                await bind_devices(self._client, info, plan.devices, around.devices, self._clock)
+            binder = next((e for e in self._extenders if e.bind_verb and e.interested(info)), None)
+            if binder is not None:
+                await binder.bind(info, node)
+            else:
+                await bind(self._client, info, node)
+        except (ApiError, BindingFailed, ExtenderError) as error:
+            if plan.devices is not None:
+                await self._release(info, plan)
             self._unplace(info, error)
         else:
             self._queue.remove(info.key)
@@ -236,7 +257,14 @@ class Scheduler:
                 self._say.rush = False
                 self._say.pump()
 
-    def _unplace(self, info: PodInfo, error: ApiError | BindingFailed) -> None:
+    async def _release(self, info: PodInfo, plan: Plan) -> None:
+        """Devices that were chosen for a pod that is not bound."""
+        if give_back(info, self._nodes, plan):
+            self._tell_queue(Event(CLAIM, freed=True))
+        if plan.devices is not None:
+            await release_devices(self._client, info, plan.devices, self._nodes.around.devices)
+
+    def _unplace(self, info: PodInfo, error: ApiError | BindingFailed | ExtenderError) -> None:
         at = self._nodes.where(info.uid)
         self._assumed.pop(info.uid, None)
         if self._nodes.remove_pod(info.uid) and at is not None:
@@ -249,23 +277,54 @@ class Scheduler:
 
     # Pods that fit nowhere
 
-    def _refused(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> None:
+    async def _refused(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile, events: int) -> None:
         nominated: str | None = None
+        idle = self._idle_claim(info, diagnosis, profile)
         if diagnosis.evaluated and profile.preempts:
-            found = self._preempt(info, diagnosis, profile)
+            found = await self._preempt(info, diagnosis, profile)
             diagnosis.preemption = found.message
             if found.node:
                 nominated = found.node
-            elif info.nominated and not found.message.startswith("not eligible due to a terminating"):
+            elif info.nominated and not waits_for_victims(found.message):
                 nominated, info.nominated = "", ""
                 self._nodes.withdraw(info.uid)
-        self._queue.failed(info, self._clock.monotonic(), diagnosis.plugins)
+        # An event that came while others were asked may have been the one to wait for.
+        slow = any(e.interested(info) for e in self._extenders) and self._queue.events != events
+        self._queue.failed(info, self._clock.monotonic(), None if slow else diagnosis.plugins)
         pod = self._pods.store.get(info.namespace, info.name)
         old = _condition(pod) if pod is not None else {}
         self._say.report(Report(info, "Unschedulable", diagnosis.message, old, nominated, True))
+        if idle is not None:
+            self._spawn(self._deallocate(info, idle), f"deallocate-{info.key}")
 
-    def _preempt(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> Preemption:
-        found = preempt(info, self._nodes, profile, diagnosis, self._chance, self._evicting)
+    def _idle_claim(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> Asked | str | None:
+        """What of the pod's own claims stands in its way and can be given up, before anybody is evicted."""
+        plugin = next((p for p in profile.filters if isinstance(p, DynamicResources)), None)
+        if plugin is None or not plugin.applies(info, self._nodes):
+            return None
+        inventory = self._nodes.around.devices
+        found: Asked | str | None = plugin.idle(info, self._nodes)
+        if found is None and info.uid in inventory.special:
+            found = inventory.special[info.uid]
+        done = "still not schedulable" if found is None else "deallocation of ResourceClaim completed"
+        diagnosis.deallocation = "deletion of ResourceClaim completed" if isinstance(found, str) else done
+        return found
+
+    async def _deallocate(self, info: PodInfo, idle: Asked | str) -> None:
+        inventory = self._nodes.around.devices
+        if isinstance(idle, str):
+            if info.uid in inventory.special:
+                await delete_special(self._client, info, inventory)
+        elif await deallocate(self._client, idle, inventory):
+            self._tell_queue(Event(CLAIM, claim=idle.key, freed=True))
+
+    async def _preempt(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> Preemption:
+        if extenders := [e for e in self._extenders if e.preempt_verb and e.interested(info)]:
+            found = await preempt_with(
+                extenders, self._client, info, self._nodes, profile, diagnosis, self._chance, self._evicting
+            )
+        else:
+            found = preempt(info, self._nodes, profile, diagnosis, self._chance, self._evicting)
         if found.node:
             at = self._nodes.index(found.node)
             lesser = [

@@ -11,6 +11,7 @@ pod is resized in place the larger of what is asked and what is given counts (KE
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +36,24 @@ class Term(NamedTuple):
 
     matcher: Matcher
     topology_key: str
+
+
+class PodClaim(NamedTuple):
+    """A ResourceClaim of the pod by name; None while a generated one has not been made."""
+
+    claim: str | None
+    generated: bool
+
+
+class ExtendedRequest(NamedTuple):
+    """An amount of an extended resource, as the claim for it would name the request (KEP-5004)."""
+
+    container: str
+    container_number: int  # init containers first
+    position: int  # of the resource among the container's requests
+    resource: str
+    amount: int
+    init: bool  # runs before the others, not beside them
 
 
 class Spread(NamedTuple):
@@ -73,9 +92,8 @@ class Shape:
     preferred_pods: tuple[tuple[Term, int], ...]  # weights are negative for anti-affinity
     spread: tuple[Spread, ...]
     volumes: list[Object]
-    images: tuple[str, ...]
-    containers: int
-    claims_devices: bool
+    images: tuple[str, ...]  # of containers and image volumes
+    extended: tuple[ExtendedRequest, ...]
     fit_key: tuple[Any, ...]
     node_key: tuple[str, ...]  # pods with this in common are answered alike by what depends on the node object alone
     class_key: tuple[Any, ...]  # … and with this in common they count alike for other pods' affinity and spread
@@ -94,6 +112,7 @@ class PodInfo:
     started: str = ""  # when it started (RFC 3339; "" not yet): among equals the younger is preempted
     terminating: bool = False
     nominated: str = ""
+    claims: tuple[PodClaim, ...] = ()
     resized: tuple[tuple[str, int], ...] = ()  # what resizing in place adds to the shape's requests
 
     @property
@@ -115,7 +134,7 @@ def key_of(pod: Object) -> str:
 
 _SPEC = (
     "nodeSelector", "affinity", "tolerations", "schedulerName", "priority", "preemptionPolicy", "overhead",
-    "resources", "schedulingGates", "topologySpreadConstraints", "resourceClaims",
+    "resources", "schedulingGates", "topologySpreadConstraints",
 )  # fmt: skip
 _METADATA = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "creationTimestamp")
 _VOLUMES = (
@@ -155,6 +174,7 @@ def read(pod: Object) -> PodInfo:
         started=status.get("startTime", ""),
         terminating="deletionTimestamp" in metadata,
         nominated=status.get("nominatedNodeName", ""),
+        claims=_claims(pod["spec"], status),
         resized=_resized(pod["spec"], status),
     )
 
@@ -169,6 +189,10 @@ def shape_of(pod: Object) -> Shape:
     kept["containers"] = [_container(c) for c in spec.get("containers") or []]
     if spec.get("initContainers"):
         kept["initContainers"] = [_container(c) for c in spec["initContainers"]]
+    if images := [
+        v["image"]["reference"] for v in spec.get("volumes") or [] if (v.get("image") or {}).get("reference")
+    ]:
+        kept["volumeImages"] = images
     volumes = _volumes(metadata["name"], spec)
     identity = [metadata["namespace"], labels, owner, kept, volumes]
     name = orjson.dumps(identity, option=orjson.OPT_NON_STR_KEYS)
@@ -182,7 +206,38 @@ def _container(container: Object) -> Object:
     kept: Object = {k: container[k] for k in ("resources", "restartPolicy", "image") if k in container}
     if ports := [p for p in container.get("ports") or [] if p.get("hostPort")]:
         kept["ports"] = ports
+    if any(_is_extended(r) for r in ((container.get("resources") or {}).get("requests") or ())):
+        kept["name"] = container.get("name", "")
     return kept
+
+
+def _claims(spec: Object, status: Object) -> tuple[PodClaim, ...]:
+    """Those that the pod needs: for a generated one the controller may have said that there is none."""
+    made = {s["name"]: s.get("resourceClaimName") for s in status.get("resourceClaimStatuses") or []}
+    found = []
+    for one in spec.get("resourceClaims") or []:
+        if one.get("resourceClaimName"):
+            found.append(PodClaim(one["resourceClaimName"], False))
+        elif one["name"] not in made or made[one["name"]]:
+            found.append(PodClaim(made.get(one["name"]), True))
+    return tuple(found)
+
+
+def _is_extended(resource: str) -> bool:
+    """Named by somebody's domain, as devices are; `kubernetes.io/` is none."""
+    domain, slash, _ = resource.partition("/")
+    own = domain == "kubernetes.io" or domain.endswith(".kubernetes.io")
+    return bool(slash) and (not own or domain == "deviceclass.resource.kubernetes.io")
+
+
+def _extended(spec: Object) -> Iterator[ExtendedRequest]:
+    first = spec.get("initContainers") or []
+    for index, container in enumerate([*first, *(spec.get("containers") or [])]):
+        asked = (container.get("resources") or {}).get("requests") or {}
+        init = index < len(first) and container.get("restartPolicy") != "Always"
+        for position, resource in enumerate(sorted(asked)):
+            if _is_extended(resource) and (count := quantity.value(asked[resource])) > 0:
+                yield ExtendedRequest(container.get("name", ""), index, position, resource, min(count, _MOST), init)
 
 
 def _volumes(pod_name: str, spec: Object) -> list[Object]:
@@ -241,9 +296,8 @@ def _parse(
         preferred_pods=preferred_pods,
         spread=tuple(_spread(c, namespace, labels) for c in spec.get("topologySpreadConstraints") or []),
         volumes=volumes,
-        images=tuple(c.get("image", "") for c in containers),
-        containers=len(containers),
-        claims_devices=bool(spec.get("resourceClaims")),
+        images=(*(c.get("image", "") for c in containers), *spec.get("volumeImages", ())),
+        extended=tuple(_extended(spec)),
         fit_key=(*sorted(total.items()), nonzero_cpu, nonzero_memory),
         node_key=tuple(repr(p) for p in (selector, required_terms, preferred_terms, tolerations)),
         class_key=(

@@ -5,8 +5,8 @@ fit, the most important and the budget-protected first; of the nodes choose the 
 budgets, the lowest highest victim, the smallest sum of priorities, the fewest victims, the latest started.
 
 For pods that only need resources the rows' plans are kept by amounts and priority, and only rows that changed are
-planned anew; all nodes are considered. Other pods are tried row by row against all filters, on at most a tenth of the
-nodes (at least 100), starting anywhere, as upstream does.
+planned anew. Other pods are tried row by row against all filters. Either way an attempt plans at most a tenth of the
+nodes anew (at least 100), starting anywhere, as upstream does; kept plans compete with the new ones.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from shirube.scheduler.pod import PODS, PodInfo
 Object = dict[str, Any]
 Rank = tuple[int, int, int, int, int]  # violations, highest, sum, count, start reversed: the smaller the better
 _NOT_HELPFUL = "Preemption is not helpful for scheduling"
+_LEAVING = "not eligible due to a terminating pod on the nominated node."
 _NO_VICTIMS = "No preemption victims found for incoming pod"
 _OFFSET = 2**31  # makes every priority positive, so that a sum grows with each victim
 _LEAST_TRIED = 100
@@ -49,6 +50,7 @@ class _Plans:
 
     kept: Kept
     ranks: Ints  # one line a row
+    pending: Bools  # rows to plan when their turn comes
     budgets: int
 
 
@@ -83,6 +85,9 @@ class Budgets:
         return found
 
 
+Candidates = dict[int, tuple[list[PodInfo], int]]  # row -> victims, and how many budgets they break
+
+
 def preempt(
     pod: PodInfo,
     nodes: NodeColumns,
@@ -95,33 +100,60 @@ def preempt(
 
     `leaving`: uids of pods whose eviction is on its way.
     """
+    if reason := ineligible(pod, nodes, leaving):
+        return Preemption(message=reason)
+    found = candidates(pod, nodes, profile, diagnosis, chance, most=1)
+    return cheapest(found, nodes) if found else Preemption(message=no_candidates(nodes, diagnosis))
+
+
+def ineligible(pod: PodInfo, nodes: NodeColumns, leaving: Set[str]) -> str:
+    """Why the pod must not evict anybody now; "" when it may."""
     if not pod.shape.preempts:
-        return Preemption(message="not eligible due to preemptionPolicy=Never.")
+        return "not eligible due to preemptionPolicy=Never."
     promised = nodes.nominated.get(pod.uid)
     at = nodes.index(promised[0]) if promised else None
     if at is not None and any(
         (p.terminating or p.uid in leaving) and p.priority < pod.priority for p in nodes.rows[at].pods.values()
     ):
-        return Preemption(message="not eligible due to a terminating pod on the nominated node.")
+        return _LEAVING
+    return ""
+
+
+def waits_for_victims(message: str) -> bool:
+    """Whether a pod was told that its victims are still there."""
+    return message == _LEAVING
+
+
+def candidates(
+    pod: PodInfo, nodes: NodeColumns, profile: Profile, diagnosis: Diagnosis, chance: Chance, *, most: int
+) -> Candidates:
+    """Rows where evicting helps, the best `most` of them at least as far as resources alone decide."""
     own = nodes.withdraw(pod.uid)  # a place of its own must not be in its way
     try:
-        return _preempt(pod, nodes, profile, diagnosis, chance)
+        helpful = diagnosis.resolvable(nodes.size) & nodes.present
+        budgets = Budgets(nodes.around.budgets)
+        if _simple(pod, nodes, profile):
+            return _by_resources(pod, nodes, helpful, budgets, chance, most)
+        return _by_filters(pod, nodes, profile, helpful, budgets, chance)
     finally:
         if own:
             nodes.nominate(own, pod)
 
 
-def _preempt(pod: PodInfo, nodes: NodeColumns, profile: Profile, diagnosis: Diagnosis, chance: Chance) -> Preemption:
-    helpful = diagnosis.resolvable(nodes.size) & nodes.present
-    budgets = Budgets(nodes.around.budgets)
-    found = _by_resources(pod, nodes, helpful, budgets) if _simple(pod, nodes, profile) else None
-    if found is None:
-        found = _by_filters(pod, nodes, profile, helpful, budgets, chance)
-    if found is not None:
-        return Preemption(nodes.rows[found[0]].name, found[1])
-    helped = int(helpful.sum())
+def cheapest(found: Candidates, nodes: NodeColumns) -> Preemption:
+    at = min(found, key=lambda at: _rank(*found[at]))
+    return Preemption(nodes.rows[at].name, found[at][0])
+
+
+def no_candidates(nodes: NodeColumns, diagnosis: Diagnosis) -> str:
+    helped = int((diagnosis.resolvable(nodes.size) & nodes.present).sum())
     counted = Counter({_NOT_HELPFUL: diagnosis.evaluated - helped, _NO_VICTIMS: helped})
-    return Preemption(message=f"0/{diagnosis.evaluated} nodes are available: {listed(+counted)}.")
+    return f"0/{diagnosis.evaluated} nodes are available: {listed(+counted)}."
+
+
+def _wanted(nodes: NodeColumns) -> int:
+    """How many rows an attempt plans."""
+    return max(_LEAST_TRIED, len(nodes) // 10)
 
 
 def _simple(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> bool:
@@ -140,36 +172,41 @@ def _important_first(pod: PodInfo) -> tuple[int, str]:
 
 
 def _by_resources(
-    pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets
-) -> tuple[int, list[PodInfo]] | None:
-    plans = _plans(pod, nodes, budgets)
+    pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance, most: int
+) -> Candidates:
+    plans = _plans(pod, nodes, helpful, budgets, chance)
     rows = np.flatnonzero(helpful & (plans.ranks[:, 3] > 0))
-    if not len(rows):
-        return None
-    for column in range(5):
-        values = plans.ranks[rows, column]
-        rows = rows[values == values.min()]
-    at = int(rows[0])
-    victims, _ = _row_victims(pod, nodes, at, budgets)
-    return at, victims
+    if most == 1:
+        for column in range(5 if len(rows) else 0):
+            values = plans.ranks[rows, column]
+            rows = rows[values == values.min()]
+    else:
+        rows = np.array(sorted(rows.tolist(), key=lambda at: tuple(plans.ranks[at])), dtype=np.int64)
+    return {int(at): _row_victims(pod, nodes, int(at), budgets) for at in rows[:most]}
 
 
-def _plans(pod: PodInfo, nodes: NodeColumns, budgets: Budgets) -> _Plans:
+def _plans(pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance) -> _Plans:
     memory = nodes.remembered("preemption")
     key = (pod.shape.fit_key, pod.priority)
     plans: _Plans | None = memory.get(key)
     if plans is None or plans.budgets != nodes.around.version:
         empty = np.zeros((nodes.size, 5), dtype=np.int64)
-        plans = _Plans(Kept(None), empty, nodes.around.version)
+        plans = _Plans(Kept(None), empty, np.zeros(nodes.size, dtype=np.bool_), nodes.around.version)
         nodes.remember(memory, key, plans)
     stale = plans.kept.stale(nodes)
-    if stale is None:
+    if stale is not None:
+        plans.pending[stale] = True
+        plans.ranks[stale] = 0
+    rows = np.flatnonzero(plans.pending & helpful)
+    if not len(rows):
         return plans
-    rows = np.arange(nodes.size)[stale] if isinstance(stale, slice) else np.array(sorted(set(stale)))
-    plans.ranks[rows] = 0
-    for at in rows[_roomy(pod, nodes, rows)]:
-        victims, violations = _row_victims(pod, nodes, int(at), budgets)
-        plans.ranks[at] = _rank(victims, violations)
+    roomy = _roomy(pod, nodes, rows)
+    plans.pending[rows[~roomy]] = False
+    rows = rows[roomy]
+    start = chance.below(len(rows)) if len(rows) > _wanted(nodes) else 0
+    for at in np.roll(rows, -start)[: _wanted(nodes)].tolist():
+        plans.ranks[at] = _rank(*_row_victims(pod, nodes, at, budgets))
+        plans.pending[at] = False
     return plans
 
 
@@ -178,7 +215,7 @@ def _roomy(pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Bools:
     lower = nodes.requested_below(pod.priority, PODS, rows)
     fits = (lower > 0) & nodes.present[rows]
     fits &= nodes.requested[PODS][rows] - lower < nodes.allocatable[PODS][rows]
-    for i in np.flatnonzero(fits) if nodes.promised else ():
+    for i in np.flatnonzero(fits & np.isin(rows, list(nodes.promised))) if nodes.promised else ():
         if promised_to(pod, nodes, int(rows[i])):
             fits[i] = _roomy_beside(pod, nodes, int(rows[i]))
     for resource, amount in pod.requests.items():
@@ -257,24 +294,18 @@ def _moment(started: str) -> int:
 
 def _by_filters(
     pod: PodInfo, nodes: NodeColumns, profile: Profile, helpful: Bools, budgets: Budgets, chance: Chance
-) -> tuple[int, list[PodInfo]] | None:
-    rows = [int(at) for at in np.flatnonzero(helpful & (nodes.requested_below(pod.priority, PODS) > 0))]
-    if not rows:
-        return None
-    start = chance.below(len(rows))
-    wanted = max(_LEAST_TRIED, len(nodes) // 10)
-    best: tuple[Rank, int, list[PodInfo]] | None = None
+) -> Candidates:
+    possible = np.flatnonzero(helpful)
+    rows = possible[_roomy(pod, nodes, possible)].tolist()
+    start = chance.below(len(rows)) if rows else 0
+    found: Candidates = {}
     for at in [*rows[start:], *rows[:start]]:
         tried = _try_row(pod, nodes, profile, at, budgets)
-        if tried is None or not tried[0]:
-            continue
-        rank = _rank(*tried)
-        if best is None or rank < best[0]:
-            best = (rank, at, tried[0])
-        wanted -= 1
-        if not wanted:
+        if tried is not None and tried[0]:
+            found[at] = tried
+        if len(found) == _wanted(nodes):
             break
-    return None if best is None else best[1:]
+    return found
 
 
 def _try_row(

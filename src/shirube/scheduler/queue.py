@@ -32,6 +32,7 @@ class SchedulingQueue:
         self._attempts: dict[str, int] = {}
         self._tried_at: dict[str, float] = {}
         self._count = itertools.count()
+        self.events = 0  # how many there were: whoever decides slowly sees whether one came meanwhile
 
     def __len__(self) -> int:
         return len(self._infos)
@@ -99,6 +100,7 @@ class SchedulingQueue:
 
         `concerned`: only pods that one of these plugins refused are asked about; None: all.
         """
+        self.events += 1
         woken = 0
         for group in [g for g in self._alike if concerned is None or not concerned.isdisjoint(g[1])]:
             keys = self._alike[group]

@@ -1,4 +1,4 @@
-"""What the scheduler knows beyond nodes and pods: namespaces, storage, owners' selectors, disruption budgets.
+"""What the scheduler knows beyond nodes and pods: namespaces, storage, owners' selectors, disruption budgets, devices.
 
 Plain tables that the informers fill; `version` changes with each of them, so that plugins know when to look anew.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.api.selectors import LabelSelector
+from shirube.scheduler.devices.inventory import Inventory
 from shirube.scheduler.matching import selector_of, selector_of_service
 
 Object = dict[str, Any]
@@ -26,6 +27,7 @@ class Surroundings:
     csi_drivers: dict[str, Object] = field(default_factory=dict)
     capacities: dict[str, Object] = field(default_factory=dict)
     budgets: dict[str, Object] = field(default_factory=dict)
+    devices: Inventory = field(default_factory=Inventory)
     services: dict[str, dict[str, LabelSelector]] = field(default_factory=dict)  # namespace -> name -> selector
     owners: dict[tuple[str, str, str], LabelSelector] = field(default_factory=dict)  # (kind, namespace, name)
     version: int = 0

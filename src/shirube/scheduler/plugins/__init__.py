@@ -42,5 +42,6 @@ SCORES: tuple[tuple[type[Score], int], ...] = (
     (InterPodAffinity, 2),
     (NodeResourcesBalancedAllocation, 1),
     (ImageLocality, 1),
+    (DynamicResources, 1),
 )
 __all__ = ["FILTERS", "SCORES", "Filter", "Plugin", "Score"]

@@ -1,4 +1,7 @@
-"""ImageLocality: nodes that hold the pod's images, weighed by size and by how many nodes hold them."""
+"""ImageLocality: nodes that hold the pod's images, weighed by size and by how many nodes hold them.
+
+Images are those of containers and of image volumes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from shirube.scheduler.plugins.framework import MAX_SCORE, Score
 from shirube.scheduler.pod import PodInfo
 
 _MIB = 1024 * 1024
-_LEAST, _MOST_PER_CONTAINER = 23 * _MIB, 1000 * _MIB
+_LEAST, _MOST_PER_IMAGE = 23 * _MIB, 1000 * _MIB
 
 
 class ImageLocality(Score):
@@ -28,7 +31,7 @@ class ImageLocality(Score):
                 total[at] += int(size * spread)
         if total is None:
             return None
-        most = _MOST_PER_CONTAINER * pod.shape.containers
+        most = _MOST_PER_IMAGE * len(pod.shape.images)
         return MAX_SCORE * (np.clip(total, _LEAST, most) - _LEAST) // (most - _LEAST)
 
 

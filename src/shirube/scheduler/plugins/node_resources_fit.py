@@ -63,7 +63,8 @@ class NodeResourcesFit(Filter, Score):
 
     def fits(self, pod: PodInfo, nodes: NodeColumns) -> Bools:
         memory = nodes.remembered(self.memory)
-        key = ("fits", pod.shape.fit_key, pod.resized)
+        delegated = _delegated(pod, nodes)
+        key = ("fits", pod.shape.fit_key, pod.resized, delegated)
         kept = memory.get(key)
         if kept is None:
             kept = nodes.remember(memory, key, Kept(np.zeros(nodes.size, dtype=np.bool_)))
@@ -72,9 +73,10 @@ class NodeResourcesFit(Filter, Score):
             fits = nodes.requested[PODS][rows] < nodes.allocatable[PODS][rows]
             for resource, amount in self._asked(pod):
                 if resource not in nodes.allocatable:
-                    fits = fits & False
+                    fits = fits & (resource in delegated)
                     continue
-                fits &= nodes.requested[resource][rows] + amount <= nodes.allocatable[resource][rows]
+                enough = nodes.requested[resource][rows] + amount <= nodes.allocatable[resource][rows]
+                fits &= (enough | (nodes.allocatable[resource][rows] == 0)) if resource in delegated else enough
             kept.values[rows] = fits
         return kept.values
 
@@ -82,9 +84,13 @@ class NodeResourcesFit(Filter, Score):
         """One row without remembering all: a thousand waiting pods are asked at each event."""
         if nodes.requested[PODS].item(at) >= nodes.allocatable[PODS].item(at):
             return False
+        delegated = _delegated(pod, nodes)
         return all(
-            resource in nodes.allocatable
-            and nodes.requested[resource].item(at) + amount <= nodes.allocatable[resource].item(at)
+            (resource in delegated and (resource not in nodes.allocatable or not nodes.allocatable[resource].item(at)))
+            or (
+                resource in nodes.allocatable
+                and nodes.requested[resource].item(at) + amount <= nodes.allocatable[resource].item(at)
+            )
             for resource, amount in self._asked(pod)
         )
 
@@ -97,14 +103,19 @@ class NodeResourcesFit(Filter, Score):
 
     def rejections(self, pod: PodInfo, nodes: NodeColumns, rows: Ints) -> Groups:
         asked = sorted(self._asked(pod), key=lambda a: (a[0] not in (CPU, MEMORY), a[0]))
+        delegated = _delegated(pod, nodes)
         answers = [("Too many pods", True, nodes.requested[PODS] >= nodes.allocatable[PODS])]
         for resource, amount in asked:
             reason = f"Insufficient {resource}"
             if resource not in nodes.allocatable:
+                if resource in delegated:
+                    continue
                 answers.append((reason, False, np.ones(nodes.size, dtype=np.bool_)))
                 continue
             capacity = nodes.allocatable[resource]
             lacking = nodes.requested[resource] + amount > capacity
+            if resource in delegated:
+                lacking &= capacity > 0
             answers.append((reason, True, lacking & (amount <= capacity)))
             answers.append((reason, False, lacking & (amount > capacity)))
         return all_of(rows, answers)
@@ -161,6 +172,13 @@ class NodeResourcesFit(Filter, Score):
             between = y0 + np.sign(rise) * (np.abs(rise) // (x1 - x0))
             result = np.where(at <= x1, between, result)
         return np.where(at <= points[0][0], points[0][1], result)
+
+
+def _delegated(pod: PodInfo, nodes: NodeColumns) -> tuple[str, ...]:
+    """Extended resources that DynamicResources sees to where no device plugin has them."""
+    if not pod.shape.extended:
+        return ()
+    return tuple(sorted({r.resource for r in pod.shape.extended if r.resource in nodes.around.devices.extended}))
 
 
 def used_with(pod: PodInfo, nodes: NodeColumns, resource: str, rows: Any) -> Ints | None:
