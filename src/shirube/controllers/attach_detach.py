@@ -12,6 +12,7 @@ The driver's external attacher does the work and sets `status.attached`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 
 from shirube.api.errors import ApiError
@@ -36,6 +37,7 @@ from shirube.foundation.clock import parse_rfc3339
 
 _ACCOUNT = "attachdetach-controller"
 FORCE_SECONDS = 360.0
+_OWN_NAME = re.compile(r"csi-[0-9a-f]{64}")
 _BY_NODE, _BY_CLAIM = "node", "claims"
 
 
@@ -47,6 +49,11 @@ def unique_name(volume: Object) -> str:
     """As nodes name it in their status."""
     csi = volume["spec"]["csi"]
     return f"kubernetes.io/csi/{csi['driver']}^{csi['volumeHandle']}"
+
+
+def is_own(attachment: Object) -> bool:
+    """Whether this controller (or upstream's) made it; what others name is theirs to delete."""
+    return _OWN_NAME.fullmatch(attachment["metadata"]["name"]) is not None
 
 
 def new_attachment(volume: Object, node: str) -> Object:
@@ -196,7 +203,7 @@ class AttachDetachController(Controller[str]):
 
     async def _detach(self, node_name: str, one: Object) -> float | None:
         """Seconds to wait until a node that does not answer counts as having let go."""
-        if deleting(one):
+        if deleting(one) or not is_own(one):
             return None
         volume = self._volumes.store.get(None, one["spec"]["source"].get("persistentVolumeName") or "")
         node = self._nodes.store.get(None, node_name)
