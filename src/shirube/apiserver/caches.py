@@ -8,6 +8,7 @@ so that a client that reads what it wrote never waits. Served versions of one re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 WAIT_FOR_REVISION = 3.0  # seconds that a read waits for a state that it asked for, as upstream
-WAIT_FOR_WRITE = 30.0
+WAIT_FOR_WRITE = 3.0
 _NO_LABELS: Mapping[str, str] = {}
 
 
@@ -82,10 +83,12 @@ class Caches:
         return cache
 
     async def seen(self, resource: Resource, revision: int) -> None:
-        """Wait until readers of this server see a write."""
+        """Wait until readers of this server see a write. One that is durable is answered even if the cache cannot
+        follow (a shared store that went away just then): reads that must be current wait for it themselves."""
         cache = self.of(resource)
         if cache.revision < revision and cache.ready:
-            await cache.wait_for(revision, WAIT_FOR_WRITE)
+            with contextlib.suppress(TimeoutError):
+                await cache.wait_for(revision, WAIT_FOR_WRITE)
 
     def hint(self, hub: Resource, key: str, value: bytes, obj: Json) -> None:
         """Spare the cache decoding what its writer has just encoded."""
