@@ -108,10 +108,11 @@ class ApiServer:
         if server.audit is not None:
             await server.audit.begin(rc)
         if request.headers.any_begins("impersonate-"):
-            user = await impersonation.impersonate(server.authorizer, user, request.headers)
-            attributes.user = user
-            if server.audit is not None:
-                server.audit.acts_as(rc, user)
+            acting = await impersonation.impersonate(server.authorizer, attributes, request.headers)
+            if acting is not None:
+                user = attributes.user = acting.user
+                if server.audit is not None:
+                    server.audit.acts_as(rc, user, acting.constraint)
         rc.user = user
         rc.flow = flow = server.fairness.classify(rc)
         if flow is None or not await server.fairness.enter(flow, rc):
