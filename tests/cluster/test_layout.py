@@ -1,3 +1,6 @@
+import ipaddress
+import itertools
+
 import pytest
 
 from shirube.cluster.layout import ClusterLayout, LayoutError
@@ -12,7 +15,23 @@ def test_a_home_of_its_own_holds_everything(monkeypatch, tmp_path):
         assert path.is_relative_to(tmp_path / "lib" / "edge")
     for path in (cluster.control_socket, cluster.lock.parent / "x", node.containerd_socket, node.mount_namespace):
         assert path.is_relative_to(tmp_path / "run")
-    assert (node.name, node.address, node.cgroup) == ("edge-2", "172.30.0.3", "/shirube/edge/edge-2")
+    assert (node.name, node.cgroup) == ("edge-2", "/shirube/edge/edge-2")
+
+
+@pytest.mark.parametrize(
+    ("family", "addresses"),
+    [("ipv4", ["172.30.0.3"]), ("ipv6", ["fd00:172:30::3"]), ("dual", ["172.30.0.3", "fd00:172:30::3"])],
+)
+def test_a_node_has_an_address_of_each_family(family, addresses):
+    families = ClusterSpec(ip_family=family).families
+    assert ClusterLayout.of("edge").node(2).addresses(families) == addresses
+    for one in families:
+        networks = [ipaddress.ip_network(n) for n in (one.node_network, one.pods, one.services)]
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(networks, 2))
+        nodes, _, services = networks
+        assert ipaddress.ip_address(one.control_plane) == nodes[1]
+        assert ipaddress.ip_address(one.kubernetes) == services[1]
+        assert ipaddress.ip_address(one.dns) in services
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "1st", "a/b", "..", "a" * 31, "trailing-"])
@@ -40,7 +59,7 @@ def test_the_spec_round_trips_and_a_broken_one_says_what_to_do(tmp_path):
     assert ClusterSpec.load(path) is None
     ClusterSpec(nodes=3, api_port=7443).save(path)
     assert ClusterSpec.load(path) == ClusterSpec(nodes=3, api_port=7443)
-    for broken in ("{", '{"unknown": 1}', "[]"):
+    for broken in ("{", '{"unknown": 1}', "[]", '{"ip_family": "ipx"}'):
         path.write_text(broken)
         with pytest.raises(LayoutError, match="remove the file"):
             ClusterSpec.load(path)

@@ -9,10 +9,13 @@ is left to them from then on.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from shirube.cluster import layout
 from shirube.cluster.api import Api
+from shirube.cluster.layout import Addresses
+from shirube.foundation import address_family
 
 NETWORK_GROUP = "system:shirube:network"
 GATEWAY_GROUP = "system:shirube:gateway"
@@ -37,7 +40,7 @@ def _role(name: str, rules: list[dict[str, Any]]) -> list[tuple[str, dict[str, A
     return [(f"{_RBAC}/clusterroles/{name}", role), (f"{_RBAC}/clusterrolebindings/{name}", binding)]
 
 
-def manifests() -> list[tuple[str, dict[str, Any]]]:
+def manifests(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]:
     """Path and object of each add-on, in the order of applying."""
     events = [
         {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
@@ -68,7 +71,9 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
             "labels": {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
         },
         "spec": {
-            "clusterIP": layout.CLUSTER_DNS,
+            "clusterIP": families[0].dns,
+            "clusterIPs": [one.dns for one in families],
+            "ipFamilyPolicy": "RequireDualStack" if len(families) > 1 else "SingleStack",
             "internalTrafficPolicy": "Local",
             "ports": [
                 {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53},
@@ -93,11 +98,11 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
         *_role(GATEWAY_GROUP, gateway),
         ("/api/v1/namespaces/kube-system/services/kube-dns", dns),
         ("/apis/storage.k8s.io/v1/storageclasses/local-path", local_path),
-        *_metrics_server(),
+        *_metrics_server(families),
     ]
 
 
-def _metrics_server() -> list[tuple[str, dict[str, Any]]]:
+def _metrics_server(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]:
     """Its Service, whose one endpoint is the control plane, and what it may do and others may see of it."""
     about = {"name": "metrics-server", "namespace": "kube-system", "labels": {"k8s-app": "metrics-server"}}
     service = {
@@ -111,8 +116,8 @@ def _metrics_server() -> list[tuple[str, dict[str, Any]]]:
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {**about, "labels": slice_labels},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [layout.CONTROL_PLANE_ADDRESS], "conditions": {"ready": True}}],
+        "addressType": address_family.of(families[0].control_plane).api,
+        "endpoints": [{"addresses": [families[0].control_plane], "conditions": {"ready": True}}],
         "ports": [{"name": "https", "port": layout.METRICS_PORT, "protocol": "TCP"}],
     }
     rules = [
@@ -156,9 +161,9 @@ def metrics_api(ca: bytes) -> dict[str, Any]:
     }
 
 
-def apply(api: Api, ca: bytes) -> None:
+def apply(api: Api, ca: bytes, families: Sequence[Addresses]) -> None:
     """Every add-on. Raises ApiUnavailable."""
-    for path, obj in manifests():
+    for path, obj in manifests(families):
         api.apply(path, obj)
     ours = metrics_api(ca)
     there = api.get(METRICS_API)

@@ -19,7 +19,7 @@ from shirube.cluster.layout import ClusterLayout, NodeLayout
 from shirube.cluster.namespaces import network_namespace_path
 from shirube.cluster.spec import ClusterSpec
 from shirube.cluster.supervisor import ChildSpec
-from shirube.foundation import process
+from shirube.foundation import address_family, process
 
 SHARED = (
     "asyncio",
@@ -45,22 +45,22 @@ def import_shared() -> None:
 
 def children(cluster: ClusterLayout, spec: ClusterSpec, api_socket: socket.socket) -> list[ChildSpec]:
     """Every process of the cluster, in the order in which they are started."""
-    pki = identities.pki(cluster)
+    pki = identities.pki(cluster, spec)
     nodes = [cluster.node(i) for i in spec.running()]
-    found = [_api_server(cluster, pki, api_socket)]
+    found = [_api_server(cluster, spec, pki, api_socket)]
     found += [_containerd(node) for node in nodes]
-    found += [_kubelet(node, pki) for node in nodes]
-    found += [_controllers(cluster, pki), _scheduler(cluster)]
-    found += [_network(node) for node in nodes]
+    found += [_kubelet(node, spec, pki) for node in nodes]
+    found += [_controllers(cluster, spec, pki), _scheduler(cluster)]
+    found += [_network(node, spec) for node in nodes]
     found.append(_gateway(cluster, spec))
     if (pasta := shutil.which("pasta")) is not None:
         found.append(_outbound(cluster, pasta))
     return found
 
 
-def node_children(node: NodeLayout) -> list[ChildSpec]:
+def node_children(node: NodeLayout, spec: ClusterSpec) -> list[ChildSpec]:
     """A node's processes, for one that joins or comes back while the cluster runs."""
-    return [_containerd(node), _kubelet(node, identities.pki(node.cluster)), _network(node)]
+    return [_containerd(node), _kubelet(node, spec, identities.pki(node.cluster, spec)), _network(node, spec)]
 
 
 def _component(
@@ -91,15 +91,17 @@ def _run(module_name: str, options: Callable[[Any], Any], title: str) -> int:
     return process.run(lambda stop: run(options(module.Options), stop), title)
 
 
-def _api_server(cluster: ClusterLayout, pki: certificates.Pki, api_socket: socket.socket) -> ChildSpec:
+def _api_server(
+    cluster: ClusterLayout, spec: ClusterSpec, pki: certificates.Pki, api_socket: socket.socket
+) -> ChildSpec:
     def options(kind: Any) -> Any:
-        inside = socket.create_server((layout.CONTROL_PLANE_ADDRESS, layout.API_PORT), backlog=1024)
+        inside = [_listener(one.control_plane) for one in spec.families]
         return kind(
             data_dir=cluster.store,
-            sockets=[api_socket, inside],
-            advertise_host=layout.CONTROL_PLANE_ADDRESS,
+            sockets=[api_socket, *inside],
+            advertise_host=spec.families[0].control_plane,
             advertise_port=layout.API_PORT,
-            service_cidr=layout.SERVICE_CIDR,
+            service_cidr=layout.joined(spec.families, "services"),
             tls_cert=pki.apiserver.cert,
             tls_key=pki.apiserver.key,
             client_ca=pki.ca.cert,
@@ -116,13 +118,18 @@ def _api_server(cluster: ClusterLayout, pki: certificates.Pki, api_socket: socke
     return _component("apiserver", "shirube.apiserver.main", options, cluster, keep=(api_socket,))
 
 
-def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
+def _listener(address: str) -> socket.socket:
+    family = address_family.of(address).socket_family
+    return socket.create_server((address, layout.API_PORT), family=family, backlog=1024)
+
+
+def _controllers(cluster: ClusterLayout, spec: ClusterSpec, pki: certificates.Pki) -> ChildSpec:
     def options(kind: Any) -> Any:
         from shirube.cluster.control_loops import controllers, metrics_server
 
         loops = controllers.Options(
             kubeconfig=cluster.component_kubeconfig("controllers"),
-            cluster_cidr=layout.POD_CIDR,
+            cluster_cidr=layout.joined(spec.families, "pods"),
             root_ca=pki.ca.cert,
             signing_cert=pki.ca.cert,
             signing_key=pki.ca.key,
@@ -132,7 +139,7 @@ def _controllers(cluster: ClusterLayout, pki: certificates.Pki) -> ChildSpec:
         )
         metrics = metrics_server.Options(
             kubeconfig=cluster.component_kubeconfig("metrics"),
-            address=layout.CONTROL_PLANE_ADDRESS,
+            address=spec.families[0].control_plane,
             port=layout.METRICS_PORT,
             tls_cert=pki.metrics_server.cert,
             tls_key=pki.metrics_server.key,
@@ -152,37 +159,38 @@ def _scheduler(cluster: ClusterLayout) -> ChildSpec:
     )
 
 
-def _kubelet(node: NodeLayout, pki: certificates.Pki) -> ChildSpec:
-    node_pki = certificates.ensure_node(pki, node.name, [node.address])
+def _kubelet(node: NodeLayout, spec: ClusterSpec, pki: certificates.Pki) -> ChildSpec:
+    node_pki = certificates.ensure_node(pki, node.name, node.addresses(spec.families))
 
     def options(kind: Any) -> Any:
         return kind(
             kubeconfig=node.kubeconfig,
             node_name=node.name,
-            node_ip=node.address,
+            node_ip=",".join(node.addresses(spec.families)),
             root_dir=node.lib / "kubelet",
             runtime_endpoint=node.containerd_socket,
             cgroup_root=f"{node.cgroup}/kubepods",
             tls_cert=node_pki.serving.cert,
             tls_key=node_pki.serving.key,
             client_ca=pki.ca.cert,
-            cluster_dns=layout.CLUSTER_DNS,
+            cluster_dns=layout.joined(spec.families, "dns"),
             cluster_domain=layout.CLUSTER_DOMAIN,
         )
 
     return _component(f"kubelet@{node.name}", "shirube.kubelet.main", options, node.cluster, node)
 
 
-def _network(node: NodeLayout) -> ChildSpec:
+def _network(node: NodeLayout, spec: ClusterSpec) -> ChildSpec:
     def options(kind: Any) -> Any:
         return kind(
             kubeconfig=node.lib / "network.kubeconfig",
             node_name=node.name,
-            node_ip=node.address,
-            cluster_cidr=layout.POD_CIDR,
-            service_cidr=layout.SERVICE_CIDR,
-            cluster_dns=layout.CLUSTER_DNS,
+            node_ip=",".join(node.addresses(spec.families)),
+            cluster_cidr=layout.joined(spec.families, "pods"),
+            service_cidr=layout.joined(spec.families, "services"),
+            cluster_dns=layout.joined(spec.families, "dns"),
             cluster_domain=layout.CLUSTER_DOMAIN,
+            node_network=layout.joined(spec.families, "node_network"),
             cni_conf_dir=node.cni_conf,
             cni_bin_dir=containerd.CNI_PLUGINS,
         )
@@ -196,6 +204,9 @@ def _gateway(cluster: ClusterLayout, spec: ClusterSpec) -> ChildSpec:
             kubeconfig=cluster.component_kubeconfig("gateway"),
             publish_address=spec.publish_address,
             control_socket=cluster.control_socket,
+            cluster_cidr=layout.joined(spec.families, "pods"),
+            service_cidr=layout.joined(spec.families, "services"),
+            node_network=layout.joined(spec.families, "node_network"),
         )
 
     return _component("gateway", "shirube.network.gateway", options, cluster)

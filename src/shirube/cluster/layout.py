@@ -9,22 +9,57 @@ so all clusters can use the same addresses inside.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-CONTROL_PLANE_ADDRESS = "172.30.0.1"
-NODE_NETWORK = "172.30.0.0/24"
-POD_CIDR = "10.244.0.0/16"
-SERVICE_CIDR = "10.96.0.0/12"
-KUBERNETES_SERVICE_ADDRESS = "10.96.0.1"
-CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
 API_PORT = 6443
 METRICS_PORT = 4443
 BRIDGE = "shirube0"
 PAUSE_IMAGE = "localhost/shirube/pause:1"
+
+
+class Addresses(NamedTuple):
+    """The addresses inside a cluster, in one family. Fields that name two families have a comma between (`joined`)."""
+
+    control_plane: str
+    node_network: str
+    pods: str
+    services: str
+    kubernetes: str  # the Service of the API server: the range's first
+    dns: str
+
+    def node(self, index: int) -> str:
+        return str(ipaddress.ip_network(self.node_network)[index + 1])
+
+    @property
+    def node_prefix(self) -> str:
+        """The length of the node network's prefix."""
+        return self.node_network.rsplit("/", 1)[1]
+
+
+_IPV4 = Addresses("172.30.0.1", "172.30.0.0/24", "10.244.0.0/16", "10.96.0.0/12", "10.96.0.1", "10.96.0.10")
+_IPV6 = Addresses(
+    "fd00:172:30::1",
+    "fd00:172:30::/64",
+    "fd00:10:244::/48",
+    "fd00:10:96::/112",
+    "fd00:10:96::1",
+    "fd00:10:96::a",
+)
+# What `up --ip-family` may say -> the families, the primary one first.
+FAMILIES: dict[str, tuple[Addresses, ...]] = {"ipv4": (_IPV4,), "ipv6": (_IPV6,), "dual": (_IPV4, _IPV6)}
+
+
+def joined(families: Iterable[Addresses], field: str) -> str:
+    """The field of every family, with commas between, as flags of components want it."""
+    return ",".join(getattr(one, field) for one in families)
+
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,28}[a-z0-9])?")
 
@@ -44,7 +79,7 @@ def _roots() -> tuple[Path, Path]:
 
 @dataclass(frozen=True, slots=True)
 class NodeLayout:
-    """One node's places and address. `index` counts from 1."""
+    """One node's places. `index` counts from 1."""
 
     cluster: ClusterLayout
     index: int
@@ -65,9 +100,9 @@ class NodeLayout:
     def netns(self) -> str:
         return self.name
 
-    @property
-    def address(self) -> str:
-        return f"172.30.0.{self.index + 1}"
+    def addresses(self, families: Iterable[Addresses]) -> list[str]:
+        """The node's address in each family."""
+        return [one.node(self.index) for one in families]
 
     @property
     def mount_namespace(self) -> Path:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from shirube.cluster import layout
 from shirube.cluster.cgroups import is_v2
 from shirube.cluster.command import CommandError, run, succeeds
-from shirube.cluster.layout import ClusterLayout, NodeLayout
+from shirube.cluster.layout import Addresses, ClusterLayout, NodeLayout
 
 _NETNS_DIR = Path("/run/netns")
 _CNI_CACHE = Path("/var/lib/cni")
@@ -52,31 +53,30 @@ def join(*, network: Path | None = None, uts: Path | None = None, mount: Path | 
         os.chdir("/")
 
 
-def create_control_plane(cluster: ClusterLayout) -> None:
+def create_control_plane(cluster: ClusterLayout, families: Sequence[Addresses]) -> None:
     """The control plane's network namespace with the bridge; nothing happens when it is there already."""
     _make_pin_directory(cluster)
     if network_namespace_path(cluster.netns).exists():
         return
     _add_network_namespace(cluster, cluster.netns)
-    prefix = layout.NODE_NETWORK.rsplit("/", 1)[1]
+    _forward(cluster.netns)
     _ip_batch(
         cluster.netns,
         [
             "link set lo up",
             f"link add {layout.BRIDGE} type bridge",
-            f"addr add {layout.CONTROL_PLANE_ADDRESS}/{prefix} dev {layout.BRIDGE}",
+            *(_address(one.control_plane, one, layout.BRIDGE) for one in families),
             f"link set {layout.BRIDGE} up",
         ],
     )
-    _sysctl(cluster.netns, "net/ipv4/ip_forward", "1")
 
 
-def create_node(node: NodeLayout) -> None:
+def create_node(node: NodeLayout, families: Sequence[Addresses]) -> None:
     """The node's three namespaces; nothing happens for what is there already."""
     cluster = node.cluster
     if not network_namespace_path(node.netns).exists():
         _add_network_namespace(cluster, node.netns)
-        prefix = layout.NODE_NETWORK.rsplit("/", 1)[1]
+        _forward(node.netns)
         port = f"node{node.index}"
         _ip_batch(
             cluster.netns,
@@ -89,12 +89,11 @@ def create_node(node: NodeLayout) -> None:
             node.netns,
             [
                 "link set lo up",
-                f"addr add {node.address}/{prefix} dev eth0",
+                *(_address(one.node(node.index), one, "eth0") for one in families),
                 "link set eth0 up",
-                f"route add default via {layout.CONTROL_PLANE_ADDRESS}",
+                *(f"route add default via {one.control_plane}" for one in families),
             ],
         )
-        _sysctl(node.netns, "net/ipv4/ip_forward", "1")
     if not _is_pinned(node.mount_namespace):
         _create_mount_namespace(node)
 
@@ -191,16 +190,16 @@ def _ip_batch(namespace: str, lines: list[str]) -> None:
     run(["ip", "-n", namespace, "-batch", "-"], input="\n".join(lines) + "\n")
 
 
-def _sysctl(namespace: str, key: str, value: str) -> None:
-    run(
-        [
-            "nsenter",
-            f"--net={network_namespace_path(namespace)}",
-            "sh",
-            "-c",
-            f"echo {value} > /proc/sys/{key}",
-        ]
-    )
+def _address(address: str, family: Addresses, device: str) -> str:
+    # Nobody else can have it: not asking around (DAD) saves a second.
+    return f"addr add {address}/{family.node_prefix} dev {device}{' nodad' if ':' in address else ''}"
+
+
+def _forward(namespace: str) -> None:
+    """Let the namespace be a router, of both families where the kernel has both."""
+    script = "echo 1 > /proc/sys/net/ipv4/ip_forward; cd /proc/sys/net/ipv6/conf 2>/dev/null || exit 0; "
+    script += "echo 1 > all/forwarding; echo 0 > default/accept_dad; echo 0 > all/accept_ra"
+    run(["nsenter", f"--net={network_namespace_path(namespace)}", "sh", "-c", script])
 
 
 def _mount_points() -> list[str]:

@@ -28,6 +28,7 @@ from shirube.cluster.up import (
     wait_for_node,
 )
 from shirube.foundation.clock import SYSTEM
+from shirube.network.main import dns_slice_names
 
 _MOST_NODES = 100
 _STOP_SECONDS = 40.0
@@ -81,7 +82,8 @@ def remove(cluster: ClusterLayout, name: str, progress: Progress) -> None:
         with progress.step(f"forgetting node {name}"):
             api = Api(cluster.admin_kubeconfig)
             api.delete(f"/api/v1/nodes/{name}")
-            api.delete(f"{_DNS_SLICES}/kube-dns-{name}")
+            for piece in dns_slice_names(name):
+                api.delete(f"{_DNS_SLICES}/{piece}")
             shutil.rmtree(node.lib, ignore_errors=True)
             without(spec, index).save(cluster.spec)
 
@@ -123,7 +125,7 @@ def _start(node: NodeLayout, spec: ClusterSpec, progress: Progress) -> None:
         for directory in components.required_directories(cluster, [node]):
             directory.mkdir(parents=True, exist_ok=True)
         identities.ensure(cluster, spec, [node])
-        create_node(node)
+        create_node(node, spec)
     with progress.step("processes"):
         control.ask(cluster.control_socket, "add_node", node=node.index)
     with progress.step("images"):

@@ -19,6 +19,12 @@ class ClusterSpec:
     publish_address: str = "127.0.0.1"
     removed: tuple[int, ...] = ()  # numbers below `nodes` that are no longer there
     stopped: tuple[int, ...] = ()  # there, but not to run
+    ip_family: str = "ipv4"  # a key of layout.FAMILIES
+    node_grace: int = 40  # seconds without a word after which a node counts as failed
+
+    @property
+    def families(self) -> tuple[layout.Addresses, ...]:
+        return layout.FAMILIES[self.ip_family]
 
     def indexes(self) -> list[int]:
         """The numbers of the nodes that the cluster has."""
@@ -38,7 +44,10 @@ class ClusterSpec:
         try:
             stored: dict[str, Any] = orjson.loads(data)
             values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-            return ClusterSpec(**values)
+            found = ClusterSpec(**values)
+            if found.ip_family not in layout.FAMILIES:
+                raise ValueError(f"there is no IP family {found.ip_family!r}")
+            return found
         except (TypeError, ValueError, AttributeError) as error:
             raise layout.LayoutError(
                 f"cannot read {path}: {error}; remove the file and say `up` with the wanted flags again"

@@ -12,6 +12,7 @@ from shirube.cluster import control, layout, namespaces
 from shirube.cluster.api import Api, ApiUnavailable
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
+from shirube.foundation.address_family import endpoint
 
 _MANY_RESTARTS = 3
 
@@ -85,7 +86,7 @@ def _read_nodes(cluster: ClusterLayout, spec: ClusterSpec, status: Status) -> No
             {
                 "name": node.name,
                 "ready": ready.get("status") == "True",
-                "address": node.address,
+                "address": ", ".join(node.addresses(spec.families)),
                 "runtime": info.get("containerRuntimeVersion", ""),
                 "podCIDR": obj["spec"].get("podCIDR", ""),
                 "unschedulable": bool(obj["spec"].get("unschedulable")),
@@ -110,7 +111,7 @@ def lines(cluster: ClusterLayout, status: Status) -> list[str]:
     if status.spec is not None:
         out.append(
             f"  API         https://{status.spec.publish_address}:{status.spec.api_port} "
-            f"(inside: https://{layout.CONTROL_PLANE_ADDRESS}:{layout.API_PORT})"
+            f"(inside: https://{endpoint(status.spec.families[0].control_plane, layout.API_PORT)})"
         )
         out.append(f"  kubeconfig  {cluster.admin_kubeconfig}")
         out.append(f"  data        {cluster.lib}")

@@ -25,7 +25,7 @@ def main(name: str) -> int:
     children = components.children(cluster, spec, api_socket)
     components.import_shared()
     return Supervisor(
-        cluster.control_socket, children, lambda number: components.node_children(cluster.node(number))
+        cluster.control_socket, children, lambda number: components.node_children(cluster.node(number), spec)
     ).run()
 
 

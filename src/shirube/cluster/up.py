@@ -70,7 +70,7 @@ def up(cluster: ClusterLayout, wanted: ClusterSpec, progress: Progress, *, insta
             _start(cluster, spec, progress)
         started = _supervisor_started(cluster)
         api = Api(cluster.admin_kubeconfig)
-        _wait_for_api(cluster, api, progress)
+        _wait_for_api(cluster, spec, api, progress)
         _wait_for_nodes(cluster, spec, api, progress, started)
 
 
@@ -109,10 +109,10 @@ def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> Non
     with progress.step("certificates"):
         identities.ensure(cluster, spec, nodes)
     with progress.step("namespaces"):
-        namespaces.create_control_plane(cluster)
+        namespaces.create_control_plane(cluster, spec.families)
         cgroups.create(f"{cluster.cgroup}/control-plane")
         for node in nodes:
-            create_node(node)
+            create_node(node, spec)
     with progress.step("processes"):
         _start_supervisor(cluster)
     if nodes:
@@ -122,9 +122,9 @@ def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> Non
                 import_images(node)
 
 
-def create_node(node: NodeLayout) -> None:
+def create_node(node: NodeLayout, spec: ClusterSpec) -> None:
     """The node's namespaces and cgroups."""
-    namespaces.create_node(node)
+    namespaces.create_node(node, spec.families)
     cgroups.create(f"{node.cgroup}/system")
     cgroups.create(f"{node.cgroup}/kubepods")
 
@@ -197,7 +197,7 @@ def _wait_for_socket(path: Path) -> None:
         time.sleep(0.02)
 
 
-def _wait_for_api(cluster: ClusterLayout, api: Api, progress: Progress) -> None:
+def _wait_for_api(cluster: ClusterLayout, spec: ClusterSpec, api: Api, progress: Progress) -> None:
     with progress.step("API server"):
         deadline = time.monotonic() + _READY_SECONDS
         while not api.ready():
@@ -207,7 +207,7 @@ def _wait_for_api(cluster: ClusterLayout, api: Api, progress: Progress) -> None:
                     f"cannot use cluster {cluster.name}: its API server is not ready; see {log}:\n{tail(log)}"
                 )
             time.sleep(0.03)
-        addons.apply(api, identities.pki(cluster).ca.cert.read_bytes())
+        addons.apply(api, identities.pki(cluster, spec).ca.cert.read_bytes(), spec.families)
 
 
 def _supervisor_started(cluster: ClusterLayout) -> float:

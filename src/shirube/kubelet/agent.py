@@ -16,7 +16,7 @@ from shirube.api.gvr import NODES, PODS, SERVICES
 from shirube.client.events import EventRecorder
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
-from shirube.foundation import log
+from shirube.foundation import address_family, log
 from shirube.foundation.clock import SYSTEM, Clock
 from shirube.kubelet import admission, dns, downward, eviction, node_status, runtime_features
 from shirube.kubelet import pod as pods
@@ -58,7 +58,7 @@ class Options:
 
     kubeconfig: Path | str
     node_name: str
-    node_ip: str
+    node_ip: str  # of a dual-stack node one address of each family with a comma between, the primary first
     root_dir: Path | str
     runtime_endpoint: Path | str
     cgroup_root: str
@@ -110,14 +110,15 @@ class Agent:
         self.runtime = Runtime(str(options.runtime_endpoint))
         self.pods = PodRegistry()
         self.machine = machine_info(self.paths.root)
+        node_ips = tuple(address_family.listed(options.node_ip))
         self.identity = node_status.NodeIdentity(
-            options.node_name, (options.node_ip,), options.port, options.max_pods, options.labels
+            options.node_name, node_ips, options.port, options.max_pods, options.labels
         )
         self.node = NodeReporter(client, self.runtime, clock, self.identity, self.machine)
         reserved = (options.kube_reserved, options.system_reserved)
         self.node.kept = node_status.reserve(self.machine, reserved, options.eviction_hard)
         self._facts = downward.NodeFacts(
-            options.node_name, (options.node_ip,), node_status.allocatable(self.identity, self.machine, self.node.kept)
+            options.node_name, node_ips, node_status.allocatable(self.identity, self.machine, self.node.kept)
         )
         self._informers = InformerFactory(client)
         self._pod_informer = self._informers.informer(PODS, field_selector=f"spec.nodeName={options.node_name}")
@@ -195,7 +196,7 @@ class Agent:
             self.node_object,
             self.pods.claim_in_use,
         )
-        prober = Prober(self.runtime, clock, self._tell, self.pods.changed, options.node_ip)
+        prober = Prober(self.runtime, clock, self._tell, self.pods.changed, self.identity.ips[0])
         servers = tuple(s for s in options.cluster_dns.split(",") if s)
         return NodeServices(
             client=client,

@@ -25,12 +25,28 @@ from shirube.cluster.up import up
     type=click.IntRange(1, 65535),
     help=f"Port of the API on 127.0.0.1.  [default: as before, else {layout.API_PORT}]",
 )
+@click.option(
+    "--ip-family",
+    type=click.Choice(sorted(layout.FAMILIES)),
+    help="Addresses of nodes, pods and Services: of one family, or of both.  [default: as before, else ipv4]",
+)
+@click.option(
+    "--node-grace",
+    type=click.IntRange(4, 3600),
+    help="Seconds without a word after which a node counts as failed.  [default: as before, else 40]",
+)
 @click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
-def command(name: str, nodes: int | None, port: int | None, install: bool) -> None:
+def command(
+    name: str, nodes: int | None, port: int | None, ip_family: str | None, node_grace: int | None, install: bool
+) -> None:
     """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
     cluster = ClusterLayout.of(name)
     before = ClusterSpec.load(cluster.spec) or ClusterSpec()
     spec = before if port is None else replace(before, api_port=port)
     if nodes is not None and nodes != len(before.indexes()):
         spec = replace(spec, nodes=nodes, removed=(), stopped=())
+    if ip_family is not None:
+        spec = replace(spec, ip_family=ip_family)
+    if node_grace is not None:
+        spec = replace(spec, node_grace=node_grace)
     up(cluster, spec, Progress(), install=install)
