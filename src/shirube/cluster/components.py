@@ -130,6 +130,7 @@ def _controllers(cluster: ClusterLayout, spec: ClusterSpec, pki: certificates.Pk
         loops = controllers.Options(
             kubeconfig=cluster.component_kubeconfig("controllers"),
             cluster_cidr=layout.joined(spec.families, "pods"),
+            node_monitor_grace=float(spec.node_grace),
             root_ca=pki.ca.cert,
             signing_cert=pki.ca.cert,
             signing_key=pki.ca.key,
@@ -175,6 +176,7 @@ def _kubelet(node: NodeLayout, spec: ClusterSpec, pki: certificates.Pki) -> Chil
             client_ca=pki.ca.cert,
             cluster_dns=layout.joined(spec.families, "dns"),
             cluster_domain=layout.CLUSTER_DOMAIN,
+            node_lease_duration=spec.node_grace,
         )
 
     return _component(f"kubelet@{node.name}", "shirube.kubelet.main", options, node.cluster, node)

@@ -27,6 +27,7 @@ class Context:
         chance: Chance | None = None,
         cluster_cidr: str = "10.244.0.0/16",
         node_mask: int = 24,
+        node_monitor_grace: float = 40.0,
         root_ca: Path | None = None,
         signing_cert: Path | None = None,
         signing_key: Path | None = None,
@@ -39,6 +40,7 @@ class Context:
         self.chance = chance or Chance()
         self.cluster_cidr = cluster_cidr
         self.node_mask = node_mask
+        self.node_monitor_grace = node_monitor_grace
         self.root_ca = root_ca
         self.signing_cert = signing_cert
         self.signing_key = signing_key

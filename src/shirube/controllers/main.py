@@ -88,6 +88,7 @@ class Options:
     kubeconfig: str | Path
     cluster_cidr: str = "10.244.0.0/16"  # two, comma separated, for dual stack
     node_mask: int = 24
+    node_monitor_grace: float = 40.0  # seconds without a sign of life after which a node counts as failed
     root_ca: Path | None = None  # PEM published to all namespaces; without it that controller is off
     signing_cert: Path | None = None  # CA that signs certificate requests; without it that controller is off
     signing_key: Path | None = None
@@ -161,6 +162,7 @@ def make_context(options: Options, config: KubeConfig, clock: Clock, chance: Cha
         chance=chance,
         cluster_cidr=options.cluster_cidr,
         node_mask=options.node_mask,
+        node_monitor_grace=options.node_monitor_grace,
         root_ca=options.root_ca,
         signing_cert=options.signing_cert,
         signing_key=options.signing_key,

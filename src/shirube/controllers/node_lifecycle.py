@@ -27,7 +27,6 @@ from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "node-controller"
 _LEASE_NAMESPACE = "kube-node-lease"
-GRACE_SECONDS = 40.0
 STARTUP_GRACE_SECONDS = 60.0
 
 UNREACHABLE, NOT_READY = "node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"
@@ -124,6 +123,7 @@ class NodeLifecycleController(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder("node-controller", _ACCOUNT)
         self._clock = context.clock
+        self._grace = context.node_monitor_grace
         self._heard: dict[str, _Heard] = {}
         self._pace = zones.Pace()
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
@@ -167,7 +167,7 @@ class NodeLifecycleController(Controller[str]):
             return None
         heard = self._heard.setdefault(key, _Heard(self._clock.monotonic()))
         spoke = of_pods.condition(node, "Ready") is not None
-        grace = GRACE_SECONDS if spoke else STARTUP_GRACE_SECONDS
+        grace = self._grace if spoke else STARTUP_GRACE_SECONDS
         left = heard.at + grace - self._clock.monotonic()
         if left <= 0 and not (spoke and ready_status(node) == "Unknown"):
             node = await self._mark_silent(node)

@@ -90,6 +90,7 @@ class Options:
     eviction_max_pod_grace: float = 0.0  # seconds, for soft evictions
     eviction_pressure_transition: float = 300.0
     eviction_period: float = 10.0
+    node_lease_duration: int = 40  # seconds; the Lease is renewed four times in it
     max_parallel_image_pulls: int = 5  # 0 for no limit
     image_gc_high: int = 85  # percent of the images' file system; 100 for never
     image_gc_low: int = 80
@@ -115,6 +116,7 @@ class Agent:
             options.node_name, node_ips, options.port, options.max_pods, options.labels
         )
         self.node = NodeReporter(client, self.runtime, clock, self.identity, self.machine)
+        self.node.lease_seconds = options.node_lease_duration
         reserved = (options.kube_reserved, options.system_reserved)
         self.node.kept = node_status.reserve(self.machine, reserved, options.eviction_hard)
         self._facts = downward.NodeFacts(

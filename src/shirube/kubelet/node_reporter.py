@@ -32,7 +32,8 @@ from shirube.kubelet.runtime_features import features_of
 
 _logger = log.get("kubelet.node")
 LEASE_NAMESPACE = "kube-node-lease"
-LEASE_SECONDS, RENEW_SECONDS = 40, 10.0
+LEASE_SECONDS = 40
+_RENEWALS = 4  # within the time that the Lease lasts
 _STATUS_SECONDS = 300.0
 _CHECK_SECONDS, _CHECK_UNREADY_SECONDS = 10.0, 0.1
 _RETRY_SECONDS = 1.0
@@ -52,6 +53,7 @@ class NodeReporter:
         self._conditions: list[dict[str, Any]] = []
         self._written: dict[str, Any] | None = None
         self._written_at = 0.0
+        self.lease_seconds = LEASE_SECONDS
         self.kept = Reserve()
         self.pressures: Callable[[], Sequence[str]] = tuple
         self.extended: Callable[[], Extended] = Extended
@@ -160,7 +162,7 @@ class NodeReporter:
         while True:
             try:
                 lease = await self._renew(lease)
-                pause = RENEW_SECONDS
+                pause = self.lease_seconds / _RENEWALS
             except ApiError as error:
                 _logger.warning("cannot renew node lease", node=self._identity.name, error=str(error))
                 lease, pause = None, _RETRY_SECONDS
@@ -190,7 +192,7 @@ class NodeReporter:
             },
             "spec": {
                 "holderIdentity": self._identity.name,
-                "leaseDurationSeconds": LEASE_SECONDS,
+                "leaseDurationSeconds": self.lease_seconds,
                 "renewTime": rfc3339_micro(self._clock.now()),
             },
         }
