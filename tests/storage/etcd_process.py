@@ -77,6 +77,16 @@ class EtcdProcess:
         return self._process.pid
 
     def start(self) -> None:
+        self._launch()
+        self._wait()
+
+    def start_and_kill(self, after: float) -> None:
+        """A start that is cut short after some seconds, wherever it is then."""
+        self._launch()
+        threading.Event().wait(after)
+        self.kill()
+
+    def _launch(self) -> None:
         program = shutil.which("etcd")
         assert program, "etcd is not installed: apt-get install etcd-server"
         scheme = "http" if self._pki is None else "https"
@@ -97,7 +107,6 @@ class EtcdProcess:
         ]
         with self._said.open("ab") as said:
             self._process = subprocess.Popen([program, *flags], stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        self._wait()
 
     def _wait(self) -> None:
         assert self._process is not None

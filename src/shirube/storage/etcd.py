@@ -25,6 +25,7 @@ from shirube.storage.types import (
     Op,
     Put,
     Range,
+    StorageError,
     StorageUnavailable,
     Watch,
 )
@@ -36,8 +37,8 @@ class EtcdStorage:
     def __init__(self, client: EtcdClient) -> None:
         self._client = client
         self._hub: WatchHub | None = None
-        self._reading: asyncio.Task[int] | None = None
-        self._next_reading: asyncio.Task[int] | None = None
+        self._reading: asyncio.Task[int | StorageError] | None = None
+        self._next_reading: asyncio.Task[int | StorageError] | None = None
         self._closed = False
 
     @classmethod
@@ -85,16 +86,25 @@ class EtcdStorage:
         """Linearizable. Whoever asks while one question is under way shares the next one: that began after both."""
         self._check_open()
         if self._reading is None or self._reading.done():
-            self._reading = spawn(self._read_revision(), name="etcd-revision")
-            return await asyncio.shield(self._reading)
-        if self._next_reading is None or self._next_reading.done():
-            self._next_reading = spawn(self._read_after(self._reading), name="etcd-next-revision")
-        return await asyncio.shield(self._next_reading)
+            self._reading = spawn(self._ask(None), name="etcd-revision")
+            found = await asyncio.shield(self._reading)
+        else:
+            if self._next_reading is None or self._next_reading.done():
+                self._next_reading = spawn(self._ask(self._reading), name="etcd-next-revision")
+            found = await asyncio.shield(self._next_reading)
+        if isinstance(found, StorageError):
+            raise type(found)(*found.args)  # many may wait for the same answer
+        return found
 
-    async def _read_after(self, earlier: asyncio.Task[int]) -> int:
-        await asyncio.wait([earlier])
-        self._reading, self._next_reading = self._next_reading, None
-        return await self._read_revision()
+    async def _ask(self, earlier: asyncio.Task[int | StorageError] | None) -> int | StorageError:
+        """The revision, or why it cannot be told, for everybody who waits; after `earlier`."""
+        if earlier is not None:
+            await asyncio.wait([earlier])
+            self._reading, self._next_reading = self._next_reading, None
+        try:
+            return await self._read_revision()
+        except StorageError as error:
+            return error
 
     @asynccontextmanager
     async def _watching(self, prefix: str, after_revision: int) -> AsyncIterator[Watch]:

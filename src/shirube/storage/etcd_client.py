@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from shirube.foundation.grpc_messages import Protocol
 from shirube.storage.types import StorageError, StorageUnavailable
 
 _DEADLINE = 10.0
+_AGAIN_SECONDS = 0.05
 _REASON_SECONDS = 0.5
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
@@ -61,14 +63,22 @@ class EtcdClient:
             )
 
     async def call(self, method: str, *, writes: bool = False, **fields: Any) -> Any:
-        """One request, one response. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
+        """One request, one response. A read whose connection breaks is sent again while its time lasts; a write is
+        sent once. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
         request = self._protocol.calls[method].request(**fields)
-        try:
-            return await self._methods[method](request, timeout=_DEADLINE, wait_for_ready=not writes)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not writes:
-                error = await self._reason(method, request) or error
-            raise _translated(method, error, writes) from None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DEADLINE
+        while True:
+            try:
+                return await self._methods[method](request, timeout=deadline - loop.time(), wait_for_ready=not writes)
+            except grpc.aio.AioRpcError as error:
+                broken = error.code() is grpc.StatusCode.UNAVAILABLE and not writes
+                if broken and loop.time() + _AGAIN_SECONDS < deadline:
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    continue
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not writes:
+                    error = await self._reason(method, request) or error
+                raise _translated(method, error, writes) from None
 
     async def _reason(self, method: str, request: Any) -> grpc.aio.AioRpcError | None:
         """Why a call that waited for a connection got none: it says so only when it does not wait."""
@@ -116,7 +126,8 @@ def _translated(method: str, error: grpc.aio.AioRpcError, writes: bool) -> Excep
         return RevisionCompacted(said)
     if re.search(r"is a future revision", said):
         return RevisionInFuture(said)
-    unknown = "; whether it was written is unknown" if writes else ""
+    sent = "failed to connect to all addresses" not in said
+    unknown = "; whether it was written is unknown" if writes and sent else ""
     if error.code().name in _UNAVAILABLE:
         return StorageUnavailable(f"cannot reach etcd for {method}: {said}{unknown}")
     return StorageError(f"etcd refused {method}: {said}{unknown if 'timed out' in said else ''}")

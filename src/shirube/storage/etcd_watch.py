@@ -74,10 +74,20 @@ class WatchHub:
             await self._moved.wait()
 
     async def until_current(self) -> int:
-        """The current revision, once the hub has reached it."""
-        revision = await self._current()
-        await self.moved_past(revision - 1)
-        return revision
+        """The current revision, once the hub has reached it. While etcd is away, that takes until it is back."""
+        while True:
+            try:
+                revision = await self._current()
+            except StorageError:
+                if self._failure is not None:
+                    return self.revision  # closed: the watch is told by the hub
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            try:
+                await self.moved_past(revision - 1)
+            except StorageError:
+                return self.revision
+            return revision
 
     async def history(self, after: int, until: int) -> AsyncIterator[list[Event]]:
         """All events after `after`, at least up to `until`, read from etcd. Raises Compacted.
