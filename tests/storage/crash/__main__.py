@@ -1,4 +1,4 @@
-"""`python -m tests.storage.crash BACKEND KILLS [SEED]`: the long form. Prints what it counted; fails at the first violation."""
+"""`python -m tests.storage.crash BACKEND KILLS [SEED]`: the long form. Fails at the first violation."""
 
 from __future__ import annotations
 

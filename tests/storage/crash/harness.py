@@ -16,7 +16,7 @@ from typing import Literal
 
 from shirube.cluster import certificates
 
-from ..etcd_process import EtcdProcess
+from ..etcd_process import EtcdProcess  # noqa: TID252 - there is no absolute name for it
 from .judge import Judge, Violation
 from .load import SHARED, Load
 from .servers import ApiServer, history

@@ -71,7 +71,7 @@ class ApiServer:
                         if answer.status == 200:
                             return
                         last = await answer.text()
-                except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                except (TimeoutError, aiohttp.ClientError, OSError) as error:
                     last = repr(error)
                 assert self._process is not None
                 if self._process.poll() is not None or time.monotonic() > deadline:
