@@ -31,6 +31,7 @@ from shirube.apiserver.options import Options
 from shirube.apiserver.policies import status as policy_status
 from shirube.apiserver.reader import Reader
 from shirube.apiserver.store import Store
+from shirube.apiserver.webhooks import connections as webhook_connections
 from shirube.foundation import log, process, tasks
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock
@@ -197,6 +198,7 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(housekeeping.compact_history(context), name="compact-history"),
         tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
         tasks.spawn(availability.keep(context), name="keep-api-services"),
+        tasks.spawn(webhook_connections.keep(context), name="keep-webhook-connections"),
         tasks.spawn(policy_status.keep(context), name="keep-policy-status"),
         *(tasks.spawn(file.keep(), name=f"follow-{name}-configuration") for name, file in context.files.items()),
     ]

@@ -56,6 +56,8 @@ class Metrics:
     def families(self, server: ServerContext) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+        from shirube.apiserver.admission.metrics import AdmissionMetrics  # admission imports what imports this
+
         labels = ["verb", "group", "version", "resource", "subresource"]
         requests = CounterMetricFamily(
             "apiserver_request", "Requests by verb, resource and HTTP code.", labels=[*labels, "code"]
@@ -83,6 +85,7 @@ class Metrics:
                 objects.add_metric([resource.group_resource], server.caches.of(resource).count())
         yield objects
         yield from server.fairness.families()
+        yield from AdmissionMetrics.of(server).families()
         if server.audit is not None:
             yield from server.audit.families()
         lag = GaugeMetricFamily("shirube_event_loop_lag_seconds", "How late the event loop ran.", labels=["kind"])

@@ -2,7 +2,7 @@
 
 TLS always, verified against the configuration's caBundle (the system's authorities without one) and the name
 `SERVICE.NAMESPACE.svc`. Redirects are not followed, nothing of the client's credentials is shown, and the whole
-call, resolving and handshake included, has `timeoutSeconds`.
+call, resolving and handshake included, has `timeoutSeconds`. Connections are kept between calls (`connections`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from shirube.api.errors import ApiError
 from shirube.apiserver.webhooks import services
+from shirube.apiserver.webhooks.connections import Place, Pool
 from shirube.serving.tls import client_context
 
 if TYPE_CHECKING:
@@ -31,12 +32,17 @@ _AGENT = "kube-apiserver-admission"
 class CallFailed(Exception):
     """No answer; the text says why, in upstream's words."""
 
+    def __init__(self, why: str, code: int = 500) -> None:
+        super().__init__(why)
+        self.code = code
+
 
 class Caller:
     """How a server reaches webhooks: keeps a TLS context for each caBundle."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
+        self._pool = Pool.of(server)
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     def uid(self) -> str:
@@ -50,7 +56,7 @@ class Caller:
             async with asyncio.timeout(timeout):
                 return await self._exchange(config, body, timeout)
         except CallFailed as error:
-            raise CallFailed(f"failed to call webhook: {error}") from error
+            raise CallFailed(f"failed to call webhook: {error}", error.code) from error
         except ApiError as error:
             why: str = error.message
         except TimeoutError:
@@ -62,35 +68,26 @@ class Caller:
         raise CallFailed(f'failed to call webhook: Post "{shown}": {why}')
 
     async def _exchange(self, config: Json, body: bytes, timeout: float) -> bytes:
-        # Here, because handlers import admission, and admission imports this.
-        from shirube.apiserver.subresources import http_stream
-
         host, port, name, path = await self._where(config)
-        answer = await http_stream.exchange(
-            host,
-            port,
-            "POST",
-            f"{path}?timeout={timeout:g}s",
-            [
-                ("Host", name if port == 443 else f"{name}:{port}"),
-                ("Content-Type", "application/json"),
-                ("Accept", "application/json, */*"),
-                ("User-Agent", _AGENT),
-            ],
-            self.context(config.get("caBundle") or ""),
-            body=_once(body),
-            length=len(body),
-            server_hostname=name,
+        bundle = config.get("caBundle") or ""
+        headers = (
+            ("Host", name if port == 443 else f"{name}:{port}"),
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json, */*"),
+            ("User-Agent", _AGENT),
         )
-        data = await http_stream.read_all(answer.body, MAX_ANSWER)
-        if answer.status == 200:
+        place = Place(host, port, name, bundle)
+        target = f"{path}?timeout={timeout:g}s"
+        status, data = await self._pool.post(place, self.context(bundle), target, headers, body, MAX_ANSWER)
+        if status == 200:
             return data
-        if answer.status == 404:
-            raise CallFailed("the server could not find the requested resource")
+        if status == 404:
+            raise CallFailed("the server could not find the requested resource", status)
         text = data[:2048].decode("utf-8", "replace").strip()
-        if answer.status >= 500:
-            raise CallFailed(f'an error on the server ("{text}") has prevented the request from succeeding')
-        raise CallFailed(f"the server rejected our request for an unknown reason ({answer.status})")
+        if status >= 500:
+            why = f'an error on the server ("{text}") has prevented the request from succeeding'
+            raise CallFailed(why, status)
+        raise CallFailed(f"the server rejected our request for an unknown reason ({status})", status)
 
     async def _where(self, config: Json) -> tuple[str, int, str, str]:
         """(address, port, name to verify, path)."""
@@ -132,7 +129,3 @@ def _url(config: Json) -> str:
 
 def _path(path: str | None) -> str:
     return path if path and path.startswith("/") else "/" + (path or "")
-
-
-async def _once(body: bytes):  # type: ignore[no-untyped-def]
-    yield body

@@ -18,7 +18,7 @@ from shirube.api.patch import json_patch
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CONNECT, CREATE, DELETE, UPDATE, AdmissionRequest
 from shirube.apiserver.webhooks import matching, versions
-from shirube.apiserver.webhooks.asking import ask, usable
+from shirube.apiserver.webhooks.asking import Asked, ask, note, usable
 from shirube.apiserver.webhooks.calling import Caller, CallFailed
 from shirube.apiserver.webhooks.configurations import Hook, Hooks
 from shirube.apiserver.webhooks.review import InvalidAnswer, refusal
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 _logger = log.get("webhooks")
 EVERYTHING = frozenset((CREATE, UPDATE, DELETE, CONNECT))
+
+
+class Refused(Exception):
+    """The webhook said no; `error` is what the client hears."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class MutatingAdmissionWebhook(Plugin):
@@ -49,23 +57,41 @@ class MutatingAdmissionWebhook(Plugin):
         rounds = req.parts.setdefault(self.name, Rounds())
         if req.second_round and rounds.last != _bytes(req):
             rounds.changed()
-        for hook in hooks:
-            await self._one(hook, req, rounds)
+        for index, hook in enumerate(hooks):
+            await self._one(hook, req, rounds, index)
         rounds.last = _bytes(req)
 
-    async def _one(self, hook: Hook, req: AdmissionRequest, rounds: Rounds) -> None:
+    @staticmethod
+    def _annotate(hook: Hook, req: AdmissionRequest, index: int, changed: bool) -> None:
+        """For the audit log: whether this webhook changed the object."""
+        which = f"round_{int(req.second_round)}_index_{index}"
+        told = {"configuration": hook.configuration, "webhook": hook.name, "mutated": changed}
+        req.annotate(f"mutation.webhook.admission.k8s.io/{which}", orjson.dumps(told).decode())
+
+    async def _one(self, hook: Hook, req: AdmissionRequest, rounds: Rounds, index: int) -> None:
         resource = await hook.concerns(self.server, req)
         if resource is None or (req.second_round and hook.uid not in rounds.again):
             return
         usable(hook, req)
+        asked = Asked(self.server, hook, req, "admit")
+        changed = False
         try:
             changed = await self._call(hook, req, resource)
+        except Refused as refused:
+            asked.refused(refused.error.code)
+            raise refused.error from None
+        except ApiError as error:
+            asked.failed(error)
+            raise
         except (CallFailed, InvalidAnswer) as error:
+            asked.not_called(error, fails_closed=hook.fails_closed)
             why = f"failed calling webhook {quote(hook.name)}: {error}"
             if hook.fails_closed:
                 raise errors.internal_error(why) from error
             _logger.warning("failed open", webhook=hook.name, error=str(error))
             return
+        asked.allowed()
+        self._annotate(hook, req, index, changed)
         if changed:
             rounds.changed()
             req.again = True
@@ -76,8 +102,9 @@ class MutatingAdmissionWebhook(Plugin):
         """Whether the object is another one now. Raises CallFailed, InvalidAnswer, ApiError."""
         verdict = await ask(self._caller, hook, req, resource, mutating=True)
         req.warnings += verdict.warnings
+        note(req, hook, verdict)
         if not verdict.allowed:
-            raise refusal(hook.name, verdict.status)
+            raise Refused(refusal(hook.name, verdict.status))
         if not verdict.patch:
             return False
         if req.obj is None:

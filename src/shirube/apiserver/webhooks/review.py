@@ -36,6 +36,7 @@ class Verdict(NamedTuple):
     status: Json | None
     patch: Any  # a list of operations, or None
     warnings: list[str]
+    annotations: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
 def version_for(accepted: list[str] | None) -> str | None:
@@ -113,12 +114,13 @@ def answer(data: bytes, version: str, uid: str, *, mutating: bool) -> Verdict:
         raise InvalidAnswer("webhook response was absent")
     if version == "v1":
         _check_envelope(review, response, uid, mutating)
-    status, warnings = response.get("status"), response.get("warnings")
+    status, warnings, notes = response.get("status"), response.get("warnings"), response.get("auditAnnotations")
     return Verdict(
         response.get("allowed") is True,
         status if isinstance(status, dict) else None,
         _patch(response, version) if mutating else None,
         [w for w in warnings if isinstance(w, str)] if isinstance(warnings, list) else [],
+        {k: v for k, v in notes.items() if isinstance(v, str)} if isinstance(notes, dict) else {},
     )
 
 

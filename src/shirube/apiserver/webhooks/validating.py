@@ -11,7 +11,7 @@ from shirube.api.gvr import VALIDATINGWEBHOOKCONFIGURATIONS
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import AdmissionRequest
 from shirube.apiserver.webhooks import matching
-from shirube.apiserver.webhooks.asking import ask, usable
+from shirube.apiserver.webhooks.asking import Asked, ask, note, usable
 from shirube.apiserver.webhooks.calling import Caller, CallFailed
 from shirube.apiserver.webhooks.configurations import Hook, Hooks
 from shirube.apiserver.webhooks.mutating import EVERYTHING
@@ -57,14 +57,23 @@ class ValidatingAdmissionWebhook(Plugin):
 
     async def _one(self, hook: Hook, req: AdmissionRequest, resource: Resource) -> ApiError | None:
         """The refusal, if it is one."""
+        asked = Asked(self.server, hook, req, "validating")
         try:
             verdict = await ask(self._caller, hook, req, resource, mutating=False)
         except (CallFailed, InvalidAnswer) as error:
+            asked.not_called(error, fails_closed=hook.fails_closed)
             if hook.fails_closed:
                 return errors.internal_error(f"failed calling webhook {quote(hook.name)}: {error}")
             _logger.warning("failed open", webhook=hook.name, error=str(error))
             return None
         except ApiError as error:
+            asked.failed(error)
             return error
         req.warnings += verdict.warnings
-        return None if verdict.allowed else refusal(hook.name, verdict.status)
+        note(req, hook, verdict)
+        if verdict.allowed:
+            asked.allowed()
+            return None
+        denied = refusal(hook.name, verdict.status)
+        asked.refused(denied.code)
+        return denied
