@@ -72,7 +72,7 @@ def tools(cluster: Cluster) -> None:
 
 @pytest.fixture(scope="module")
 def batch(request: pytest.FixtureRequest, api: Api, tools: None) -> Iterator[Batch]:
-    """A namespace for a module, in which the pods of all its `case` parameters are made at once."""
+    """A namespace for a module, in which the pods of all its `case` parameters, and its `PODS`, are made at once."""
     namespaces = api.at("v1", "namespaces")
     name = f"conformance-batch-{next(_numbers)}"
     namespaces.create({"metadata": {"name": name}})
@@ -80,5 +80,6 @@ def batch(request: pytest.FixtureRequest, api: Api, tools: None) -> Iterator[Bat
     made = Batch(api, name)
     mine = [item for item in request.session.items if getattr(item, "module", None) is request.module]
     made.create(item.callspec.params["case"] for item in mine if "case" in getattr(item, "callspec", _NONE).params)
+    made.create_all(getattr(request.module, "PODS", ()))
     yield made
     namespaces.delete(name)
