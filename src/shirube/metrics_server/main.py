@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shirube.client.config import KubeConfig
 from shirube.client.rest import Client
-from shirube.foundation import log
+from shirube.foundation import address_family, log
 from shirube.foundation.clock import SYSTEM, Clock
 from shirube.foundation.tasks import cancel, spawn
 from shirube.metrics_server.scrape import Scraper
@@ -41,7 +41,8 @@ async def run(options: Options, stop: asyncio.Event, *, clock: Clock = SYSTEM) -
     server = Server(MetricsApi(client, book, clock).handle, tls=tls)
     scraping = spawn(Scraper(client, config.tls, book, clock).run(), name="scrape nodes")
     try:
-        await server.start([socket.create_server((options.address, options.port), backlog=128)])
+        family = address_family.of(options.address).socket_family
+        await server.start([socket.create_server((options.address, options.port), family=family, backlog=128)])
         _logger.info("serving", address=options.address, port=options.port)
         await stop.wait()
     finally:
