@@ -6,6 +6,7 @@ from shirube.cluster.api import ApiUnavailable
 from shirube.cluster.certificates import CertificateError
 from shirube.cluster.command import CommandError
 from shirube.cluster.control import ControlError, NotRunning
+from shirube.cluster.etcd import EtcdError
 from shirube.cluster.images import ImageError
 from shirube.cluster.layout import LayoutError
 from shirube.cluster.packages import PackageError
@@ -16,6 +17,7 @@ EXPECTED = (
     CertificateError,
     CommandError,
     ControlError,
+    EtcdError,
     ImageError,
     LayoutError,
     NotRunning,

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from shirube.cluster import certificates, containerd, identities, layout
+from shirube.cluster import certificates, containerd, etcd, identities, layout
 from shirube.cluster.layout import ClusterLayout, NodeLayout
 from shirube.cluster.namespaces import network_namespace_path
 from shirube.cluster.spec import ClusterSpec
@@ -47,7 +47,8 @@ def children(cluster: ClusterLayout, spec: ClusterSpec, api_socket: socket.socke
     """Every process of the cluster, in the order in which they are started."""
     pki = identities.pki(cluster, spec)
     nodes = [cluster.node(i) for i in spec.running()]
-    found = [_api_server(cluster, spec, pki, api_socket)]
+    found = [etcd.child(cluster)] if spec.datastore == "etcd" else []
+    found.append(_api_server(cluster, spec, pki, api_socket))
     found += [_containerd(node) for node in nodes]
     found += [_kubelet(node, spec, pki) for node in nodes]
     found += [_controllers(cluster, spec, pki), _scheduler(cluster)]
@@ -98,6 +99,7 @@ def _api_server(
         inside = [_listener(one.control_plane) for one in spec.families]
         return kind(
             data_dir=cluster.store,
+            datastore=etcd.url(cluster) if spec.datastore == "etcd" else spec.datastore,
             sockets=[api_socket, *inside],
             advertise_host=spec.families[0].control_plane,
             advertise_port=layout.API_PORT,

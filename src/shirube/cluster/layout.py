@@ -175,6 +175,11 @@ class ClusterLayout:
         return self.lib / "store"
 
     @property
+    def etcd(self) -> Path:
+        """etcd's data, for a cluster that keeps its objects there."""
+        return self.lib / "etcd"
+
+    @property
     def admin_kubeconfig(self) -> Path:
         return self.lib / "admin.kubeconfig"
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from shirube.cluster import cgroups, namespaces, packages
+from shirube.cluster import cgroups, etcd, namespaces, packages
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
@@ -24,6 +24,11 @@ def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
         found.append(
             f"cannot start a cluster: programs are missing; run `apt-get install {' '.join(lacking)}`, "
             "or `shirube up --install`"
+        )
+    if spec.datastore == "etcd" and packages.missing({"etcd": etcd.PACKAGE}):
+        found.append(
+            f"cannot start a cluster: etcd is not installed; run `apt-get install {etcd.PACKAGE}`, "
+            "or `shirube up --install`, or keep the objects in SQLite (no --datastore)"
         )
     found += _foreign(cluster)
     found += _disk(cluster.lib)

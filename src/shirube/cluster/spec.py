@@ -12,6 +12,18 @@ import orjson
 from shirube.cluster import layout
 
 
+def datastore_of(text: str) -> str:
+    """`--datastore` as a spec keeps it. Raises LayoutError."""
+    if text == "sqlite":
+        return ""
+    if text == "etcd" or text.startswith(("etcd://", "etcds://")):
+        return text
+    raise layout.LayoutError(
+        f"cannot keep a cluster's objects in {text!r}: use sqlite, etcd, or the URL of an etcd "
+        "(etcds://HOST:PORT?ca=FILE&cert=FILE&key=FILE)"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
     nodes: int = 1  # numbered from 1
@@ -20,6 +32,7 @@ class ClusterSpec:
     removed: tuple[int, ...] = ()  # numbers below `nodes` that are no longer there
     stopped: tuple[int, ...] = ()  # there, but not to run
     ip_family: str = "ipv4"  # a key of layout.FAMILIES
+    datastore: str = ""  # "": SQLite; "etcd": one of our own; or the URL of somebody else's
     node_grace: int = 40  # seconds without a word after which a node counts as failed
 
     @property

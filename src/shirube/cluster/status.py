@@ -115,6 +115,7 @@ def lines(cluster: ClusterLayout, status: Status) -> list[str]:
         )
         out.append(f"  kubeconfig  {cluster.admin_kubeconfig}")
         out.append(f"  data        {cluster.lib}")
+        out.append(f"  store       {store_of(cluster, status.spec)}")
         out.append(f"  logs        {cluster.logs}")
     for child in status.components:
         state = f"pid {child['pid']}, {_duration(child['seconds'])}" if child["pid"] else "down"
@@ -131,6 +132,13 @@ def lines(cluster: ClusterLayout, status: Status) -> list[str]:
     if not status.problems:
         out.append("  all is well")
     return out
+
+
+def store_of(cluster: ClusterLayout, spec: ClusterSpec) -> str:
+    """Where the objects are, for people; without the query of a URL, which names files of keys."""
+    if spec.datastore == "etcd":
+        return f"etcd in {cluster.etcd}"
+    return spec.datastore.partition("?")[0] or f"SQLite in {cluster.store}"
 
 
 def _duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ from shirube.cluster import (
     containerd,
     control,
     doctor,
+    etcd,
     identities,
     images,
     layout,
@@ -59,7 +60,8 @@ def up(cluster: ClusterLayout, wanted: ClusterSpec, progress: Progress, *, insta
     """Start the cluster, or mend it, and wait until its nodes are Ready."""
     if os.geteuid() != 0:
         raise UpError(preflight.findings(cluster, wanted)[0])
-    if install and (lacking := packages.missing(packages.REQUIRED | packages.OPTIONAL)):
+    programs = packages.REQUIRED | packages.OPTIONAL | ({"etcd": etcd.PACKAGE} if wanted.datastore == "etcd" else {})
+    if install and (lacking := packages.missing(programs)):
         with progress.step(f"installing {' '.join(lacking)}"):
             packages.install(lacking)
     with locked(cluster, progress):
@@ -87,6 +89,12 @@ def _settled(cluster: ClusterLayout, wanted: ClusterSpec) -> ClusterSpec:
     existing = ClusterSpec.load(cluster.spec)
     if existing is None or existing == wanted:
         return wanted
+    if existing.datastore != wanted.datastore:
+        raise UpError(
+            f"cannot change the store of cluster {cluster.name} from {existing.datastore or 'sqlite'} to "
+            f"{wanted.datastore or 'sqlite'}: its objects would stay behind; `shirube backup FILE`, `shirube down` and "
+            "`shirube restore FILE --datastore …` take them along, `shirube down --purge` forgets them"
+        )
     if is_running(cluster):
         raise UpError(
             f"cannot change cluster {cluster.name} from {existing} to {wanted} while it runs: "

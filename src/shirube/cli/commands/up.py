@@ -9,7 +9,7 @@ import click
 from shirube.cluster import layout
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.progress import Progress
-from shirube.cluster.spec import ClusterSpec
+from shirube.cluster.spec import ClusterSpec, datastore_of
 from shirube.cluster.up import up
 
 
@@ -35,9 +35,20 @@ from shirube.cluster.up import up
     type=click.IntRange(4, 3600),
     help="Seconds without a word after which a node counts as failed.  [default: as before, else 40]",
 )
+@click.option(
+    "--datastore",
+    help="Where objects are kept: sqlite, etcd (one of our own), or the URL of another etcd: "
+    "etcds://HOST:PORT?ca=FILE&cert=FILE&key=FILE.  [default: as before, else sqlite]",
+)
 @click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
 def command(
-    name: str, nodes: int | None, port: int | None, ip_family: str | None, node_grace: int | None, install: bool
+    name: str,
+    nodes: int | None,
+    port: int | None,
+    ip_family: str | None,
+    node_grace: int | None,
+    datastore: str | None,
+    install: bool,
 ) -> None:
     """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
     cluster = ClusterLayout.of(name)
@@ -49,4 +60,6 @@ def command(
         spec = replace(spec, ip_family=ip_family)
     if node_grace is not None:
         spec = replace(spec, node_grace=node_grace)
+    if datastore is not None:
+        spec = replace(spec, datastore=datastore_of(datastore))
     up(cluster, spec, Progress(), install=install)
