@@ -115,12 +115,13 @@ class ApiServer:
                     server.audit.acts_as(rc, user, acting.constraint)
         rc.user = user
         rc.flow = flow = server.fairness.classify(rc)
-        if flow is None or not await server.fairness.enter(flow, rc):
+        ticket = await server.fairness.enter(flow, rc) if flow is not None else None
+        if ticket is None:
             return await self._authorised(server, rc)
         try:
             return await self._authorised(server, rc)
         finally:
-            server.fairness.leave(flow)
+            server.fairness.leave(ticket)
 
     async def _authorised(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         request, attributes = rc.request, rc.attributes

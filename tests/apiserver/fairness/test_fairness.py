@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from shirube.apiserver.user import User
+from tests.apiserver.conftest import ADMIN
 
 FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
 NAMESPACE = "/api/v1/namespaces/default"
@@ -54,13 +55,16 @@ async def test_schemas_of_ones_own_take_effect_at_once(api):
     assert answer.message == "Too many requests, please try again later."
     # Only what the rule says: a cluster-scoped read is not meant.
     assert (await api.get("/api/v1/nodes")).status == 403
-    # Watches hold no seat.
-    assert (await api.get(f"{NAMESPACE}/configmaps?watch=true")).status == 403
+    # Watches need a seat to begin; what lasts otherwise does not.
+    assert (await api.get(f"{NAMESPACE}/configmaps?watch=true")).status == 429
+    assert (await api.get(f"{NAMESPACE}/pods/x/log")).status == 403
 
 
 async def test_seats_are_given_back_whatever_happens(api):
     api.context.authenticator.user = User("jane", groups=("system:authenticated",))
     await asyncio.gather(*(api.get(f"{NAMESPACE}/configmaps") for _ in range(50)))
     assert all(level.running == 0 for level in api.context.fairness.levels.by_name.values())
-    metrics = api.context.fairness.levels.by_name["global-default"]
-    assert metrics.dispatched >= 50
+    api.context.authenticator.user = ADMIN
+    metrics = (await api.get("/metrics")).raw.decode()
+    named = '{flow_schema="global-default",priority_level="global-default"}'
+    assert f"apiserver_flowcontrol_dispatched_requests_total{named} 50.0" in metrics

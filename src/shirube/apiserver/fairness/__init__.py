@@ -1,24 +1,26 @@
 """API priority and fairness: which requests run now, which wait, which are sent away.
 
-Every request is put into a flow by the stored FlowSchemas (`classifying`), and each priority level runs so many at a
-time as its share of the server's seats allows (`levels`); more wait in its queues, fairly between flows, or are
-answered 429. Levels lend idle seats to one another. Requests that last (watches, exec, proxies) are classified but hold
-no seat. Answers say in headers how they were classified.
+Every request is put into a flow by the stored FlowSchemas (`classifying`) and takes the seats that it is expected to
+cost (`work`) of its priority level (`levels`); when there are none it waits, fairly between flows (`queues`), or is
+answered 429. Levels lend idle seats to one another. A watch holds its seats until it has begun; what lasts otherwise
+(exec, logs, proxies) is classified and holds none. Answers say in headers how they were classified.
 See "API Priority and Fairness" in the upstream documentation and KEP-1040.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS
+from shirube.apiserver.fairness import reporting, work
 from shirube.apiserver.fairness.classifying import Flow, Schema, distinguisher
-from shirube.apiserver.fairness.levels import Level, Levels
+from shirube.apiserver.fairness.levels import CANCELLED, Level, Levels, Refused, Seated, too_many_requests
+from shirube.apiserver.fairness.reporting import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from shirube.apiserver.context import RequestContext, ServerContext
 
 TOTAL_SEATS = 600  # upstream's 400 reading and 200 writing requests in flight
@@ -28,17 +30,28 @@ MAX_KNOWN = 4096  # classifications that are remembered
 class Class(NamedTuple):
     """How a request was classified."""
 
-    schema: str  # names, for metrics
+    schema: Schema
     level: Level
     headers: tuple[tuple[str, str], ...]
+    counts: Counts
+
+
+class Ticket(NamedTuple):
+    """A request that runs."""
+
+    found: Class
+    seated: Seated
+    began: float
+    afterwards: float
 
 
 class Fairness:
     def __init__(self, server: ServerContext, seats: int = TOTAL_SEATS) -> None:
         self._server = server
         self._revisions = (-1, -1)
-        self._schemas: list[tuple[Schema, Level]] = []
+        self._classes: list[Class] = []
         self._known: dict[Flow, Class | None] = {}
+        self._counts: dict[tuple[str, str], Counts] = {}
         self.levels = Levels(seats)
 
     def classify(self, rc: RequestContext) -> Class | None:
@@ -60,61 +73,75 @@ class Fairness:
             return self._known[flow]
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        found = self._known[flow] = self._classified(flow)
+        found = self._known[flow] = next((c for c in self._classes if c.schema.matches(flow)), None)
         return found
-
-    def _classified(self, flow: Flow) -> Class | None:
-        for schema, level in self._schemas:
-            if schema.matches(flow):
-                headers = (
-                    ("X-Kubernetes-PF-FlowSchema-UID", schema.uid),
-                    ("X-Kubernetes-PF-PriorityLevel-UID", level.uid),
-                )
-                return Class(schema.name, level, headers)
-        return None
 
     def _read(self) -> None:
         reader = self._server.reader
         self.levels.update(reader.list(PRIORITYLEVELCONFIGURATIONS))
         schemas = sorted(map(Schema.of, reader.list(FLOWSCHEMAS)), key=lambda s: (s.precedence, s.name))
-        # A schema of a level that is not there is dangling: requests go on to the next.
-        self._schemas = [(s, level) for s in schemas if (level := self.levels.by_name.get(s.level)) is not None]
+        self._classes = []
+        for schema in schemas:
+            level = self.levels.by_name.get(schema.level)
+            if level is None:
+                continue  # dangling: requests go on to the next
+            headers = (
+                ("X-Kubernetes-PF-FlowSchema-UID", schema.uid),
+                ("X-Kubernetes-PF-PriorityLevel-UID", level.uid),
+            )
+            counts = self._counts.setdefault((level.name, schema.name), Counts())
+            self._classes.append(Class(schema, level, headers, counts))
         self._known.clear()
 
-    async def enter(self, found: Class, rc: RequestContext) -> bool:
-        """Take a seat, waiting for it if need be; whether one was taken (give it back with `leave`). ApiError 429."""
-        level = found.level
-        if level.exempt or rc.info.long_running:
-            return False
-        if not self.levels.try_take(level):
-            schema = next(s for s, _ in self._schemas if s.name == found.schema)
-            await self.levels.wait(level, f"{schema.name}/{distinguisher(schema, rc)}")
-        return True
+    async def enter(self, found: Class, rc: RequestContext) -> Ticket | None:
+        """Take seats, waiting for them if need be; None: none are needed, else give it to `leave`. ApiError 429."""
+        level, counts, info = found.level, found.counts, rc.info
+        if level.exempt or (info.long_running and info.verb != "watch"):
+            counts.dispatched += 1
+            return None
+        asked = work.estimate(rc, level.widest)
+        flow = f"{found.schema.name}/{distinguisher(found.schema, rc)}"
+        seated = self.levels.try_take(level, asked.seats, flow)
+        if seated is None:
+            seated = await self._waited(found, flow, asked.seats)
+        else:
+            counts.waited(0.0)
+        counts.dispatched += 1
+        counts.running += 1
+        counts.seats += asked.seats
+        counts.estimated(asked.seats)
+        return Ticket(found, seated, self._server.clock.monotonic(), asked.afterwards)
 
-    def leave(self, found: Class) -> None:
-        self.levels.give_back(found.level)
+    async def _waited(self, found: Class, flow: str, seats: int) -> Seated:
+        counts, clock = found.counts, self._server.clock
+        since = clock.monotonic()
+        counts.waiting += 1
+        try:
+            seated = await self.levels.wait(found.level, flow, seats)
+        except Refused as refused:
+            counts.refuse(str(refused), clock.monotonic() - since)
+            raise too_many_requests() from None
+        except asyncio.CancelledError:
+            counts.refuse(CANCELLED, clock.monotonic() - since)
+            raise
+        finally:
+            counts.waiting -= 1
+        counts.waited(clock.monotonic() - since)
+        return seated
+
+    def leave(self, ticket: Ticket) -> None:
+        counts = ticket.found.counts
+        counts.ran(self._server.clock.monotonic() - ticket.began)
+        counts.running -= 1
+        if ticket.afterwards:
+            asyncio.get_running_loop().call_later(ticket.afterwards, self._give_back, ticket)
+        else:
+            self._give_back(ticket)
+
+    def _give_back(self, ticket: Ticket) -> None:
+        ticket.found.counts.seats -= ticket.seated.seats
+        self.levels.give_back(ticket.seated)
 
     def families(self) -> Iterator[Any]:
-        """Upstream's metrics of levels."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-        prefix, label = "apiserver_flowcontrol", ["priority_level"]
-        gauges: dict[str, tuple[str, Callable[[Level], int]]] = {
-            "current_executing_requests": ("Requests being run.", lambda v: v.running),
-            "current_inqueue_requests": ("Requests waiting.", lambda v: v.waiting),
-            "nominal_limit_seats": ("Seats by share.", lambda v: v.nominal),
-        }
-        for name, (text, value) in gauges.items():
-            family = GaugeMetricFamily(f"{prefix}_{name}", text, labels=label)
-            for level in self.levels.by_name.values():
-                family.add_metric([level.name], value(level))
-            yield family
-        counters: dict[str, tuple[str, Callable[[Level], int]]] = {
-            "dispatched_requests": ("Requests that got a seat.", lambda v: v.dispatched),
-            "rejected_requests": ("Requests that were sent away.", lambda v: v.rejected),
-        }
-        for name, (text, value) in counters.items():
-            counted = CounterMetricFamily(f"{prefix}_{name}", text, labels=label)
-            for level in self.levels.by_name.values():
-                counted.add_metric([level.name], value(level))
-            yield counted
+        """Upstream's metrics."""
+        yield from reporting.families(self.levels, self._counts)

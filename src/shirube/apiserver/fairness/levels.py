@@ -1,27 +1,35 @@
-"""Priority levels: seats, queues and whose turn it is.
+"""Priority levels: seats, who holds them, and who waits for them.
 
 A level has seats in proportion to its shares; of these it lends what it does not use and may lend (`lendablePercent`),
-and it borrows from others when it is full. What finds no seat waits in one of the level's queues: a flow is dealt a
-hand of a few queues (shuffle sharding) and takes the shortest, so that a flood fills few queues and others pass it
-by. Queues take turns. Who finds its queue full, or has waited too long, is sent away with 429.
+and it borrows from others when it is full (up to `borrowingLimitPercent`). A request takes as many seats as it is
+expected to cost (`work`). What finds no seats waits in the level's `queues`. Who finds its queues full, or has waited
+too long, is sent away with 429. A level that is no longer configured keeps those who are in it until they are done.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.api import errors
+from shirube.apiserver.fairness.queues import Queue, Queues, Waiting, hand_of
+
+__all__ = ["MAX_WAIT", "MESSAGE", "Level", "Levels", "Seated", "hand_of"]
 
 Json = dict[str, Any]
 
 MAX_WAIT = 15.0  # seconds, a quarter of a request's time as upstream
 MESSAGE = "Too many requests, please try again later."
+MAX_SEATS = 10  # that one request may take, as upstream
+SHARE = 0.15  # of a level's seats that one request may take
+QUEUE_FULL, TIME_OUT, NO_QUEUE, CANCELLED = "queue-full", "time-out", "concurrency-limit", "cancelled"
+
+
+class Refused(Exception):
+    """No seat; the text is upstream's reason."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,16 +40,10 @@ class Level:
     shares: int = 0
     lendable_percent: int = 0
     borrowing_percent: int | None = None
-    queue_count: int = 0  # 0: nobody waits
-    hand: int = 0
-    queue_length: int = 0
     nominal: int = 0
-    running: int = 0
-    waiting: int = 0
-    dispatched: int = 0
-    rejected: int = 0
-    queues: dict[int, deque[asyncio.Future[None]]] = field(default_factory=dict)
-    turns: deque[int] = field(default_factory=deque)  # queues with somebody in them, in order of their turn
+    seats: int = 0  # in use
+    running: int = 0  # requests
+    queues: Queues = field(default_factory=lambda: Queues(0, 0, 0))
 
     def configure(self, obj: Json) -> None:
         spec = obj.get("spec") or {}
@@ -53,24 +55,50 @@ class Level:
         self.borrowing_percent = part.get("borrowingLimitPercent")
         response = part.get("limitResponse") or {}
         queuing = (response.get("queuing") or {}) if response.get("type") == "Queue" else {}
-        self.queue_count = queuing.get("queues", 64) if response.get("type") == "Queue" else 0
-        self.hand = queuing.get("handSize", 8)
-        self.queue_length = queuing.get("queueLengthLimit", 50)
+        count = queuing.get("queues", 64) if response.get("type") == "Queue" else 0
+        self.queues.configure(count, queuing.get("handSize", 8), queuing.get("queueLengthLimit", 50))
+
+    @property
+    def waiting(self) -> int:
+        return self.queues.waiting
+
+    @property
+    def lower_limit(self) -> int:
+        """Seats that it has even when it lends all that it may."""
+        return self.nominal - self.nominal * self.lendable_percent // 100
+
+    @property
+    def most_borrowed(self) -> int | None:
+        return None if self.borrowing_percent is None else self.nominal * self.borrowing_percent // 100
 
     @property
     def lendable(self) -> int:
         """Seats that others may use now."""
-        kept = self.nominal - self.nominal * self.lendable_percent // 100
-        return max(0, self.nominal - max(self.running, kept))
+        return max(0, self.nominal - max(self.seats, self.lower_limit))
 
     @property
     def borrowed(self) -> int:
-        return max(0, self.running - self.nominal)
+        return max(0, self.seats - self.nominal)
+
+    @property
+    def widest(self) -> int:
+        """Seats that one request may take."""
+        return max(1, min(MAX_SEATS, int(self.nominal * SHARE)))
+
+
+@dataclass(eq=False, slots=True)
+class Seated:
+    """Seats that are held."""
+
+    level: Level
+    seats: int
+    queue: Queue | None
+    since: float
 
 
 class Levels:
     def __init__(self, seats: int) -> None:
-        self._seats = seats
+        self.total = seats
         self.by_name: dict[str, Level] = {}
 
     def update(self, objects: Iterable[Json]) -> None:
@@ -83,105 +111,106 @@ class Levels:
         self.by_name = found
         total = sum(level.shares for level in found.values()) or 1
         for level in found.values():
-            level.nominal = math.ceil(self._seats * level.shares / total)
+            level.nominal = math.ceil(self.total * level.shares / total)
         for level in found.values():
             self._dispatch(level)
 
-    def try_take(self, level: Level) -> bool:
-        """A seat at once, if nobody waits before."""
-        if level.waiting or not self._free(level):
-            return False
-        level.running += 1
-        level.dispatched += 1
-        return True
+    def try_take(self, level: Level, seats: int = 1, flow: str = "") -> Seated | None:
+        """Seats at once, if nobody waits before."""
+        if level.queues.waiting or not self._free(level, seats):
+            return None
+        queue = None
+        if seats > 1 and level.queues.count:  # only what is dear is worth remembering for its flow's next turn
+            queue = level.queues.place(flow)
+            if queue is not None:
+                level.queues.begin(queue, seats)
+        return self._seat(level, seats, queue)
 
-    def _free(self, level: Level) -> bool:
-        if level.running < level.nominal:
+    def _seat(self, level: Level, seats: int, queue: Queue | None) -> Seated:
+        level.seats += seats
+        level.running += 1
+        return Seated(level, seats, queue, asyncio.get_running_loop().time() if queue is not None else 0.0)
+
+    def _free(self, level: Level, seats: int) -> bool:
+        wanted = level.seats + seats
+        if wanted <= level.nominal:
             # What others have borrowed of it is missing: seats are counted, not owned.
             return True
-        limit = level.borrowing_percent
-        if limit is not None and level.borrowed >= level.nominal * limit // 100:
+        if not level.seats and level.nominal:
+            return True  # wider than the whole level, and alone
+        extra = wanted - level.nominal
+        most = level.most_borrowed
+        if most is not None and extra > most:
             return False
-        others = [other for other in self.by_name.values() if other is not level and not other.exempt]
-        return sum(other.lendable for other in others) > sum(other.borrowed for other in self.by_name.values())
+        lendable = borrowed = 0
+        for other in self.by_name.values():
+            if other is not level and not other.exempt:
+                lendable += other.lendable
+                borrowed += other.borrowed
+        return borrowed + extra <= lendable
 
-    async def wait(self, level: Level, flow: str) -> None:
-        """A seat in turn. Raises ApiError 429 when there is no place to wait, or it takes too long."""
-        number = _shortest(level, flow) if level.queue_count else -1
-        if number < 0:
-            raise self._sent_away(level)
-        queue = level.queues.setdefault(number, deque())
+    def limit(self, level: Level) -> int:
+        """Seats that the level could have in use now."""
+        others = [other for other in self.by_name.values() if other is not level and not other.exempt]
+        more = max(0, sum(o.lendable for o in others) - sum(o.borrowed for o in others))
+        most = level.most_borrowed
+        return level.nominal + (more if most is None else min(more, most))
+
+    async def wait(self, level: Level, flow: str, seats: int = 1) -> Seated:
+        """Seats in turn. Raises Refused when there is no place to wait, or it takes too long."""
+        queue = level.queues.place(flow)
+        if queue is None:
+            raise Refused(QUEUE_FULL if level.queues.count else NO_QUEUE)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
-        if len(queue) == 1:
-            level.turns.append(number)
-        level.waiting += 1
+
+        def go() -> bool:
+            if turn.done():
+                return False
+            turn.set_result(None)
+            return True
+
+        request = Waiting(seats, go)
+        level.queues.join(queue, request)
+        # Seats may be free although others wait, for whoever is before us may be too wide for what is left.
+        self._dispatch(level)
         try:
             async with asyncio.timeout(MAX_WAIT):
                 await turn
         except TimeoutError:
-            if turn.done() and not turn.cancelled():
-                return  # our turn came with the last tick
-            raise self._sent_away(level) from None
+            if not turn.done() or turn.cancelled():
+                level.queues.leave(request)
+                raise Refused(TIME_OUT) from None
+            # our turn came with the last tick
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give_back(level)  # it was our turn when the client went away
+                self.give_back(Seated(level, seats, request.queue, asyncio.get_running_loop().time()))
+            else:
+                level.queues.leave(request)
             raise
-        finally:
-            if not turn.done() or turn.cancelled():
-                self._forget(level, number, turn)
+        return Seated(level, seats, request.queue, asyncio.get_running_loop().time())
 
-    def _sent_away(self, level: Level) -> errors.ApiError:
-        level.rejected += 1
-        return errors.too_many_requests(MESSAGE, 1)
-
-    def _forget(self, level: Level, number: int, turn: asyncio.Future[None]) -> None:
-        queue = level.queues.get(number)
-        if queue is not None and turn in queue:
-            queue.remove(turn)
-            level.waiting -= 1
-            if not queue:
-                del level.queues[number]
-                level.turns.remove(number)
-
-    def give_back(self, level: Level) -> None:
+    def give_back(self, seated: Seated) -> None:
+        level = seated.level
+        level.seats -= seated.seats
         level.running -= 1
-        self._dispatch(level)
-        if not level.waiting:
+        if seated.queue is not None:
+            level.queues.finished(seated.queue, seated.seats, asyncio.get_running_loop().time() - seated.since)
+        if level.queues.waiting:
+            self._dispatch(level)
+        if not level.queues.waiting:
             for other in self.by_name.values():  # a seat that was lent may go to somebody else
-                if other.waiting:
+                if other.queues.waiting:
                     self._dispatch(other)
 
     def _dispatch(self, level: Level) -> None:
-        while level.waiting and self._free(level):
-            number = level.turns.popleft()
-            queue = level.queues[number]
-            turn = queue.popleft()
-            level.waiting -= 1
-            if queue:
-                level.turns.append(number)
-            else:
-                del level.queues[number]
-            if not turn.done():
+        while (request := level.queues.head()) is not None and self._free(level, request.seats):
+            if request.go():
+                level.queues.take(request)
+                level.seats += request.seats
                 level.running += 1
-                level.dispatched += 1
-                turn.set_result(None)
+            else:
+                level.queues.leave(request)
 
 
-def hand_of(flow: str, queues: int, size: int) -> list[int]:
-    """The queues that a flow is dealt: the same for the same flow, all different."""
-    number = int.from_bytes(hashlib.sha256(flow.encode()).digest()[:16], "big")
-    cards: list[int] = []
-    for left in range(queues, queues - min(size, queues), -1):
-        number, card = divmod(number, left)
-        for dealt in sorted(cards):
-            card += dealt <= card
-        cards.append(card)
-    return cards
-
-
-def _shortest(level: Level, flow: str) -> int:
-    """The shortest queue of the flow's hand; -1 when all are full."""
-    hand = hand_of(flow, level.queue_count, level.hand)
-    best = min(hand, key=lambda n: len(level.queues.get(n, ())))
-    return best if len(level.queues.get(best, ())) < level.queue_length else -1
+def too_many_requests(retry_after: int = 1) -> errors.ApiError:
+    return errors.too_many_requests(MESSAGE, retry_after)
