@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from shirube.apiserver.user import User
 from tests.apiserver.conftest import ADMIN
+
+from shirube.apiserver.user import User
 
 FLOWCONTROL = "/apis/flowcontrol.apiserver.k8s.io/v1"
 NAMESPACE = "/api/v1/namespaces/default"
