@@ -44,7 +44,7 @@ def device(draw, name, counters):
         made["allowMultipleAllocations"] = True
         if draw(st.booleans()):
             made["capacity"]["memory"]["requestPolicy"] = {"default": "1Gi", "validValues": ["1Gi", "2Gi"]}
-    if counters and draw(st.booleans()):
+    if counters and draw(st.integers(0, 3)):
         used = {"slots": {"value": str(draw(st.integers(1, 2)))}}
         made["consumesCounters"] = [{"counterSet": "card", "counters": used}]
     return made
@@ -54,7 +54,7 @@ def device(draw, name, counters):
 def slices(draw):
     found = []
     for number in range(draw(st.integers(0, 3))):
-        each, counters = draw(st.integers(0, 4)) == 0, draw(st.integers(0, 3)) == 0
+        each, counters = draw(st.integers(0, 4)) == 0, draw(st.booleans())
         spec = {"driver": DRIVER, "pool": {"name": f"p{number}", "generation": 1, "resourceSliceCount": 1}}
         names = [f"d{i}" for i in range(draw(st.integers(0, 3)))]
         spec["devices"] = [draw(device(name, counters)) for name in names]

@@ -21,7 +21,7 @@ Object = dict[str, Any]
 Reaches = Callable[[Object], bool]  # a slice's spec, or a device of one that selects nodes per device
 MOST_RESULTS = 32  # of one claim
 _MOST_TOGETHER = 128  # of all of a pod's claims: bounds the recursion
-_MOST_STEPS = 20_000
+_MOST_STEPS = 2_000
 
 
 class Request(NamedTuple):

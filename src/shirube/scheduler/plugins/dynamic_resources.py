@@ -41,6 +41,7 @@ _UNAVAILABLE = "resourceclaim not available on the node"
 _IMPOSSIBLE = "cannot allocate all claims"
 _TIMED_OUT = "timed out trying to allocate devices"
 _MOST_ALTERNATIVES = 8
+_MOST_TIMED_OUT = 4  # searches without an end in a row: the other nodes wait for the pod's next attempt
 
 
 class ClaimPlan(NamedTuple):
@@ -80,6 +81,7 @@ class _Answers:
     fits: Bools
     ranks: Ints  # points for alternatives that come first
     reasons: dict[int, str] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)  # rows whose turn has not come
 
 
 class DynamicResources(Filter, Score):
@@ -148,8 +150,15 @@ class DynamicResources(Filter, Score):
             empty = np.zeros(nodes.size, dtype=np.bool_)
             found = _Answers(nodes.version, -1, Kept(None), empty, np.zeros(nodes.size, dtype=np.int64))
             nodes.remember(memory, key, found)
-        for at in self._stale(found, nodes, special):
-            self._ask(found, pod, waiting, special, nodes, at)
+        timed_out = 0
+        found.waiting.update(self._stale(found, nodes, special))
+        for at in sorted(found.waiting):
+            if timed_out < _MOST_TIMED_OUT:
+                self._ask(found, pod, waiting, special, nodes, at)
+                timed_out += found.reasons.get(at) == _TIMED_OUT
+                found.waiting.discard(at)
+            else:
+                found.fits[at], found.ranks[at], found.reasons[at] = False, 0, _TIMED_OUT
         return found
 
     @staticmethod
