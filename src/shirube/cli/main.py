@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "What of this machine would hinder a cluster, and what to do about it.",
     "kubeconfig": "An administrator's kubeconfig on standard output.",
     "server": "The API alone, in the foreground.",
+    "simulate": "A cluster on virtual time: an hour of failures in minutes, from a seed.",
     "image": "Build images and load them into the nodes.",
     "apiserver": "Run the API server of a cluster in the foreground.",
     "controllers": "Run the controllers in the foreground.",

@@ -5,9 +5,10 @@
         await cluster.start_scheduler()
         await cluster.nodes.add("n1")
 
-Everything speaks through the API, as in a cluster, and nothing shares more than it would there: each `start_controllers`
-is a process of its own with its own informers and may die at any of its writes (`wire.Process`). All chance comes from
-the seed, each part drawing from a source of its own, so that one part's draws do not shift another's.
+Everything speaks through the API, as in a cluster, and nothing shares more than it would there: what
+`start_controllers` starts is a process of its own with its own informers and may die at any of its writes
+(`wire.Process`). All chance comes from the seed, each part drawing from a source of its own, so that one part's draws
+do not shift another's.
 """
 
 from __future__ import annotations

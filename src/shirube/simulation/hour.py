@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +51,7 @@ class Result:
     pods: int = 0
     virtual_seconds: float = 0.0
     real_seconds: float = 0.0
-    happened: Counter[str] = field(default_factory=Counter)
-    refused: Counter[tuple[str, int]] = field(default_factory=Counter)  # (user, 401 or 403)
+    happened: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
 
@@ -108,7 +106,7 @@ class _Hour:
         self._say(f"{world.pods} pods asked for, {len(left)} things unfinished")
         weather = Weather(cluster, world, options.nodes, self._laws)
         await weather.run(options.minutes * 60)
-        self._result.happened = weather.happened
+        self._result.happened = dict(weather.happened)
         self._say("the weather is over: " + ", ".join(f"{n} {name}" for name, n in weather.happened.items()))
         self._result.unfinished = await self._converge(cluster, _END_SECONDS)
         self._say("converged" if not self._result.unfinished else f"{len(self._result.unfinished)} things unfinished")

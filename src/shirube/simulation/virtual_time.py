@@ -29,7 +29,7 @@ class Stalled(Exception):
     """Everybody waits for something that can never happen, or is busy without end."""
 
 
-class _Jump(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _Jump(selectors.SelectSelector):
     """Asked to wait, it moves the loop's time instead."""
 
     loop: VirtualLoop
@@ -62,7 +62,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._turns > _MOST_TURNS:
             raise Stalled(f"time stands still at {self._virtual:.6f} s: somebody is busy without end")
 
-    def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self.create_future()
         try:
             future.set_result(func(*args))

@@ -2,8 +2,8 @@
 
 A `Process` is what shares a fate: its clients' requests stop when it dies. `Wire` implements `client.rest.Transport`
 for one user of one process. Each request takes a seeded moment there and back, so the order in which processes act
-differs from seed to seed as it does on a network. Who asks is believed (`Identities`): authentication is tested elsewhere
-and signatures would differ from run to run; authorisation and admission are the real ones.
+differs from seed to seed as it does on a network. Who asks is believed (`Identities`): authentication is tested
+elsewhere and signatures would differ from run to run; authorisation and admission are the real ones.
 
 A process may be told to die at one of its writes (`Death`): before the write is sent, or after it took effect and
 before the answer comes back. Events, tokens and reviews are not counted: nothing is built on them.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shirube.apiserver.authentication import Authenticator
 from shirube.apiserver.handle import ApiServer
@@ -161,6 +161,3 @@ def client(server: Callable[[], ApiServer], process: Process, user: str, chance:
 def account(name: str) -> str:
     """The user of a controller's own service account."""
     return f"system:serviceaccount:kube-system:{name}"
-
-
-Json = dict[str, Any]
