@@ -10,23 +10,32 @@ import pytest
 from tests.cluster.conformance.api import Api
 from tests.cluster.conformance.batch import Batch
 from tests.cluster.conformance.test_cron_job import cron_job
+from tests.cluster.conformance.test_node_probes import PODS as PROBED
 from tests.cluster.conftest import Cluster, eventually
 
 _numbers = itertools.count(1)
 _NONE = SimpleNamespace(params={})
 
 
-LAST = "test_cron_job.py"
+# What waits for the wall clock comes last of this folder, in this order; its pods are made at the very beginning.
+LAST = ("test_node_probes.py", "test_cron_job.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mine = [item for item in items if "tests/cluster/conformance" in str(item.path)]
     for item in mine:
         item.add_marker(pytest.mark.cluster)
-    # What waits for the wall clock comes last of this folder.
     places = [items.index(item) for item in mine]
-    for place, item in zip(places, sorted(mine, key=lambda item: item.path.name == LAST), strict=True):
+    for place, item in zip(places, sorted(mine, key=lambda item: _rank(item.path.name)), strict=True):
         items[place] = item
+
+
+def _rank(name: str) -> int:
+    return LAST.index(name) + 1 if name in LAST else 0
+
+
+def _selected(request: pytest.FixtureRequest, name: str) -> bool:
+    return any(item.path.name == name for item in request.session.items)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +47,7 @@ def api(cluster: Cluster) -> Iterator[Api]:
 @pytest.fixture(scope="session", autouse=True)
 def cron_jobs(request: pytest.FixtureRequest) -> Iterator[str]:
     """The namespace of the CronJobs of test_cron_job.py, made at the very beginning when those tests are to run."""
-    if not any(item.path.name == LAST for item in request.session.items):
+    if not _selected(request, LAST[1]):
         yield ""
         return
     api: Api = request.getfixturevalue("api")
@@ -53,15 +62,35 @@ def cron_jobs(request: pytest.FixtureRequest) -> Iterator[str]:
     api.at("v1", "namespaces").delete(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def slow(request: pytest.FixtureRequest) -> Iterator[Batch | None]:
+    """The pods of test_node_probes.py, made at the very beginning when those tests are to run."""
+    if not _selected(request, LAST[0]):
+        yield None
+        return
+    api: Api = request.getfixturevalue("api")
+    request.getfixturevalue("tools")
+    name = "conformance-slow"
+    _make_namespace(api, name)
+    made = Batch(api, name)
+    made.create_all(PROBED)
+    yield made
+    api.at("v1", "namespaces").delete(name)
+
+
+def _make_namespace(api: Api, name: str) -> None:
+    """With what pods need."""
+    api.at("v1", "namespaces").create({"metadata": {"name": name}})
+    eventually(lambda: api.at("v1", "serviceaccounts", name).find("default"), "the default service account", 15)
+
+
 @pytest.fixture
 def ns(api: Api) -> Iterator[str]:
     """A namespace of its own for one test, ready for pods; deleted afterwards without waiting."""
-    namespaces = api.at("v1", "namespaces")
     name = f"conformance-{next(_numbers)}"
-    namespaces.create({"metadata": {"name": name}})
-    eventually(lambda: api.at("v1", "serviceaccounts", name).find("default"), "the default service account", 15)
+    _make_namespace(api, name)
     yield name
-    namespaces.delete(name)
+    api.at("v1", "namespaces").delete(name)
 
 
 @pytest.fixture(scope="session")
@@ -73,13 +102,11 @@ def tools(cluster: Cluster) -> None:
 @pytest.fixture(scope="module")
 def batch(request: pytest.FixtureRequest, api: Api, tools: None) -> Iterator[Batch]:
     """A namespace for a module, in which the pods of all its `case` parameters, and its `PODS`, are made at once."""
-    namespaces = api.at("v1", "namespaces")
     name = f"conformance-batch-{next(_numbers)}"
-    namespaces.create({"metadata": {"name": name}})
-    eventually(lambda: api.at("v1", "serviceaccounts", name).find("default"), "the default service account", 15)
+    _make_namespace(api, name)
     made = Batch(api, name)
     mine = [item for item in request.session.items if getattr(item, "module", None) is request.module]
     made.create(item.callspec.params["case"] for item in mine if "case" in getattr(item, "callspec", _NONE).params)
     made.create_all(getattr(request.module, "PODS", ()))
     yield made
-    namespaces.delete(name)
+    api.at("v1", "namespaces").delete(name)
