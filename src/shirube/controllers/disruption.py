@@ -32,6 +32,7 @@ from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
 from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.ownership import controller_of, deleting
+from shirube.controllers.pod_selection import index_labels, selected
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "disruption-controller"
@@ -146,6 +147,7 @@ class DisruptionController(Controller[str]):
     def __init__(self, context: Context) -> None:
         self._budgets = context.informer(PODDISRUPTIONBUDGETS)
         self._pods = context.informer(PODS)
+        index_labels(self._pods)
         self._owners: dict[str, Informer] = {
             "ReplicaSet": context.informer(REPLICASETS),
             "Deployment": context.informer(DEPLOYMENTS),
@@ -197,8 +199,7 @@ class DisruptionController(Controller[str]):
         if budget is None or deleting(budget):
             return None
         now, selector = self._clock.now(), selector_of(budget)
-        every = self._pods.store.list(budget["metadata"]["namespace"]) if selector is not None else []
-        pods = [p for p in every if selector is not None and selector.matches(p["metadata"].get("labels") or {})]
+        pods = selected(self._pods, budget["metadata"]["namespace"], selector) if selector is not None else []
         if not pods:
             self._recorder.event(budget, NORMAL, "NoPods", "No matching pods found")
         try:

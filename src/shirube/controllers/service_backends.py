@@ -10,6 +10,7 @@ from shirube.api.selectors import label_selector_from_set
 from shirube.client.informer import Informer, key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
+from shirube.controllers.pod_selection import index_labels, selected
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
@@ -100,12 +101,8 @@ def backends(service: Object, pods: Informer) -> list[Object]:
     """Pods that the selector matches and that have not finished, sorted by name."""
     metadata = service["metadata"]
     selector = label_selector_from_set(service["spec"].get("selector") or {})
-    found = [
-        pod
-        for pod in pods.store.list(metadata["namespace"])
-        if not of_pods.finished(pod) and selector.matches(pod["metadata"].get("labels") or {})
-    ]
-    return sorted(found, key=key_of)
+    found = selected(pods, metadata["namespace"], selector)
+    return sorted((pod for pod in found if not of_pods.finished(pod)), key=key_of)
 
 
 def hostname_of(service: Object, pod: Object) -> str:
@@ -163,12 +160,15 @@ def _shown(pod: Object) -> tuple[object, ...]:
 def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], None]) -> None:
     """Call `wake` with the key of each service whose endpoints may have changed."""
 
-    def matching(pod: Object) -> set[str]:
+    index_labels(pods)
+
+    def matching(pod: Object) -> dict[str, None]:
+        """Keys, in an order that does not depend on their hashes."""
         labels = pod["metadata"].get("labels")
         if not labels:
-            return set()
+            return {}
         return {
-            key_of(service)
+            key_of(service): None
             for service in services.store.list(pod["metadata"]["namespace"])
             if selects(service) and service["spec"]["selector"].items() <= labels.items()
         }
@@ -177,7 +177,7 @@ def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], Non
         relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
         if not relabelled and _shown(old) == _shown(new):
             return
-        for key in matching(new) | (matching(old) if relabelled else set()):
+        for key in matching(new) | (matching(old) if relabelled else {}):
             wake(key)
 
     def changed(pod: Object) -> None:

@@ -1,0 +1,39 @@
+"""Pods that a selector matches, without looking at every pod of the namespace.
+
+The pods' informer keeps an index of label values; a selector with an equality looks only at the pods that have that
+label, the rarest of its equalities first. In a namespace of thousands of pods a Service or budget costs what its own
+pods cost.
+"""
+
+from __future__ import annotations
+
+from shirube.api.selectors import LabelSelector
+from shirube.client.informer import Informer
+from shirube.client.rest import Object
+
+_INDEX = "label"
+
+
+def _labels(pod: Object) -> list[str]:
+    metadata = pod["metadata"]
+    return [f"{metadata['namespace']}/{key}={value}" for key, value in (metadata.get("labels") or {}).items()]
+
+
+def index_labels(pods: Informer) -> None:
+    """To be called before `selected`; more than once does no harm."""
+    pods.add_index(_INDEX, _labels)
+
+
+def selected(pods: Informer, namespace: str, selector: LabelSelector) -> list[Object]:
+    """The pods of the namespace that the selector matches, in no particular order."""
+    if selector.nothing:
+        return []
+    candidates = None
+    for requirement in selector.requirements:
+        if requirement.operator in ("=", "==", "in") and len(requirement.values) == 1:
+            found = pods.store.by_index(_INDEX, f"{namespace}/{requirement.key}={requirement.values[0]}")
+            if candidates is None or len(found) < len(candidates):
+                candidates = found
+    if candidates is None:
+        candidates = pods.store.list(namespace)
+    return [pod for pod in candidates if selector.matches(pod["metadata"].get("labels") or {})]
