@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shirube.cluster.api import ApiUnavailable
+from shirube.cluster.api_config import ApiConfigError
 from shirube.cluster.certificates import CertificateError
 from shirube.cluster.command import CommandError
 from shirube.cluster.control import ControlError, NotRunning
@@ -11,8 +12,10 @@ from shirube.cluster.images import ImageError
 from shirube.cluster.layout import LayoutError
 from shirube.cluster.packages import PackageError
 from shirube.cluster.up import UpError
+from shirube.storage.types import StorageError
 
 EXPECTED = (
+    ApiConfigError,
     ApiUnavailable,
     CertificateError,
     CommandError,
@@ -22,5 +25,6 @@ EXPECTED = (
     LayoutError,
     NotRunning,
     PackageError,
+    StorageError,
     UpError,
 )

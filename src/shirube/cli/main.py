@@ -21,6 +21,8 @@ COMMANDS = {
     "why": "Why a pod is pending, or where it is.",
     "doctor": "What of this machine would hinder a cluster, and what to do about it.",
     "kubeconfig": "An administrator's kubeconfig on standard output.",
+    "backup": "Every object of a cluster, at one moment, in a file.",
+    "restore": "A backup back into a store, of the same kind or the other.",
     "server": "The API alone, in the foreground.",
     "simulate": "A cluster on virtual time: an hour of failures in minutes, from a seed.",
     "image": "Build images and load them into the nodes.",

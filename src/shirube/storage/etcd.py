@@ -16,20 +16,26 @@ from typing import Any
 from shirube.foundation.tasks import cancel, spawn
 from shirube.storage.etcd_client import EtcdClient, RevisionCompacted, RevisionInFuture
 from shirube.storage.etcd_watch import EtcdWatch, WatchHub
+from shirube.storage.shifted import ShiftedStorage
 from shirube.storage.types import (
     Compacted,
     Compare,
     CompareFailed,
+    Delete,
     FutureRevision,
     KeyValue,
     Op,
     Put,
     Range,
+    Storage,
     StorageError,
     StorageUnavailable,
     Watch,
 )
 
+# Beside the objects: what a restore adds to every revision (see `shifted`), and the mark of one that is not done.
+OFFSET_KEY = "/shirube/revision-offset"
+RESTORING_KEY = "/shirube/restoring"
 _NOTHING = b"\x00"  # a key that nobody uses: reading it tells the current revision
 
 
@@ -42,8 +48,8 @@ class EtcdStorage:
         self._closed = False
 
     @classmethod
-    async def open(cls, url: str) -> EtcdStorage:
-        """Connect, and fail with a clear error when nobody is there."""
+    async def connect(cls, url: str) -> EtcdStorage:
+        """Connect, and fail with a clear error when nobody is there. Revisions are etcd's own."""
         client = EtcdClient(url)
         store = cls(client)
         try:
@@ -52,6 +58,43 @@ class EtcdStorage:
             await client.close()
             raise
         return store
+
+    @classmethod
+    async def open(cls, url: str) -> Storage:
+        """Connect as a server does: with the revisions that clients know, and not to what is half restored."""
+        store = await cls.connect(url)
+        try:
+            if await store.get(RESTORING_KEY) is not None:
+                raise StorageError(
+                    f"cannot use {url.partition('?')[0]}: a restore into it did not finish; "
+                    "run `shirube restore` again, with --overwrite"
+                )
+            offset = await store.offset()
+        except BaseException:
+            await store.close()
+            raise
+        return ShiftedStorage(store, offset) if offset else store
+
+    async def offset(self) -> int:
+        """What an earlier restore added to the revisions."""
+        held = await self.get(OFFSET_KEY)
+        return int(held.value) if held is not None else 0
+
+    async def clear(self, prefix: str) -> None:
+        """Begin a restore: no keys below `prefix`, and no server opens this until `finish_restore`."""
+        await self._client.call(
+            "Txn",
+            writes=True,
+            success=[
+                _operation(Put(RESTORING_KEY, b"")),
+                {"request_delete_range": {"key": prefix.encode(), "range_end": prefix_end(prefix)}},
+            ],
+        )
+
+    async def finish_restore(self, offset: int) -> None:
+        """From now on servers may open it; what was before is history that nobody can ask for."""
+        done = await self.commit((), (Put(OFFSET_KEY, str(offset).encode()), Delete(RESTORING_KEY)))
+        await self.compact(done)
 
     async def commit(self, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
         self._check_open()
