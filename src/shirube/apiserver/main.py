@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from shirube.api.errors import ApiError
 from shirube.api.resources import BUILTIN
@@ -70,6 +71,10 @@ def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: 
         files["authentication"] = ConfigurationFile(options.authentication_config, context.authenticator.configure)
         files["authentication"].load()
     context.authorizer = Authorizer.of(context)
+    if options.authorization_config is not None:
+        take = partial(context.authorizer.configure, clock=clock)
+        files["authorization"] = ConfigurationFile(options.authorization_config, take)
+        files["authorization"].load()
     context.admission = Admission.of(context)
     context.fairness = Fairness(context)
     if options.audit_policy is not None:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from shirube.cluster import certificates, containerd, etcd, identities, layout
+from shirube.cluster import api_config, certificates, containerd, etcd, identities, layout
 from shirube.cluster.layout import ClusterLayout, NodeLayout
 from shirube.cluster.namespaces import network_namespace_path
 from shirube.cluster.spec import ClusterSpec
@@ -115,6 +115,7 @@ def _api_server(
             front_proxy_ca=pki.front_proxy_ca.cert,
             front_proxy_cert=pki.front_proxy_client.cert,
             front_proxy_key=pki.front_proxy_client.key,
+            **(api_config.options(Path(spec.api_config), cluster.logs / "audit.log") if spec.api_config else {}),
         )
 
     return _component("apiserver", "shirube.apiserver.main", options, cluster, keep=(api_socket,))

@@ -1,8 +1,9 @@
 """What somebody may do: the masters everything, nodes what is theirs, everybody what RBAC grants.
 
-`Authorizer.authorize` asks upstream's usual chain (`Node,RBAC`) after the group `system:masters`; nothing is
-allowed by default, not even health checks: those are granted by bootstrap roles. `refusal` words a 403 as
-upstream does. Modules: `rbac` (index and decisions), `rules` (one rule), `node` with `pod_graph`, `escalation`.
+`Authorizer.authorize` asks upstream's usual chain (`Node,RBAC`), or that of an AuthorizationConfiguration, after the
+group `system:masters`; nothing is allowed by default, not even health checks: those are granted by bootstrap roles.
+`refusal` words a 403 as upstream does. Modules: `rbac` (index and decisions), `rules` (one rule), `node` with
+`pod_graph`, `escalation`, `configuration` and `webhook`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from shirube.apiserver.authorization.rules import Rule
 from shirube.apiserver.user import MASTERS, User
 
 if TYPE_CHECKING:
+    from shirube.apiserver.authorization.chain import Chain
     from shirube.apiserver.context import ServerContext
     from shirube.apiserver.reader import Reader
+    from shirube.foundation.clock import Clock
 
 __all__ = ["Authorizer", "Decision"]
 
@@ -36,6 +39,7 @@ class Authorizer:
         """`pods_on_node` finds the pods of a node faster than looking through all of them."""
         self._rbac = Rbac(reader)
         self._node = NodeAuthorizer(reader, pods_on_node or _among_all(reader))
+        self._chain: Chain | None = None  # None: Node and RBAC
 
     @classmethod
     def of(cls, server: ServerContext) -> Authorizer:
@@ -55,6 +59,8 @@ class Authorizer:
     async def authorize(self, a: Attributes) -> Decision:
         if MASTERS in a.user.groups:
             return _MASTER
+        if self._chain is not None:
+            return await self._chain.authorize(a)
         node = self._node.authorize(a)
         if node is not None and node.allowed:
             return node
@@ -63,6 +69,12 @@ class Authorizer:
             return decision
         # Upstream's union joins what each authoriser says.
         return Decision(False, "\n".join(r for r in (node.reason, decision.reason) if r))
+
+    def configure(self, data: bytes, clock: Clock) -> None:
+        """Follow an AuthorizationConfiguration from now on. Raises ConfigurationError, and changes nothing then."""
+        from shirube.apiserver.authorization.chain import Chain
+
+        self._chain = Chain(data, self._node, self._rbac, clock)
 
     def refusal(self, a: Attributes, decision: Decision) -> errors.ApiError:
         """The 403 for a request that was not allowed."""
@@ -92,6 +104,8 @@ class Authorizer:
         problems = list(missing)
         if self._node.is_node(user):
             problems.append("node authorizer does not support user rule resolution")
+        if self._chain is not None and self._chain.asks_webhooks:
+            problems.append("webhook authorizer does not support user rule resolution")
         if problems:
             status["incomplete"] = True
             status["evaluationError"] = ", ".join(problems)

@@ -8,3 +8,4 @@ from typing import NamedTuple
 class Decision(NamedTuple):
     allowed: bool
     reason: str = ""
+    final: bool = False  # a refusal that no other authoriser is asked about

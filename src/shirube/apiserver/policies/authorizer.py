@@ -1,8 +1,8 @@
 """The CEL variable `authorizer`: may somebody do something? Asked of the server's own authoriser.
 
 A check is put together as a map, step by step (`authorizer.group("apps").resource("deployments").namespace("a")
-.check("get").allowed()`), because maps are what the engine passes to functions. The authoriser decides from memory and
-never waits, so its coroutine is run to its end at once.
+.check("get").allowed()`), because maps are what the engine passes to functions. The authoriser decides from memory, so
+its coroutine is run to its end at once; what only an authorisation webhook could answer is an error of the expression.
 """
 
 from __future__ import annotations
@@ -98,4 +98,4 @@ def _decide(server: ServerContext, user: User, target: Json, verb: str) -> Json:
     except StopIteration as done:
         return {"allowed": done.value.allowed, "reason": done.value.reason}
     running.close()
-    raise ValueError("the authoriser is not ready")
+    raise ValueError("the decision is a webhook's, which expressions cannot wait for")

@@ -74,6 +74,8 @@ async def review_access(server: ServerContext, rc: RequestContext) -> Response:
         user = User(spec.get("user", ""), spec.get("uid", ""), tuple(spec.get("groups") or ()), extra)
     decision = await server.authorizer.authorize(attributes(spec, user))
     review["status"] = {"allowed": decision.allowed}
+    if decision.final and not decision.allowed:
+        review["status"]["denied"] = True
     if decision.reason:
         review["status"]["reason"] = decision.reason
     return rc.respond(review, 201)

@@ -6,9 +6,11 @@ import ipaddress
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from shirube.cluster import api_config as access_config
 from shirube.cluster import certificates, kubeconfig
 from shirube.cluster.up import UpError
 from shirube.foundation import process
@@ -19,12 +21,22 @@ from shirube.foundation import process
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=6443, show_default=True, help="0 takes a free one.")
 @click.option("--datastore", default="", help="URL of the store.  [default: SQLite in the data directory]")
-def command(data_dir: Path, host: str, port: int, datastore: str) -> None:
+@click.option(
+    "--api-config",
+    type=click.Path(path_type=Path),
+    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml; each may be "
+    "absent, all are followed while the server runs.",
+)
+def command(data_dir: Path, host: str, port: int, datastore: str, api_config: Path | None) -> None:
     """Run the API in the foreground: RBAC on, an administrator's kubeconfig in DATA_DIR/admin.kubeconfig."""
     import shirube.apiserver.main as apiserver
 
     address = _address(host)
     data_dir = data_dir.absolute()
+    access: dict[str, Any] = {}
+    if api_config is not None:
+        access_config.check(api_config.absolute())
+        access = access_config.options(api_config.absolute(), data_dir / "audit.log")
     listener = _listen(host, port)
     port = listener.getsockname()[1]
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,6 +64,7 @@ def command(data_dir: Path, host: str, port: int, datastore: str) -> None:
         front_proxy_ca=pki.front_proxy_ca.cert,
         front_proxy_cert=pki.front_proxy_client.cert,
         front_proxy_key=pki.front_proxy_client.key,
+        **access,
     )
 
     def ready() -> None:

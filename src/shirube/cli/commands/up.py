@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
+from shirube.cluster import api_config as access_config
 from shirube.cluster import layout
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.progress import Progress
@@ -40,6 +42,12 @@ from shirube.cluster.up import up
     help="Where objects are kept: sqlite, etcd (one of our own), or the URL of another etcd: "
     "etcds://HOST:PORT?ca=FILE&cert=FILE&key=FILE.  [default: as before, else sqlite]",
 )
+@click.option(
+    "--api-config",
+    type=click.Path(path_type=Path),
+    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml for the API "
+    "server; each may be absent.  [default: as before, else none]",
+)
 @click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
 def command(
     name: str,
@@ -48,6 +56,7 @@ def command(
     ip_family: str | None,
     node_grace: int | None,
     datastore: str | None,
+    api_config: Path | None,
     install: bool,
 ) -> None:
     """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
@@ -62,4 +71,8 @@ def command(
         spec = replace(spec, node_grace=node_grace)
     if datastore is not None:
         spec = replace(spec, datastore=datastore_of(datastore))
+    if api_config is not None:
+        spec = replace(spec, api_config=str(api_config.absolute()))
+    if spec.api_config:
+        access_config.check(Path(spec.api_config))
     up(cluster, spec, Progress(), install=install)

@@ -1,0 +1,56 @@
+"""The directory of `--api-config`: what is in it reaches the API server, what does not belong there is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shirube.cluster import api_config
+from shirube.cluster.api_config import ApiConfigError
+
+POLICY = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"
+
+
+def test_each_file_becomes_an_option(tmp_path):
+    for name in api_config.FILES:
+        (tmp_path / name).touch()
+    (tmp_path / "README.md").touch()
+    made = api_config.options(tmp_path, Path("/logs/audit.log"))
+    assert made == {
+        "authentication_config": tmp_path / "authentication.yaml",
+        "authorization_config": tmp_path / "authorization.yaml",
+        "encryption_config": tmp_path / "encryption.yaml",
+        "audit_policy": tmp_path / "audit-policy.yaml",
+        "audit_log": Path("/logs/audit.log"),
+    }
+
+
+def test_files_may_be_absent(tmp_path):
+    (tmp_path / "encryption.yaml").touch()
+    assert api_config.options(tmp_path, tmp_path) == {"encryption_config": tmp_path / "encryption.yaml"}
+
+
+def test_a_misspelt_name_is_refused(tmp_path):
+    (tmp_path / "audit-policy.yaml").write_text(POLICY)
+    (tmp_path / "encription.yaml").touch()
+    with pytest.raises(ApiConfigError, match=r"encription\.yaml is not a known name"):
+        api_config.check(tmp_path)
+
+
+@pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
+def test_an_empty_or_absent_directory_is_refused(tmp_path, make):
+    with pytest.raises(ApiConfigError, match=r"it is not a directory|it has none of"):
+        api_config.check(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", api_config.FILES)
+def test_every_file_is_read_as_the_server_will(tmp_path, name):
+    (tmp_path / name).write_text("kind: Nonsense\n")
+    with pytest.raises(ApiConfigError, match=f"cannot use {tmp_path / name}: .*is not supported"):
+        api_config.check(tmp_path)
+
+
+def test_good_files_pass(tmp_path):
+    (tmp_path / "audit-policy.yaml").write_text(POLICY)
+    api_config.check(tmp_path)
