@@ -74,6 +74,8 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("persistentvolume-expander-controller", "volume_expand", "VolumeExpandController"),
     Entry("persistentvolume-attach-detach-controller", "attach_detach", "AttachDetachController"),
     Entry("ephemeral-volume-controller", "ephemeral_volume", "EphemeralVolumeController"),
+    Entry("resourceclaim-controller", "resource_claim", "ResourceClaimController"),
+    Entry("device-taint-eviction-controller", "device_taint_eviction", "DeviceTaintEvictionController"),
     Entry("bootstrap-signer-controller", "bootstrap_tokens", "BootstrapSignerController"),
     Entry("token-cleaner-controller", "bootstrap_tokens", "TokenCleanerController"),
     Entry("certificatesigningrequest-approving-controller", "certificate_approving", "CertificateApprovingController"),

@@ -28,6 +28,7 @@ _POD_SPEC = (
     "overhead",
     "setHostnameAsFQDN",
     "affinity",
+    "resourceClaims",
 )
 _CONTAINER = ("name", "image", "ports", "resources", "restartPolicy")
 _CONTAINER_STATUS = ("name", "restartCount", "ready", "state", "started")

@@ -1,0 +1,153 @@
+"""Pods leave devices with NoExecute taints that their claim does not tolerate, or tolerates for some seconds only.
+
+Taints stand on devices in ResourceSlices, tolerations in a claim's allocation. A pod goes at the earliest deadline of
+all devices of the claims that are reserved for it. Computed from the objects each time, so that a restart neither
+forgets nor prolongs. Follows KEP-5055.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import PODS, RESOURCECLAIMS, RESOURCESLICES
+from shirube.client.controller import Controller
+from shirube.client.events import NORMAL
+from shirube.client.informer import key_of, split_key
+from shirube.client.rest import Object
+from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
+from shirube.controllers.pods import finished
+from shirube.foundation.clock import parse_rfc3339, rfc3339
+
+_ACCOUNT = "device-taint-eviction-controller"
+_POOL, _RESERVED = "pool", "reserved-for"
+
+
+def tolerates(toleration: Object, taint: Object) -> bool:
+    if toleration.get("effect") and toleration["effect"] != taint["effect"]:
+        return False
+    if toleration.get("key") and toleration["key"] != taint["key"]:
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def deadline(taints: Iterable[Object], tolerations: Iterable[Object], seen_at: float) -> float | None:
+    """When whoever uses the device has to go (seconds since the epoch); None for never."""
+    tolerations = list(tolerations)
+    earliest: float | None = None
+    for taint in taints:
+        if taint.get("effect") != "NoExecute":
+            continue
+        since = parse_rfc3339(taint["timeAdded"]) if taint.get("timeAdded") else seen_at
+        limits = [t.get("tolerationSeconds") for t in tolerations if tolerates(t, taint)]
+        if None in limits:
+            continue
+        leave = since + min((max(limit, 0) for limit in limits if limit is not None), default=0)
+        earliest = leave if earliest is None else min(earliest, leave)
+    return earliest
+
+
+def results_of(claim: Object) -> list[Object]:
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    return (allocation.get("devices") or {}).get("results") or []
+
+
+def _pool(driver: str, pool: str) -> str:
+    return f"{driver}/{pool}"
+
+
+class DeviceTaintEvictionController(Controller[str]):
+    name = "device-taint-eviction-controller"
+    workers = 4
+
+    def __init__(self, context: Context) -> None:
+        self._pods = context.informer(PODS)
+        self._claims = context.informer(RESOURCECLAIMS)
+        self._slices = context.informer(RESOURCESLICES)
+        super().__init__(self._pods, self._claims, self._slices)
+        self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
+        self._clock = context.clock
+        self._seen_at: dict[tuple[str, str, str], float] = {}  # (pool, device, taint key) without a date of its own
+        self._slices.add_index(_POOL, lambda s: [_pool(s["spec"]["driver"], s["spec"]["pool"]["name"])])
+        self._claims.add_index(_POOL, lambda c: {_pool(r["driver"], r["pool"]) for r in results_of(c)})
+        self._claims.add_index(_RESERVED, lambda c: [u["uid"] for u in _users(c)])
+        self._slices.add_handler(self._slice_seen, lambda _, new: self._slice_seen(new))
+        self._claims.add_handler(self._claim_seen, lambda _, new: self._claim_seen(new))
+
+    def _slice_seen(self, one: Object) -> None:
+        for claim in self._claims.store.by_index(_POOL, _pool(one["spec"]["driver"], one["spec"]["pool"]["name"])):
+            self._claim_seen(claim)
+
+    def _claim_seen(self, claim: Object) -> None:
+        for user in _users(claim):
+            self.queue.add(f"{claim['metadata']['namespace']}/{user['name']}")
+
+    async def reconcile(self, key: str) -> float | None:
+        pod = self._pods.store.get(*split_key(key))
+        if pod is None or deleting(pod) or finished(pod):
+            return None
+        now = self._clock.now()
+        leave = min(self._deadlines(pod, now), default=None)
+        if leave is None:
+            return None
+        if leave > now:
+            return leave - now
+        await self._evict(pod)
+        return None
+
+    def _deadlines(self, pod: Object, now: float) -> Iterator[float]:
+        for claim in self._claims.store.by_index(_RESERVED, pod["metadata"]["uid"]):
+            for result in results_of(claim):
+                taints = self._taints(result)
+                where = (_pool(result["driver"], result["pool"]), result["device"])
+                seen = [self._seen_at.setdefault((*where, t["key"]), now) for t in taints if not t.get("timeAdded")]
+                if not taints:
+                    self._seen_at = {k: v for k, v in self._seen_at.items() if k[:2] != where}
+                leave = deadline(taints, result.get("tolerations") or (), min(seen, default=now))
+                if leave is not None:
+                    yield leave
+
+    def _taints(self, result: Object) -> list[Object]:
+        """Of an allocated device, as its pool's latest slices say."""
+        slices = self._slices.store.by_index(_POOL, _pool(result["driver"], result["pool"]))
+        latest = max((s["spec"]["pool"].get("generation", 0) for s in slices), default=0)
+        return [
+            taint
+            for one in slices
+            if one["spec"]["pool"].get("generation", 0) == latest
+            for device in one["spec"].get("devices") or ()
+            if device["name"] == result["device"]
+            for taint in device.get("taints") or ()
+            if taint.get("effect") == "NoExecute"
+        ]
+
+    async def _evict(self, pod: Object) -> None:
+        metadata = pod["metadata"]
+        self._recorder.event(pod, NORMAL, "DeviceTaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByDeviceTaintManager",
+            "message": "Device Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": rfc3339(self._clock.now()),
+        }
+        patch = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
+        try:
+            await self._client.patch(
+                PODS, metadata["name"], patch, metadata["namespace"], type="strategic", subresource="status"
+            )
+            await self._client.delete(
+                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
+            )
+        except ApiError as error:
+            if error.code not in (404, 409):  # gone, or another pod of this name
+                raise
+
+
+def _users(claim: Object) -> list[Object]:
+    found = (claim.get("status") or {}).get("reservedFor") or ()
+    return [u for u in found if not u.get("apiGroup") and u.get("resource") == "pods"]

@@ -1,0 +1,101 @@
+"""Pods leave tainted devices: when, and with what words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.client.waiting import until
+from tests.controllers.live import live
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import EVENTS, PODS, RESOURCECLAIMS, RESOURCESLICES
+from shirube.controllers.device_taint_eviction import deadline
+
+DRIVER = "gpu.example.com"
+THEN = "2026-01-01T00:00:00Z"
+SINCE = 1767225600.0
+TAINT = {"key": "broken", "value": "yes", "effect": "NoExecute", "timeAdded": THEN}
+
+
+@pytest.mark.parametrize(
+    ("taints", "tolerations", "leave"),
+    [
+        ([], [], None),
+        ([TAINT], [], SINCE),
+        ([{**TAINT, "effect": "NoSchedule"}], [], None),
+        ([TAINT], [{"operator": "Exists"}], None),
+        ([TAINT], [{"key": "broken", "operator": "Equal", "value": "no"}], SINCE),
+        ([TAINT], [{"key": "broken", "operator": "Exists", "tolerationSeconds": 60}], SINCE + 60),
+        ([TAINT], [{"operator": "Exists", "tolerationSeconds": 60}, {"operator": "Exists"}], None),
+        ([TAINT, {**TAINT, "key": "other"}], [{"key": "broken", "operator": "Exists", "tolerationSeconds": 9}], SINCE),
+        ([{**TAINT, "timeAdded": None}], [{"operator": "Exists", "tolerationSeconds": -1}], 7.0),
+    ],
+)
+def test_when_a_pod_has_to_go(taints, tolerations, leave):
+    assert deadline(taints, tolerations, 7.0) == leave
+
+
+@pytest.fixture
+async def house(tmp_path: Path):
+    async with live(tmp_path) as house, house.controllers(only="device-taint-eviction-controller"):
+        yield house
+
+
+async def slice_with(house, *taints):
+    pool = {"name": "n", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": DRIVER, "nodeName": "n", "pool": pool, "devices": [{"name": "gpu-0", "taints": list(taints)}]}
+    body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "s"}, "spec": spec}
+    return await house.admin.create(RESOURCESLICES, body)
+
+
+async def user(house, name, **more):
+    """A pod on a node, with a claim to the device."""
+    body = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "finalizers": ["example.com/held"]},
+        "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]},
+    }
+    made = await house.admin.create(PODS, body)
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+    claim = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}}
+    await house.admin.create(RESOURCECLAIMS, {**claim, "spec": {"devices": {"requests": [request]}}}, "default")
+    result = {"request": "gpu", "driver": DRIVER, "pool": "n", "device": "gpu-0", **more}
+    reserved = [{"resource": "pods", "name": name, "uid": made["metadata"]["uid"]}]
+    status = {"allocation": {"devices": {"results": [result]}}, "reservedFor": reserved}
+    await house.admin.patch(RESOURCECLAIMS, name, {"status": status}, "default", subresource="status")
+
+
+async def leaving(house, name):
+    try:
+        found = await house.admin.get(PODS, name, "default")
+    except ApiError as error:
+        assert error.code == 404
+        return None
+    return found if found["metadata"].get("deletionTimestamp") else None
+
+
+async def test_a_taint_that_comes_evicts_who_does_not_tolerate_it(house):
+    made = await slice_with(house)
+    await user(house, "plain")
+    await user(house, "brave", tolerations=[{"operator": "Exists", "effect": "NoExecute"}])
+    made["spec"]["devices"][0]["taints"] = [TAINT]
+    await house.admin.update(RESOURCESLICES, made)
+    found = await until(lambda: leaving(house, "plain"))
+    target = next(c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget")
+    assert (target["status"], target["reason"]) == ("True", "DeletionByDeviceTaintManager")
+    assert target["message"] == "Device Taint manager: deleting due to NoExecute taint"
+
+    async def said():
+        events = (await house.admin.list(EVENTS, "default"))["items"]
+        return [e["message"] for e in events if e["reason"] == "DeviceTaintManagerEviction"]
+
+    assert await until(said) == ["Marking for deletion Pod default/plain"]
+    assert not await leaving(house, "brave")
+
+
+async def test_a_claim_to_a_device_that_is_tainted_already(house):
+    await slice_with(house, {"key": "broken", "effect": "NoExecute"})
+    await user(house, "late")
+    await until(lambda: leaving(house, "late"))
