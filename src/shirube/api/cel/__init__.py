@@ -2,7 +2,8 @@
 
 The engine is the Rust `cel` crate; `rewriting` gives it the syntax that it lacks, `library` the functions of
 Kubernetes. The engine is imported with the first expression. Expressions come from people who may write policies or
-definitions, so their length and the nesting of their loops are bounded; regular expressions are linear by nature.
+definitions, so their length, the nesting of their loops and their work on the objects at hand (`cost`) are bounded;
+regular expressions are linear by nature.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CelError", "Expression", "compiled"]
+from shirube.api.cel import cost
+from shirube.api.cel.cost import Budget, CostExceeded
+
+__all__ = ["Budget", "CelError", "Expression", "compiled"]
 
 MAX_LENGTH = 16 * 1024  # characters
 MAX_NESTING = 5  # of loops inside loops
-_LOOP = re.compile(r"\.(all|exists|exists_one|existsOne|map|filter)\s*\(")
+_BOUND = re.compile(r"\.(?:all|exists|exists_one|map|filter)\(\s*([A-Za-z_]\w*)\s*,")
 _FUNCTION_FAILED = re.compile(
     r"Function '[^']*' error: Python function call failed: \w+: (.*?)\. Check function", re.DOTALL
 )
@@ -52,15 +56,18 @@ class Expression:
         """Raises CelError."""
         import cel
 
+        from shirube.api.cel.collections import RANGE
         from shirube.api.cel.rewriting import rewrite
 
         if len(text) > MAX_LENGTH:
             raise CelError(f"expression is longer than {MAX_LENGTH} characters")
-        if _nesting(text) > MAX_NESTING:
+        self._nested = cost.nesting(text)
+        if self._nested > MAX_NESTING:
             raise CelError(f"loops are nested more than {MAX_NESTING} deep")
         self.text = text
         try:
-            self._program = cel.compile(rewrite(text))
+            source = rewrite(text)
+            self._program = cel.compile(source)
             used = self._program.references()
         except Exception as error:  # the engine raises whatever fits its own parser
             raise CelError(f"compilation failed: {_first_line(error)}") from error
@@ -70,14 +77,26 @@ class Expression:
         # Dotted names (format.dns1123Label) are seen as a variable and a method.
         heads = {name.split(".")[0] for name in known if "." in name} & self.variables
         self._functions |= {name: f for name, f in known.items() if "." in name and name.split(".")[0] in heads}
-        self.variables -= heads
+        self.variables -= heads | set(_BOUND.findall(source))
+        self._literals = cost.of_literals(text, RANGE) if self._nested else 0
 
-    def evaluate(self, variables: Mapping[str, Any], functions: Mapping[str, Any] | None = None) -> Any:
-        """The value, as plain Python. Only variables that the expression names are handed over. Raises CelError."""
+    def evaluate(
+        self,
+        variables: Mapping[str, Any],
+        functions: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
+    ) -> Any:
+        """The value, as plain Python. Only variables that the expression names are handed over. Raises CelError, also
+        when it would be too much work, alone or for what is left of `budget`."""
         import cel
 
+        known = {name: variables[name] for name in self.variables if name in variables}
+        try:
+            (budget or Budget(cost.MAX_TOTAL_STEPS)).take(self._work(known))
+        except CostExceeded as error:
+            raise CelError(str(error)) from error
         context = cel.Context(
-            {name: variables[name] for name in self.variables if name in variables},
+            known,
             {**self._functions, **functions} if functions else self._functions,
         )
         try:
@@ -87,19 +106,15 @@ class Expression:
         except Exception as error:
             raise CelError(_reason(error)) from error
 
-
-def _nesting(text: str) -> int:
-    """How deep loops are nested, judged by brackets: an upper bound."""
-    deepest, open_loops, stack = 0, 0, []
-    starts = {m.end() - 1 for m in _LOOP.finditer(text)}
-    for n, c in enumerate(text):
-        if c == "(":
-            stack.append(n in starts)
-            open_loops += stack[-1]
-            deepest = max(deepest, open_loops)
-        elif c == ")" and stack:
-            open_loops -= stack.pop()
-    return deepest
+    def _work(self, known: Mapping[str, Any]) -> int:
+        """Raises CostExceeded when it is more than one evaluation may be."""
+        if not self._nested:
+            return 1
+        size = max(self._literals, max(map(cost.largest, known.values()), default=0))
+        work = cost.steps(size, self._nested) * (cost.CALL if self._functions else 1)
+        if work > cost.MAX_STEPS and self._nested > 1:
+            raise CostExceeded("operation cancelled: actual cost limit exceeded")
+        return work
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,9 +7,12 @@ ValueError, which becomes the error of the evaluation. See "Common Expression La
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import itertools
+import math
 import re
+import zoneinfo
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -18,8 +21,9 @@ from urllib.parse import parse_qs, urlsplit
 import cel
 import re2
 
-from shirube.api import names
 from shirube.api import quantity as quantities
+from shirube.api.cel import collections
+from shirube.api.cel.formats import FORMATS
 
 Value = Any
 QUANTITY, IP, CIDR, URL, SEMVER, FORMAT = "@quantity", "@ip", "@cidr", "@url", "@semver", "@format"
@@ -235,14 +239,6 @@ def _semver_key(value: Value) -> Any:
 
 # ---------------------------------------------------------------------------------------- formats
 
-FORMATS: dict[str, Callable[[str], list[str]]] = {
-    "dns1123Label": names.is_dns1123_label,
-    "dns1123Subdomain": names.is_dns1123_subdomain,
-    "dns1035Label": names.is_dns1035_label,
-    "qualifiedName": names.is_qualified_name,
-    "labelValue": names.is_label_value,
-}
-
 
 def named_format(name: Value) -> Value:
     found = {FORMAT: name}
@@ -316,6 +312,14 @@ def shown(value: Value) -> str:
         return "true" if value else "false"
     if value is None:
         return "null"
+    if isinstance(value, datetime.timedelta):
+        return _trimmed(value.total_seconds()) + "s"
+    if isinstance(value, datetime.datetime):
+        return _stamp(value)
+    if isinstance(value, float):
+        return _trimmed(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "strict")
     if isinstance(value, list):
         return "[" + ", ".join(map(shown, value)) + "]"
     if isinstance(value, dict):
@@ -326,7 +330,51 @@ def shown(value: Value) -> str:
     return str(value)
 
 
+def _trimmed(number: float) -> str:
+    """A number without a fraction that says nothing."""
+    return str(int(number)) if math.isfinite(number) and number == int(number) and abs(number) < 1e21 else repr(number)
+
+
+def _stamp(moment: datetime.datetime) -> str:
+    text = moment.astimezone(datetime.UTC).isoformat()
+    return text.removesuffix("+00:00") + "Z"
+
+
+def _in_zone(part: Callable[[datetime.datetime], int]) -> Callable[..., int]:
+    """A part of a time as it is in a time zone: `t.getHours("Europe/Rome")`, also `"+05:30"`."""
+
+    def found(moment: Value, zone: Value) -> int:
+        if not isinstance(moment, datetime.datetime):
+            raise ValueError("no such overload")
+        return part(moment.astimezone(_zone(_text(zone))))
+
+    return found
+
+
+def _zone(name: str) -> datetime.tzinfo:
+    if match := re.fullmatch(r"([+-]?)(\d{2}):(\d{2})", name):
+        offset = datetime.timedelta(hours=int(match[2]), minutes=int(match[3]))
+        return datetime.timezone(-offset if match[1] == "-" else offset)
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name}") from None
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **collections.FUNCTIONS,
+    "asText": shown,
+    "matches": lambda text, pattern: re2.search(_text(pattern), _text(text)) is not None,
+    "getDate": _in_zone(lambda t: t.day),
+    "getDayOfMonth": _in_zone(lambda t: t.day - 1),
+    "getDayOfWeek": _in_zone(lambda t: (t.weekday() + 1) % 7),
+    "getDayOfYear": _in_zone(lambda t: t.timetuple().tm_yday - 1),
+    "getFullYear": _in_zone(lambda t: t.year),
+    "getHours": _in_zone(lambda t: t.hour),
+    "getMilliseconds": _in_zone(lambda t: t.microsecond // 1000),
+    "getMinutes": _in_zone(lambda t: t.minute),
+    "getMonth": _in_zone(lambda t: t.month - 1),
+    "getSeconds": _in_zone(lambda t: t.second),
     "optionalField": optional_field,
     "optionalIndex": optional_field,
     "structure": structure,

@@ -1,7 +1,10 @@
-"""CEL that the engine does not parse, as CEL that it does: optional selection, `cel.bind`, Kubernetes' objects.
+"""CEL that the engine does not parse, as CEL that it does: optional selection, `cel.bind`, more macros, Kubernetes'
+objects.
 
     a.?b.c[?d]                   a.optionalField("b").optionalField("c").optionalIndex(d)
+    {?"a": b}, [?c]              optionalMap([["a", b, true]]), optionalList([[c, true]])
     cel.bind(x, e, f)            [e].map(x, f)[0]
+    string(x)                    asText(x)
     Object.spec{a: 1, ?b: c}     structure({"a": 1, "?b": c})     (JSONPatch{…} likewise)
 
 Once a chain has become optional it stays so until a method is called on it, as in cel-go. Text in, text out; what
@@ -12,6 +15,8 @@ from __future__ import annotations
 
 import re
 
+from shirube.api.cel.macros import MACROS, bound, expanded
+
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*)
     |(?P<string>[rRbB]{0,2}(?:\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
@@ -21,13 +26,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_MARKS = (".?", "[?", "bind", "Object", "JSONPatch")
+_MARKS = re.compile(r"[.\[{,]\s*\?|\bbind\b|Object|JSONPatch|\bstring\b|" + "|".join(rf"\b{m}\b" for m in MACROS))
 Token = tuple[str, str]
 
 
 def rewrite(expression: str) -> str:
     """The same expression in what the engine understands."""
-    if not any(mark in expression for mark in _MARKS):
+    if not _MARKS.search(expression):
         return expression
     return _rewritten(_tokens(expression))
 
@@ -84,6 +89,58 @@ def _structure(tokens: list[Token], start: int) -> tuple[str, int] | None:
     return f"structure({{{', '.join(fields)}}})", end + 1
 
 
+def _of_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _literal(tokens: list[Token], start: int) -> bool:
+    """Whether a bracket begins a list or map, rather than an index or a message."""
+    if not start:
+        return True
+    kind, part = tokens[start - 1]
+    return part == "in" or (kind not in ("name", "string", "number") and part not in (")", "]", "}"))
+
+
+def _optional_literal(tokens: list[Token], start: int) -> tuple[str, int] | None:
+    """A list or map with items that are left out when they are none, as (its text, the index after it); None when it
+    has no such items."""
+    end = _end(tokens, start)
+    inner = tokens[start + 1 : end]
+    if tokens[start][1] == "[?":
+        inner = [("other", "?"), *inner]
+    items = [(item[0] == ("other", "?"), item) for item in _arguments(inner) if item]
+    if not any(optional for optional, _ in items):
+        return None
+    made = []
+    for optional, item in items:
+        item = item[1:] if optional else item
+        said = "true" if optional else "false"
+        if tokens[start][1] != "{":
+            made.append(f"[{_rewritten(item)}, {said}]")
+            continue
+        colon = _colon(item)
+        made.append(f"[{_rewritten(item[:colon])}, {_rewritten(item[colon + 1 :])}, {said}]")
+    name = "optionalMap" if tokens[start][1] == "{" else "optionalList"
+    return f"{name}([{', '.join(made)}])", end + 1
+
+
+def _colon(tokens: list[Token]) -> int:
+    """The colon after the key of an entry; a conditional in a key has one of its own."""
+    depth = conditions = 0
+    for n, (kind, part) in enumerate(tokens):
+        if kind != "other":
+            continue
+        depth += (part in ("(", "[", "{", "[?")) - (part in (")", "]", "}"))
+        if depth:
+            continue
+        conditions += part == "?"
+        if part == ":":
+            if not conditions:
+                return n
+            conditions -= 1
+    return len(tokens)
+
+
 def _rewritten(tokens: list[Token]) -> str:
     out: list[str] = []
     n, optional = 0, False
@@ -96,7 +153,7 @@ def _rewritten(tokens: list[Token]) -> str:
             arguments = _arguments(tokens[n + 4 : end])
             if len(arguments) == 3:
                 name, value, body = map(_rewritten, arguments)
-                out.append(f"([{value}].map({name}, {body})[0])")
+                out.append(bound({name: value}, body))
                 n, optional = end + 1, False
                 continue
         if kind == "name" and part in ("Object", "JSONPatch") and (not n or tokens[n - 1][1] not in (".", ".?")):
@@ -105,6 +162,24 @@ def _rewritten(tokens: list[Token]) -> str:
                 out.append(made[0])
                 n, optional = made[1], False
                 continue
+        if kind == "other" and part == "." and called and following[1] in MACROS:
+            end = _end(tokens, n + 2)
+            made_of = expanded(following[1], [_rewritten(a) for a in _arguments(tokens[n + 3 : end])])
+            if made_of is not None:
+                out.append(made_of)
+                n, optional = end + 1, False
+                continue
+        if part == "string" and following == ("other", "(") and (not n or tokens[n - 1][1] != "."):
+            tokens[n] = (kind, part) = ("name", "asText")
+        if (
+            kind == "other"
+            and part in ("[", "[?", "{")
+            and _literal(tokens, n)
+            and (text := _optional_literal(tokens, n))
+        ):
+            out.append(text[0])
+            n, optional = text[1], False
+            continue
         if kind == "other" and part in (".?", ".") and following[0] == "name" and (part == ".?" or optional):
             if part == "." and called:
                 optional = False  # orValue, hasValue …: what comes after is a value again
@@ -125,8 +200,7 @@ def _rewritten(tokens: list[Token]) -> str:
             n = end + 1
             continue
         optional = False
-        out.append(
-            part if kind != "name" or not out or not (out[-1][-1:].isalnum() or out[-1][-1:] == "_") else " " + part
-        )
+        apart = bool(out) and _of_word(part[0]) and _of_word(out[-1][-1:])
+        out.append(f" {part}" if apart else part)
         n += 1
     return "".join(out)

@@ -15,12 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from shirube.api.cel.cost import LOOPS, MAX_STEPS, CostExceeded, steps, without_texts
 from shirube.api.cel.rewriting import rewrite
 
-MAX_STEPS = 1_000_000  # of the innermost macro in one evaluation: about half a second
-
-_MACRO = re.compile(r"(?:\.|\b)(all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_TEXT = re.compile(r"""[rR]?(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_MACRO = re.compile(rf"(?:\.|\b)({'|'.join(LOOPS)})\s*\(\s*([A-Za-z_]\w*)\s*,")
 _FUNCTION_FAILED = re.compile(
     r"Function '[^']*' error: Python function call failed: \w+: (.*?)\. Check function", re.DOTALL
 )
@@ -42,10 +40,6 @@ class CompileError(ValueError):
     """An expression that cannot be used; the text is upstream's, with the place."""
 
 
-class CostExceeded(Exception):
-    """An expression would take too long."""
-
-
 @functools.cache
 def _engine() -> tuple[Any, dict[str, Any]]:
     """The engine and all functions; loaded with the first expression, since it brings much with it."""
@@ -63,11 +57,6 @@ def _known() -> tuple[frozenset[str], frozenset[str]]:
     dotted = {name for name in names if "." in name}
     methods = {name.rpartition(".")[2] for name in dotted}
     return frozenset({*names, *methods, *_CORE}), frozenset(name.partition(".")[0] for name in dotted)
-
-
-def without_texts(source: str) -> str:
-    """The source with string literals blanked, so that what looks like code is code."""
-    return _TEXT.sub(lambda match: '"' + " " * (len(match[0]) - 2) + '"', source)
 
 
 class Expression:
@@ -110,10 +99,6 @@ class Expression:
             raise
         except BaseException as error:  # a panic of the engine is no Exception
             raise ValueError(_reason(error)) from error
-
-
-def steps(largest: int, nested: int) -> int:
-    return max(largest, 1) ** nested if nested else 1
 
 
 def depth(code: str) -> int:

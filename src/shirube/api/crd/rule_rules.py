@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shirube.api.cel.cost import without_texts
 from shirube.api.crd import expressions, rules
 from shirube.api.crd.expressions import CompileError
 from shirube.api.crd.structural import IDENTITY, Node, Schema
@@ -77,7 +78,7 @@ def _rule(rule: Schema, node: Node, path: str, times: int, uncorrelated: str) ->
 
 
 def _transition(rule: Schema, source: str, path: str, uncorrelated: str) -> Iterator[Cause]:
-    uses_old = re.search(r"(?<![.\w])oldSelf\b", expressions.without_texts(source)) is not None
+    uses_old = re.search(r"(?<![.\w])oldSelf\b", without_texts(source)) is not None
     if uses_old and uncorrelated:
         why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelated}"
         yield Cause.invalid(f"{path}.rule", source, why)
@@ -93,7 +94,7 @@ def _expression(rule: Schema, source: str, node: Node, path: str, times: int) ->
     except CompileError as error:
         yield Cause("FieldValueInvalid", f"Invalid value: {_shown(rule)}: {error}", path)
         return
-    cost = times * _cost(expressions.without_texts(source), node, expression.depth)
+    cost = times * _cost(without_texts(source), node, expression.depth)
     if cost > COST_LIMIT:
         factor = cost / COST_LIMIT
         shown = "more than 100x" if factor > 100 else f"{factor:.1f}x"
@@ -114,7 +115,7 @@ def _shown(rule: Schema) -> str:
 
 def _check_references(source: str, node: Node) -> None:
     """Raises CompileError for a field that the schema does not have."""
-    code = expressions.without_texts(source)
+    code = without_texts(source)
     for chain in _CHAIN.finditer(code):
         found: Node | None = node
         for segment in _SEGMENT.finditer(chain[1]):

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shirube.api.cel.cost import MAX_TOTAL_STEPS, CostExceeded, largest, steps
 from shirube.api.crd import expressions
-from shirube.api.crd.expressions import CostExceeded, Expression
+from shirube.api.crd.expressions import Expression
 from shirube.api.crd.structural import Node, Schema
 from shirube.api.crd.values import correlated, field_path
 from shirube.api.errors import Cause
@@ -25,7 +26,6 @@ from shirube.api.schema import MISSING
 Json = dict[str, Any]
 
 VARIABLES = frozenset(("self", "oldSelf"))
-MAX_TOTAL_STEPS = 2_000_000  # of all rules of one object
 MAX_MESSAGE = 5 * 1024  # bytes of what a messageExpression makes
 
 _SPECIAL = {".": "__dot__", "-": "__dash__", "/": "__slash__", "__": "__underscores__"}
@@ -122,7 +122,7 @@ class Rules:
                 yield from self.items._walk(item, correlated(item, self.node, old), f"{path}[{index}]", budget)
 
     def _judge_here(self, value: Any, old: Any, path: str, unchanged: bool, budget: Budget) -> Iterator[Cause]:
-        largest = max(_largest(value), _largest(old))
+        size = max(largest(value), largest(old))
         known = {"self": to_cel(value, self.node)}
         before = None if old is MISSING or old is None else to_cel(old, self.node)
         for rule in self.here:
@@ -136,7 +136,7 @@ class Rules:
                     variables = {**known, "oldSelf": before}
             if unchanged and not rule.transition:
                 continue
-            cause = _evaluate(rule, variables, value, self.node, path, largest, budget)
+            cause = _evaluate(rule, variables, value, self.node, path, size, budget)
             if cause is not None:
                 yield cause
 
@@ -157,13 +157,13 @@ class BudgetSpent(Exception):
 
 
 def _evaluate(
-    rule: Rule, variables: Json, value: Any, node: Node, path: str, largest: int, budget: Budget
+    rule: Rule, variables: Json, value: Any, node: Node, path: str, size: int, budget: Budget
 ) -> Cause | None:
     at = path or "<nil>"
     kind = node.type or "object"
-    budget.left -= expressions.steps(largest, rule.expression.depth)
+    budget.left -= steps(size, rule.expression.depth)
     try:
-        outcome = rule.expression.run(variables, largest)
+        outcome = rule.expression.run(variables, size)
     except CostExceeded:
         why = (
             "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call "
@@ -183,13 +183,13 @@ def _evaluate(
         raise BudgetSpent(Cause.invalid(at, kind, why))
     if outcome is True:
         return None
-    return _failed(rule, value, (path + rule.field).removeprefix(".") or "<nil>", _message(rule, variables, largest))
+    return _failed(rule, value, (path + rule.field).removeprefix(".") or "<nil>", _message(rule, variables, size))
 
 
-def _message(rule: Rule, variables: Json, largest: int) -> str:
+def _message(rule: Rule, variables: Json, size: int) -> str:
     if rule.message_expression is not None:
         try:
-            made = rule.message_expression.run({"oldSelf": None, **variables}, largest)
+            made = rule.message_expression.run({"oldSelf": None, **variables}, size)
         except (CostExceeded, ValueError):
             return rule.message
         if isinstance(made, str) and made.strip() and "\n" not in made.strip() and len(made) <= MAX_MESSAGE:
@@ -222,15 +222,6 @@ def of(node: Node) -> Rules | None:
     below = (*rules.properties.values(), rules.additional, rules.items)
     rules.transitions = any(r.transition for r in rules.here) or any(r is not None and r.transitions for r in below)
     return rules
-
-
-def _largest(value: Any) -> int:
-    """The size of the largest list or map in a value; texts count in lines of a hundred."""
-    if isinstance(value, dict):
-        return max(len(value), max(map(_largest, value.values()), default=0))
-    if isinstance(value, list):
-        return max(len(value), max(map(_largest, value), default=0))
-    return len(value) // 100 if isinstance(value, str) else 0
 
 
 # ---------------------------------------------------------------------------------------- values of CEL
