@@ -12,8 +12,8 @@ from tests.cluster.conftest import eventually
 
 S = "[sig-node] "
 N = " [NodeConformance] [Conformance]"
-HOOK = f"{S}Container Lifecycle Hook when create a pod with lifecycle hook should execute "
-MESSAGE = f"{S}Container Runtime blackbox test on terminated container should report termination message "
+HOOK = "[sig-node] Container Lifecycle Hook when create a pod with lifecycle hook should execute "
+MESSAGE = "[sig-node] Container Runtime blackbox test on terminated container should report termination message "
 
 # Ends as soon as it is asked to.
 POLITE = "trap exit TERM; while true; do sleep 0.1; done"
