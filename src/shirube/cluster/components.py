@@ -174,6 +174,8 @@ def _kubelet(node: NodeLayout, spec: ClusterSpec, pki: certificates.Pki) -> Chil
             root_dir=node.lib / "kubelet",
             runtime_endpoint=node.containerd_socket,
             cgroup_root=f"{node.cgroup}/kubepods",
+            cni_conf_dir=node.cni_conf,
+            cni_bin_dir=Path(containerd.CNI_PLUGINS),
             tls_cert=node_pki.serving.cert,
             tls_key=node_pki.serving.key,
             client_ca=pki.ca.cert,

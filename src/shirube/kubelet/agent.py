@@ -29,6 +29,7 @@ from shirube.kubelet.image_garbage import ImageGarbage
 from shirube.kubelet.images import Images
 from shirube.kubelet.log_rotation import LogRotation
 from shirube.kubelet.logs import LogOptions, read_logs
+from shirube.kubelet.network_garbage import NetworkGarbage
 from shirube.kubelet.node_info import machine_info
 from shirube.kubelet.node_pressure import NodePressure
 from shirube.kubelet.node_reporter import NodeReporter
@@ -94,6 +95,9 @@ class Options:
     max_parallel_image_pulls: int = 5  # 0 for no limit
     image_gc_high: int = 85  # percent of the images' file system; 100 for never
     image_gc_low: int = 80
+    # Where the CNI's configurations and plugins are; without them what a killed runtime leaves of the network stays.
+    cni_conf_dir: Path | None = None
+    cni_bin_dir: Path = Path("/usr/lib/cni")
 
 
 class LogNotFound(Exception):
@@ -267,6 +271,9 @@ class Agent:
                     group.create_task(self.pressure.run(self.options.eviction_period), name="node pressure"),
                     group.create_task(self.images.run(), name="image garbage"),
                 ]
+                if self.options.cni_conf_dir is not None:
+                    network = NetworkGarbage(self.runtime, self.options.cni_conf_dir, self.options.cni_bin_dir)
+                    tasks.append(group.create_task(network.run(), name="network garbage"))
                 await stop.wait()
                 for task in tasks:
                     task.cancel()

@@ -75,6 +75,11 @@ class Runtime:
         self.protocol = protocol or Protocol("messages.json")
         self._channel = grpc.aio.insecure_channel(f"unix://{self.endpoint}", options=_OPTIONS)
         self._methods: dict[str, Any] = {}
+        self._under_way: dict[object, tuple[str, float]] = {}
+
+    def begun(self, method: str) -> list[float]:
+        """When the calls of `method` that are under way were made, in the loop's time."""
+        return [at for name, at in self._under_way.values() if name == method]
 
     async def call(self, method: str, *, deadline: float | None = REQUEST_TIMEOUT, **fields: Any) -> Any:
         """Call `method` with the request's fields; the response message. Raises CriError.
@@ -89,10 +94,14 @@ class Runtime:
                 request_serializer=spec.request.SerializeToString,
                 response_deserializer=spec.response.FromString,
             )
+        call = object()
+        self._under_way[call] = method, asyncio.get_running_loop().time()
         try:
             return await send(spec.request(**fields), timeout=deadline, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise CriError(method, error.code().name, error.details() or "") from None
+        finally:
+            del self._under_way[call]
 
     async def stream(self, spec: Call, request: Any) -> AsyncIterator[Any]:
         """The messages of a server's stream, until it ends. Raises CriError."""

@@ -1,0 +1,134 @@
+"""What no sandbox has is given back, after two looks and not while one is being made; what one has is not touched."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from shirube.kubelet import network_garbage
+from shirube.kubelet.network_garbage import NetworkGarbage
+
+NETWORK = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "first"}, {"type": "second"}]}
+
+
+class Runtime:
+    endpoint = "/nothing/containerd.sock"
+
+    def __init__(self, *sandboxes, verbose=None):
+        self.sandboxes = sandboxes
+        self.verbose = verbose or {}
+        self.making: list[float] = []
+        self.calls: list[str] = []
+
+    def begun(self, method):
+        assert method == "RunPodSandbox"
+        return self.making
+
+    async def call(self, method, **fields):
+        self.calls.append(method)
+        if method == "ListPodSandbox":
+            return SimpleNamespace(items=[SimpleNamespace(id=one) for one in self.sandboxes])
+        path = self.verbose.get(fields["pod_sandbox_id"])
+        namespaces = [{"type": "network", "path": f"/var/run/netns/{path}"}] if path else []
+        return SimpleNamespace(info={"info": json.dumps({"runtimeSpec": {"linux": {"namespaces": namespaces}}})})
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    for folder in ("results", "netns", "conf", "bin", "ipam/net"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(network_garbage, "CACHE", tmp_path / "results")
+    monkeypatch.setattr(network_garbage, "NAMESPACES", tmp_path / "netns")
+    monkeypatch.setattr(network_garbage, "SURE_SECONDS", 0.0)
+    ipam = {"type": "host-local", "dataDir": str(tmp_path / "ipam")}
+    (tmp_path / "conf/10-net.conflist").write_text(
+        json.dumps({"name": "net", "plugins": [{"type": "a", "ipam": ipam}]})
+    )
+    (tmp_path / "conf/20-other.conf").write_text("{")
+    for plugin in ("first", "second"):
+        script = tmp_path / "bin" / plugin
+        said = f'echo {plugin} $CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME "$CNI_ARGS"; cat; echo'
+        script.write_text(f"#!/bin/sh\n{{ {said}; }} >> {tmp_path}/said\n")
+        script.chmod(0o755)
+    return tmp_path
+
+
+def attach(place, container, namespace="cni-a"):
+    cached = {
+        "kind": "cniCacheV1", "containerId": container, "ifName": "eth0", "networkName": "net",
+        "config": base64.b64encode(json.dumps(NETWORK).encode()).decode(),
+        "cniArgs": [["K8S_POD_NAME", "web"], ["IgnoreUnknown", "1"]],
+        "result": {"interfaces": [{"name": "veth1"}, {"name": "eth0", "sandbox": f"/var/run/netns/{namespace}"}]},
+    }  # fmt: skip
+    (place / "results" / f"net-{container}-eth0").write_text(json.dumps(cached))
+
+
+def garbage(place, runtime):
+    return NetworkGarbage(runtime, place / "conf", place / "bin")
+
+
+async def test_an_attachment_of_nobody_is_undone_by_its_plugins_the_last_first(place):
+    attach(place, "gone")
+    attach(place, "here")
+    found = garbage(place, Runtime("here"))
+    assert await found.look() == 0  # seen once
+    assert await found.look() == 1
+    said = (place / "said").read_text().splitlines()
+    assert said[0] == "second DEL gone eth0 K8S_POD_NAME=web;IgnoreUnknown=1"
+    assert said[2].startswith("first DEL gone")
+    given = json.loads(said[1])
+    assert (given["type"], given["name"], given["cniVersion"]) == ("second", "net", "1.0.0")
+    assert given["prevResult"]["interfaces"][0] == {"name": "veth1"}
+    assert [p.name for p in (place / "results").iterdir()] == ["net-here-eth0"]
+
+
+async def test_what_a_plugin_cannot_undo_is_tried_again(place):
+    attach(place, "gone")
+    (place / "bin/second").write_text("#!/bin/sh\necho no >&2; exit 1\n")
+    found = garbage(place, Runtime())
+    await found.look()
+    with pytest.raises(OSError, match="second cannot detach gone: no"):
+        await found.look()
+    assert (place / "results/net-gone-eth0").exists()
+
+
+async def test_addresses_and_namespaces_without_an_attachment(place):
+    for address, container in (("10.0.0.2", "here"), ("10.0.0.3", "gone"), ("fd00__4", "gone")):
+        (place / "ipam/net" / address).write_text(f"{container}\neth0")
+    (place / "ipam/net/last_reserved_ip.0").write_text("10.0.0.3")
+    for name in ("cni-a", "cni-b", "cni-c", "mine"):
+        (place / "netns" / name).touch()
+    attach(place, "here", "cni-a")
+    runtime = Runtime("here", "just-made", verbose={"just-made": "cni-b"})
+    found = garbage(place, runtime)
+    await found.look()
+    assert await found.look() == 3
+    assert sorted(p.name for p in (place / "netns").iterdir()) == ["cni-a", "cni-b", "mine"]
+    assert sorted(p.name for p in (place / "ipam/net").iterdir()) == ["10.0.0.2", "last_reserved_ip.0"]
+
+
+async def test_nothing_is_taken_from_a_sandbox_in_the_making(place):
+    runtime = Runtime()
+    runtime.making = [asyncio.get_running_loop().time() - 1]
+    (place / "netns/cni-new").touch()
+    found = garbage(place, runtime)
+    assert [await found.look() for _ in range(3)] == [0, 0, 0]
+    runtime.making = []
+    assert await found.look() == 1
+    assert not (place / "netns/cni-new").exists()
+
+
+async def test_an_unchanged_node_is_not_asked_again(place):
+    attach(place, "here")
+    runtime = Runtime("here")
+    found = garbage(place, runtime)
+    for _ in range(3):
+        assert await found.look() == 0
+    assert runtime.calls == ["ListPodSandbox"]
+    (place / "netns/cni-x").touch()
+    await found.look()
+    assert len(runtime.calls) > 1
