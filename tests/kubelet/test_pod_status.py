@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from fake_api import FakeApi
 
 from shirube.kubelet.container_status import View
 from shirube.kubelet.plan import Waiting
 from shirube.kubelet.pod_status import Overall, pod_status
 from shirube.kubelet.runtime_state import EXITED, RUNNING, Container, PodRuntime, Sandbox
+from shirube.kubelet.status_writer import StatusWriter
 
 NOW = 1_000_000.0
 BOX = Sandbox("box", 0, True, 1, ("10.0.0.1",))
@@ -126,3 +128,23 @@ def test_a_container_that_vanished_is_told_when_the_pod_ends():
     known = {"containerStatuses": [{"name": "a", "containerID": "containerd://x", "state": {"running": {}}}]}
     found = status(pod("a", policy="Never", status=known), finished=True, ending=True)
     assert found["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
+
+
+async def test_what_somebody_else_writes_over_the_nodes_part_is_put_right():
+    api = FakeApi()
+    path = "/api/v1/namespaces/default/pods/p"
+    api.put(path, {"metadata": {"uid": "u"}, "status": {}})
+    writer = StatusWriter(api.client())
+    wanted = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    writer.set(api.objects[path], wanted)
+    await writer.flush("u")
+    # Its own write coming back, and changes of others' parts, cost no write.
+    writer.set(api.objects[path], wanted)
+    api.put(path, {**api.objects[path], "status": {**wanted, "message": "by somebody"}})
+    writer.set(api.objects[path], wanted)
+    await writer.flush("u")
+    assert len(api.status_patches) == 1
+    api.put(path, {**api.objects[path], "status": {**wanted, "phase": "Failed"}})
+    writer.set(api.objects[path], wanted)
+    await writer.flush("u")
+    assert api.objects[path]["status"]["phase"] == "Running" and len(api.status_patches) == 2

@@ -2,7 +2,8 @@
 
 One write a pod is under way at a time; what changes meanwhile is written next. While the API server is away
 the newest status waits. The write is a strategic merge patch bound to the pod's UID, so that a pod of the same
-name made since is not touched, and conditions of other owners stay.
+name made since is not touched, and conditions of other owners stay. What somebody else writes over the node's part is put
+right as soon as the node sees it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class _Entry:
     name: str
     wanted: Mapping[str, Any]
     written: Mapping[str, Any] | None
+    version: int = 0  # of the pod as our last write left it
     task: asyncio.Task[None] | None = None
 
 
@@ -47,6 +49,8 @@ class StatusWriter:
             entry = _Entry(pods.namespace(pod), pods.name(pod), status, _if_same(pod, status))
             self._entries[pod_uid] = entry
         entry.wanted = status
+        if entry.version and _version(pod) > entry.version and _if_same(pod, status) is None:
+            entry.written = None  # somebody else has written since
         if entry.task is None and not _same(entry.wanted, entry.written):
             entry.task = spawn(self._write(pod_uid, entry), name=f"status {entry.namespace}/{entry.name}")
 
@@ -97,9 +101,16 @@ class StatusWriter:
             # podIPs merge by address: say that the list is whole.
             body["podIPs"] = [*body["podIPs"], {"$patch": "replace"}]
         patch = {"metadata": {"uid": pod_uid}, "status": body}
-        await self._client.patch(
+        answer = await self._client.patch(
             PODS, entry.name, patch, namespace=entry.namespace, type="strategic", subresource="status"
         )
+        entry.version = _version(answer)
+
+
+def _version(pod: Mapping[str, Any]) -> int:
+    """0 when there is none that can be compared."""
+    text = str(pod["metadata"].get("resourceVersion") or "")
+    return int(text) if text.isdigit() else 0
 
 
 def _same(wanted: Mapping[str, Any], written: Mapping[str, Any] | None) -> bool:

@@ -399,7 +399,7 @@ def hosts_pod(name: str, **spec: Any) -> Obj:
 MANAGED = "# Kubernetes-managed hosts file"
 
 
-@pytest.mark.conformance(f"{S}KubeletManagedEtcHosts should test kubelet managed /etc/hosts file{L}")
+@pytest.mark.conformance(f"{S}KubeletManagedEtcHosts should test kubelet managed /etc/hosts file{N}")
 def test_hosts_files(batch):
     for name in ("hosts", "hosts-of-node"):
         batch.ended(name)
