@@ -47,6 +47,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("serviceaccount-token-controller", "service_account_token", "ServiceAccountTokenController"),
     Entry("root-ca-certificate-publisher-controller", "root_ca", "RootCAController"),
     Entry("node-ipam-controller", "node_ipam", "NodeIPAMController"),
+    Entry("service-cidr-controller", "service_cidr", "ServiceCIDRController"),
     Entry("node-lifecycle-controller", "node_lifecycle", "NodeLifecycleController"),
     Entry("taint-eviction-controller", "taint_eviction", "TaintEvictionController"),
     Entry("deployment-controller", "deployment", "DeploymentController"),
