@@ -2,8 +2,8 @@
 
 One write a pod is under way at a time; what changes meanwhile is written next. While the API server is away
 the newest status waits. The write is a strategic merge patch bound to the pod's UID, so that a pod of the same
-name made since is not touched, and conditions of other owners stay. What somebody else writes over the node's part is put
-right as soon as the node sees it.
+name made since is not touched, and conditions of other owners stay. What somebody else writes over the node's part
+is put right as soon as the node sees it.
 """
 
 from __future__ import annotations
