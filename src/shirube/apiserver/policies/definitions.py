@@ -119,12 +119,14 @@ _NO_SUCH_KEY = re.compile(r"no such key: (\w+)")
 class Scope:
     """The variables that the expressions of one policy see: those of the write, `params` and `variables`.
 
-    Variables are worked out in their order; one that fails is an error only for the expressions that use it.
+    Variables are worked out in their order; one that fails is an error only for the expressions that use it. All
+    expressions share a budget of work.
     """
 
     def __init__(self, seen: Mapping[str, Any], functions: Mapping[str, Any], params: Json | None) -> None:
         self.seen = {**seen, "params": params, "variables": {}}
         self.functions = functions
+        self.budget = cel.Budget()
         self._failed: dict[str, str] = {}
 
     def define(self, variables: Sequence[Json]) -> None:
@@ -139,7 +141,7 @@ class Scope:
     def value(self, text: str) -> Any:
         """Raises CelError."""
         try:
-            return cel.compiled(text).evaluate(self.seen, self.functions)
+            return cel.compiled(text).evaluate(self.seen, self.functions, self.budget)
         except cel.CelError as error:
             missing = _NO_SUCH_KEY.fullmatch(str(error))
             if missing and missing[1] in self._failed:

@@ -16,6 +16,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
 from shirube.api.managed_fields import merging, nodes
 from shirube.api.patch import json_patch
+from shirube.apiserver.admission.metrics import POLICY, AdmissionMetrics, observe
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 from shirube.apiserver.policies import environment, parameters
@@ -44,6 +45,7 @@ class MutatingAdmissionPolicy(Plugin):
 
     def __init__(self, server: ServerContext) -> None:
         super().__init__(server)
+        self._metrics = AdmissionMetrics.of(server)
         self._policies = Policies(server, MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS)
 
     async def mutate(self, req: AdmissionRequest) -> None:
@@ -65,16 +67,22 @@ class MutatingAdmissionPolicy(Plugin):
         resource = policy.constraints.matched(self.server, req)
         if resource is None or (binding.constraints and binding.constraints.matched(self.server, req) is None):
             return
+        began, failed = self.server.clock.monotonic(), "no_error"
         try:
             changed = False
             for params in parameters.of(self.server, policy, binding, req):
                 changed |= await self._apply(policy, req, resource, params)
         except (CannotConfigure, CannotMutate) as error:
+            failed = "invalid_error"
             if policy.fails_closed:
                 why = f"MutatingAdmissionPolicy '{policy.name}' with binding '{binding.name}' denied request: {error}"
                 raise _refusal(req, why) from error
             _logger.warning("policy failed open", policy=policy.name, binding=binding.name, error=str(error))
             return
+        finally:
+            name = "apiserver_mutating_admission_policy_check_duration_seconds"
+            histogram = self._metrics.histogram(name, policy.name, binding.name, failed)
+            observe(histogram, POLICY, self.server.clock.monotonic() - began)
         if changed:
             rounds.changed()
             req.again = True
