@@ -84,9 +84,8 @@ class ServiceAccount(Plugin):
         mountable = {ref.get("name") for ref in account.get("secrets") or ()}
         name = account["metadata"]["name"]
         spec = pod.get("spec") or {}
-        for volume in spec.get("volumes") or ():
-            secret = (volume.get("secret") or {}).get("secretName")
-            if secret and secret not in mountable:
+        for secret in _volume_secrets(spec):
+            if secret not in mountable:
                 raise req.refusal(
                     f'volume with secret.secretName="{secret}" is not allowed because service account {name} '
                     "does not reference that secret"
@@ -145,6 +144,16 @@ def _automount(account: dict[str, Any], spec: dict[str, Any]) -> bool:
         if holder.get("automountServiceAccountToken") is not None:
             return bool(holder["automountServiceAccountToken"])
     return True
+
+
+def _volume_secrets(spec: dict[str, Any]) -> Iterator[str]:
+    """Secrets that are mounted, as a volume of their own or as a part of one."""
+    for volume in spec.get("volumes") or ():
+        if secret := (volume.get("secret") or {}).get("secretName"):
+            yield secret
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if secret := (source.get("secret") or {}).get("name"):
+                yield secret
 
 
 def _environment_secrets(spec: dict[str, Any]) -> Iterator[tuple[str, str]]:

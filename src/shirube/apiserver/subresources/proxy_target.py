@@ -1,13 +1,16 @@
 """Where a proxied request goes: `[scheme:]name[:port]` of a service, pod or node to an address.
 
 Services are resolved through their EndpointSlices, so the API server needs no service rules around it. Loopback
-and link-local addresses are refused: a pod must not make the server talk to its own machine.
+and link-local addresses are refused, those of nodes and those behind names too: a pod or node must not make the server
+talk to its own machine, least of all with its own credentials.
 See "Manually constructing apiserver proxy URLs" in the upstream documentation.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shirube.api import errors
@@ -46,8 +49,26 @@ def check_address(host: str) -> None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address  # ::ffff:127.0.0.1 is this machine as well
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
         raise errors.bad_request("address not allowed")
+
+
+async def resolved(host: str, port: int) -> str:
+    """The address to dial: `host` itself, or what its name stands for now. Raises ApiError 400, 503."""
+    check_address(host)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise errors.service_unavailable(f"cannot resolve {host}: {error.strerror or error}") from error
+        for *_, where in found:
+            check_address(str(where[0]))
+        return str(found[0][4][0])
+    return host
 
 
 async def of_pod(server: ServerContext, namespace: str, text: str) -> Target:
@@ -78,9 +99,12 @@ async def of_node(server: ServerContext, text: str) -> Target:
     node = await server.store.get(NODES, "", name)
     host, agent_port = node_agent.address(node), node_agent.port(node)
     number = int(port) if port.isdigit() else agent_port
+    host = await resolved(host, number)
     if number == agent_port:
+        # A node says itself where its agent is: it must not be this server, which would believe the certificate.
+        if (host, number) == (server.options.advertise_host, server.options.advertise_port):
+            raise errors.bad_request("address not allowed")
         return Target("https", host, number, node_agent=True)
-    check_address(host)
     return Target(scheme or "http", host, number)
 
 
