@@ -70,6 +70,7 @@ class Options:
     cluster_dns: str = "10.96.0.10"
     cluster_domain: str = "cluster.local"
     max_pods: int = 110
+    pod_pids_limit: int = 4096  # processes and threads of one pod, so that none takes them all; 0 for no limit
     labels: Mapping[str, str] = field(default_factory=dict)
     # Manifests of static pods; "" for ROOT_DIR/static-pods.
     static_pods: Path | str = ""
@@ -214,7 +215,7 @@ class Agent:
             statuses=StatusWriter(client),
             objects=objects,
             watches=ObjectWatches(client, objects, self.pods.changed),
-            cgroups=Cgroups(options.cgroup_root),
+            cgroups=Cgroups(options.cgroup_root, pod_pids=options.pod_pids_limit),
             devices=self.devices,
             recorder=self._recorder,
             paths=self.paths,

@@ -24,8 +24,10 @@ _V2_CONTROLLERS = "+cpuset +cpu +memory +pids +io +hugetlb"
 
 
 class Cgroups:
-    def __init__(self, root: str, mount: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(self, root: str, mount: Path = Path("/sys/fs/cgroup"), pod_pids: int = 0) -> None:
+        """`pod_pids`: processes and threads that one pod may have; 0 for no limit."""
         self.root = "/" + root.strip("/")
+        self.pod_pids = pod_pids
         self.mount = mount
         self.unified = (mount / "cgroup.controllers").exists()
 
@@ -67,6 +69,8 @@ class Cgroups:
         limit = qos.pod_total(pod, "limits", "cpu")
         self._set_cpu(path, qos.shares(qos.pod_total(pod, "requests", "cpu") or 0), qos.quota(limit or 0))
         self._set_memory(path, qos.pod_total(pod, "limits", "memory") or 0)
+        if self.pod_pids:
+            self._write("pids", path, "pids.max", str(self.pod_pids))
         return path
 
     def widen_pod(self, pod: pods.Pod, other: pods.Pod) -> None:
