@@ -35,7 +35,7 @@ def device(draw, name, counters):
     made = {"name": name, "attributes": {}, "capacity": {"memory": {"value": draw(st.sampled_from(GIB))}}}
     if draw(st.booleans()):
         made["attributes"]["model"] = {"string": draw(st.sampled_from(["a", "b"]))}
-    if draw(st.booleans()):
+    if draw(st.integers(0, 4)):
         made["attributes"][f"{DRIVER}/numa"] = {"int": draw(st.integers(0, 1))}
     if draw(st.integers(0, 3)) == 0:
         effect = draw(st.sampled_from(["NoSchedule", "NoExecute", "None"]))
@@ -76,12 +76,12 @@ def slices(draw):
 
 
 @st.composite
-def exact(draw, everything):
+def exact(draw, constrained):
     made = {"deviceClassName": draw(st.sampled_from(["any", "fast"])), "selectors": draw(selector_lists)}
-    if everything and draw(st.integers(0, 3)) == 0:
+    if not constrained and draw(st.integers(0, 3)) == 0:
         made["allocationMode"] = "All"
     else:
-        made |= {"allocationMode": "ExactCount", "count": draw(st.integers(1, 2))}
+        made |= {"allocationMode": "ExactCount", "count": draw(st.integers(1 + constrained, 2))}
         if draw(st.integers(0, 3)) == 0:
             made["capacity"] = {"requests": {"memory": draw(st.sampled_from(GIB))}}
     if draw(st.integers(0, 2)) == 0:
@@ -95,12 +95,12 @@ def claim_specs(draw):
     requests = []
     for number in range(draw(st.integers(1, 2))):
         if draw(st.booleans()):
-            one = draw(exact(not constrained))
+            one = draw(exact(constrained))
             if draw(st.integers(0, 4)) == 0:
                 one["adminAccess"] = True
             requests.append({"name": f"r{number}", "exactly": one})
         else:
-            options = [{"name": f"o{i}", **draw(exact(not constrained))} for i in range(draw(st.integers(1, 2)))]
+            options = [{"name": f"o{i}", **draw(exact(constrained))} for i in range(draw(st.integers(1, 2)))]
             requests.append({"name": f"r{number}", "firstAvailable": options})
     made = {"requests": requests}
     if constrained:

@@ -128,6 +128,13 @@ def consumption(spec, device):
     return found
 
 
+def room(spec, device, sums):
+    takes = consumption(spec, device)
+    return takes is not None and all(
+        sums.get(n, 0) + a <= parse(device["capacity"][n]["value"]).nanos for n, a in takes.items()
+    )
+
+
 def valid(steps, specs, world):
     """`steps` in the order of allocation: (claim, request, option name, option spec, (id, device, slices))."""
     alone, shared = taken_of(world)
@@ -140,13 +147,11 @@ def valid(steps, specs, world):
             if claim in mine if spec.get("adminAccess") else (mine or key in alone):
                 return False
             held.setdefault(key, []).append(claim)
-        takes = consumption(spec, device)
-        if not selects(spec, device, world) or not tolerated(spec, device) or takes is None:
-            return False
         sums = shared.get(key, {})
-        if any(sums.get(n, 0) + a > parse(device["capacity"][n]["value"]).nanos for n, a in takes.items()):
+        if not selects(spec, device, world) or not tolerated(spec, device) or not room(spec, device, sums):
             return False
         if several:
+            takes = consumption(spec, device)
             shared[key] = {n: sums.get(n, 0) + a for n, a in takes.items()}
     users = counted | {s[4][0] for s in steps if not s[3].get("adminAccess")}
     return counters_allow(steps, users) and all(
@@ -199,7 +204,10 @@ def choices(specs, devices, world, steps=(), claim=0, request=0):
     for name, option, spec, _ in options_of(requests[request]):
         fitting = [d for d in devices if selects(spec, d[1], world)]
         if spec.get("allocationMode") == "All":
-            sets = [fitting] if fitting else []
+            # What could not be had with nothing chosen yet, because of its capacity, is not among all.
+            _, shared = taken_of(world)
+            everything = [d for d in fitting if room(spec, d[1], shared.get(d[0], {}))]
+            sets = [everything] if everything else []
         else:
             sets = combinations(fitting, spec.get("count", 1))
         for chosen in sets:

@@ -8,7 +8,7 @@ Pure: what is there and who has it comes from the inventory, `reaches` says whet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -187,15 +187,17 @@ def _request(search: _Search, claim: int, number: int) -> bool:
 
 def _option(search: _Search, option: Request, number: int) -> bool:
     if option.spec.get("allocationMode") == "All":
-        # What could never be had because of its capacity is not among all, as upstream counts.
-        wanted = [
-            c for c in search.candidates if _matches(search, option, c) and _capacity(search, option, c) is not None
-        ]
+        wanted = [c for c in search.candidates if _matches(search, option, c) and _could_ever(search, option, c)]
         _check_results(search, option.claim, len(wanted))
         return bool(wanted) and _all(search, option, number, wanted, 0)
     count = int(option.spec.get("count", 1))
     _check_results(search, option.claim, count)
     return _some(search, option, number, count, 0)
+
+
+def _could_ever(search: _Search, option: Request, one: Candidate) -> bool:
+    """Whether the device's capacity would do were the search at its beginning: others are not among `All`."""
+    return _capacity(search, option, one, ()) is not None
 
 
 def _check_results(search: _Search, claim: int, more: int) -> None:
@@ -275,15 +277,15 @@ def _selectable(search: _Search, option: Request, one: Candidate) -> bool:
     return True
 
 
-def _capacity(search: _Search, option: Request, one: Candidate) -> Amounts | None:
-    """What the request takes of the device's capacity; None when there is too little."""
+def _capacity(search: _Search, option: Request, one: Candidate, chosen: Iterable[Amounts]) -> Amounts | None:
+    """What the request takes of the device's capacity beside what was chosen before; None when there is too little."""
     requested = (option.spec.get("capacity") or {}).get("requests") or {}
     try:
         taken = consumed(requested, one.id.driver, one.device)
         if taken is None:
             return None
         already: Counter[str] = Counter(search.inventory.shared.get(one.id) or {})
-        for amounts in search.shared.get(one.id, ()):
+        for amounts in chosen:
             already.update(amounts)
         return taken if room(taken, already, one.device) else None
     except quantity.QuantityError as error:
@@ -298,7 +300,7 @@ def _take(search: _Search, option: Request, one: Candidate) -> bool:
     several = bool(one.device.get("allowMultipleAllocations"))
     if _in_use(search, option, one) or not bearable(one.device, option.spec.get("tolerations") or []):
         return False
-    taken = _capacity(search, option, one)
+    taken = _capacity(search, option, one, search.shared.get(one.id, ()))
     counts = _counts(search, option, one)
     if taken is None or (counts and not _countable(search, one)):
         return False
