@@ -80,7 +80,10 @@ def _shims(node: NodeLayout) -> dict[str, int]:
 def _runtime(node: NodeLayout, uids: set[str], sandboxes: set[str]) -> list[str]:
     """Of a living pod the runtime may remember sandboxes that ended, and of each container one that ended."""
     lister = [sys.executable, str(Path(__file__).with_name("runtime_list.py")), str(node.containerd_socket)]
-    known = json.loads(subprocess.run(lister, capture_output=True, text=True, check=True, timeout=30).stdout)
+    listed = subprocess.run(lister, capture_output=True, text=True, check=False, timeout=30)
+    if listed.returncode != 0:
+        return [f"the runtime does not answer: {listed.stderr[-200:]}"]
+    known = json.loads(listed.stdout)
     uid_of = {one["id"]: one["uid"] for one in known["sandboxes"]}
     ended = Counter((uid_of.get(one["sandbox"], "?"), one["name"]) for one in known["containers"] if not one["running"])
     too_many = {f"{name} of {uid}: {count}" for (uid, name), count in ended.items() if count > 1}
