@@ -220,6 +220,8 @@ def is_path_segment_name(value: str) -> list[str]:
     """A name that must be usable as one segment of a URL path (RBAC objects, for instance)."""
     if value in (".", ".."):
         return [f"may not be '{value}'"]
+    if "\x00" in value:
+        return ["may not contain a NUL"]  # no path could name it
     return [f"may not contain '{bad}'" for bad in ("/", "%") if bad in value]
 
 

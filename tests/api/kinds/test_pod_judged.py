@@ -22,7 +22,12 @@ def pod(volume: str = "kube-api-access-x2x4z", **more: Any) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "web"},
-        "spec": {"containers": [container], "volumes": [{"name": volume, **TOKEN}], **more},
+        "spec": {
+            "containers": [container],
+            "serviceAccountName": "default",
+            "volumes": [{"name": volume, **TOKEN}],
+            **more,
+        },
     }
 
 

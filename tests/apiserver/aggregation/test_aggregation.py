@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shirube.apiserver.aggregation import availability
+from shirube.apiserver.aggregation import availability, connecting
 from shirube.serving import http_client
 
 from .conftest import GROUP, ROOT, VERSION, register, served
@@ -66,7 +66,7 @@ async def test_discovery_is_merged(front, wardle):
     assert "Flunder" in document.json["components"]["schemas"]
 
 
-async def test_one_endpoint_of_several_is_enough(front, wardle):
+async def test_one_endpoint_of_several_is_enough(front, wardle, monkeypatch):
     """Nine of ten lead to nowhere; the server is available, since one answers."""
     await register(front, wardle)
     await front.ok("DELETE", "/api/v1/namespaces/default/services/wardle")
@@ -83,10 +83,12 @@ async def test_one_endpoint_of_several_is_enough(front, wardle):
     piece = {
         "metadata": {"name": "w", "labels": {"kubernetes.io/service-name": "wardle"}},
         "addressType": "FQDN",
-        "endpoints": [{"addresses": ["localhost"], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": ["wardle.example.com"], "conditions": {"ready": True}}],
         "ports": [{"port": wardle.port, "name": ""}],
     }
     await front.ok("POST", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", piece)
+    place = connecting.place
+    monkeypatch.setattr(connecting, "place", lambda *who: place(*who)._replace(host="localhost"))
     availability.fetch = fetch
     try:
         assert await availability.check(front.context)

@@ -8,15 +8,23 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.field import forbidden, invalid, not_supported, required
+from shirube.api.validation.field import duplicate, forbidden, invalid, not_supported, required
 from shirube.api.validation.labels import validate_label_selector
 from shirube.api.validation.webhooks import validate_match_conditions, validate_rule
 
+_REASONS = ["Forbidden", "Invalid", "RequestEntityTooLarge"]
+_MAX_AUDITS = 20
+_MAX_AUDIT_LENGTH = 5 * 1024
+_CEL_RESERVED = {
+    "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
+    "let", "loop", "package", "namespace", "return", "var", "void", "while",
+}  # fmt: skip
 _ACTIONS = ["Audit", "Deny", "Warn"]
 _PATCHES = ["ApplyConfiguration", "JSONPatch"]
 
 
 class _PolicyStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
 
@@ -34,10 +42,10 @@ class _PolicyStrategy(Strategy):
 
 class ValidatingAdmissionPolicyStrategy(_PolicyStrategy):
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_validations(obj["spec"])
+        return super().validate(obj) + _validate_validations(obj["spec"]) + _validate_audits(obj)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old) + _validate_validations(obj["spec"])
+        return super().validate_update(obj, old) + _validate_validations(obj["spec"]) + _validate_audits(obj)
 
 
 class MutatingAdmissionPolicyStrategy(_PolicyStrategy):
@@ -61,13 +69,23 @@ def _default_match(match: Obj | None) -> None:
 
 def _validate_match(causes: list[Cause], match: Obj, path: str) -> None:
     policy = match.get("matchPolicy")
-    if policy is not None and policy not in ("Equivalent", "Exact"):
+    if policy is None:
+        causes.append(required(f"{path}.matchPolicy"))
+    elif policy not in ("Equivalent", "Exact"):
         causes.append(not_supported(f"{path}.matchPolicy", policy, ["Equivalent", "Exact"]))
     for field in ("namespaceSelector", "objectSelector"):
         causes.extend(validate_label_selector(match.get(field), f"{path}.{field}"))
     for field in ("resourceRules", "excludeResourceRules"):
         for i, rule in enumerate(match.get(field) or ()):
+            _validate_resource_names(causes, rule.get("resourceNames") or [], f"{path}.{field}[{i}].resourceNames")
             validate_rule(causes, rule, f"{path}.{field}[{i}]")
+
+
+def _validate_resource_names(causes: list[Cause], given: list[str], path: str) -> None:
+    for i, name in enumerate(given):
+        causes.extend(invalid(f"{path}[{i}]", name, m) for m in names.is_path_segment_name(name))
+        if name in given[:i]:
+            causes.append(duplicate(f"{path}[{i}]", name))
 
 
 def _validate_policy(spec: Obj) -> list[Cause]:
@@ -76,9 +94,7 @@ def _validate_policy(spec: Obj) -> list[Cause]:
         causes.append(not_supported("spec.failurePolicy", spec.get("failurePolicy", ""), ["Fail", "Ignore"]))
     kind = spec.get("paramKind")
     if kind is not None:
-        for field in ("apiVersion", "kind"):
-            if not kind.get(field):
-                causes.append(required(f"spec.paramKind.{field}"))
+        _validate_param_kind(causes, kind, "spec.paramKind")
     match = spec.get("matchConstraints")
     if match is None:
         causes.append(required("spec.matchConstraints"))
@@ -89,10 +105,11 @@ def _validate_policy(spec: Obj) -> list[Cause]:
     validate_match_conditions(causes, spec.get("matchConditions") or [], "spec.matchConditions")
     for i, variable in enumerate(spec.get("variables") or ()):
         at, name = f"spec.variables[{i}]", variable.get("name", "")
-        if not name:
+        if not name.strip():
             causes.append(required(f"{at}.name", "name is not specified"))
         else:
-            causes.extend(invalid(f"{at}.name", name, m) for m in names.is_c_identifier(name))
+            if names.is_c_identifier(name) or name in _CEL_RESERVED:
+                causes.append(invalid(f"{at}.name", name, "name is not a valid CEL identifier"))
         if not (variable.get("expression") or "").strip():
             causes.append(required(f"{at}.expression", "expression is not specified"))
     return causes
@@ -108,15 +125,61 @@ def _validate_validations(spec: Obj) -> list[Cause]:
         at = f"spec.validations[{i}]"
         if not (validation.get("expression") or "").strip():
             causes.append(required(f"{at}.expression", "expression is not specified"))
-        message = validation.get("message", "")
-        if "\n" in message:
-            causes.append(invalid(f"{at}.message", message, "must not contain line breaks"))
-    for i, audit in enumerate(audits):
-        at, key = f"spec.auditAnnotations[{i}]", audit.get("key", "")
-        causes.extend(invalid(f"{at}.key", key, m) for m in names.is_qualified_name(key))
-        if not (audit.get("valueExpression") or "").strip():
-            causes.append(required(f"{at}.valueExpression", "valueExpression is not specified"))
+        text, message = validation.get("messageExpression") or "", validation.get("message") or ""
+        if text and not text.strip():
+            causes.append(invalid(f"{at}.messageExpression", text, "must be non-empty if specified"))
+        if message and not message.strip():
+            causes.append(invalid(f"{at}.message", message, "message must be non-empty if specified"))
+        elif "\n" in message.strip() or "\r" in message.strip():
+            causes.append(invalid(f"{at}.message", message, "message must not contain line breaks"))
+        reason = validation.get("reason")
+        if reason is not None and reason not in _REASONS:
+            causes.append(not_supported(f"{at}.reason", reason, _REASONS))
     return causes
+
+
+def _validate_audits(obj: Obj) -> list[Cause]:
+    """Annotations of the audit log are named after the policy: together a qualified name."""
+    causes: list[Cause] = []
+    audits, policy = obj["spec"].get("auditAnnotations") or [], obj["metadata"].get("name", "")
+    if len(audits) > _MAX_AUDITS:
+        detail = f"must not have more than {_MAX_AUDITS} auditAnnotations"
+        causes.append(invalid("spec.auditAnnotations", audits, detail))
+    keys = [a.get("key", "") for a in audits]
+    for i, audit in enumerate(audits):
+        at, key = f"spec.auditAnnotations[{i}]", f"{policy}/{keys[i]}"
+        causes.extend(invalid(f"{at}.key", key, m) for m in names.is_qualified_name(key))
+        expression = (audit.get("valueExpression") or "").strip()
+        if not expression:
+            causes.append(required(f"{at}.valueExpression", "valueExpression is not specified"))
+        elif len(expression) > _MAX_AUDIT_LENGTH:
+            detail = f"must not exceed {_MAX_AUDIT_LENGTH} bytes in length"
+            causes.append(required(f"{at}.valueExpression", detail))
+        if keys[i] in keys[:i]:
+            causes.append(duplicate(f"{at}.key", keys[i]))
+    return causes
+
+
+def _validate_param_kind(causes: list[Cause], kind: Obj, path: str) -> None:
+    version, name = kind.get("apiVersion", ""), kind.get("kind", "")
+    at = f"{path}.apiVersion"
+    group, _slash, last = version.rpartition("/")
+    if not version:
+        causes.append(required(at))
+    elif version.count("/") > 1:
+        causes.append(invalid(at, version, f"unexpected GroupVersion string: {version}"))
+    else:
+        if group and (messages := names.is_dns1123_subdomain(group)):
+            causes.append(invalid(at, group, ",".join(messages)))
+        if not last:
+            causes.append(invalid(at, version, "version must be specified"))
+        elif messages := names.is_dns1035_label(last):
+            causes.append(invalid(at, last, ",".join(messages)))
+    if not name:
+        causes.append(required(f"{path}.kind"))
+    elif messages := names.is_dns1035_label(name.lower()):
+        detail = "may have mixed case, but should otherwise match: " + ",".join(messages)
+        causes.append(invalid(f"{path}.kind", name, detail))
 
 
 def _validate_mutations(spec: Obj) -> list[Cause]:
@@ -139,6 +202,7 @@ def _validate_mutations(spec: Obj) -> list[Cause]:
 
 
 class ValidatingAdmissionPolicyBindingStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
 
@@ -153,6 +217,7 @@ class ValidatingAdmissionPolicyBindingStrategy(Strategy):
 
 
 class MutatingAdmissionPolicyBindingStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
 
@@ -176,14 +241,18 @@ def _validate_binding(spec: Obj) -> list[Cause]:
     ref = spec.get("paramRef")
     if ref is not None:
         at = "spec.paramRef"
+        if name := ref.get("name"):
+            causes.extend(invalid(f"{at}.name", name, m) for m in names.is_path_segment_name(name))
+        causes.extend(validate_label_selector(ref.get("selector"), f"{at}.selector"))
         if ref.get("name") and ref.get("selector") is not None:
-            causes.append(forbidden(f"{at}.name", "name and selector are mutually exclusive"))
+            detail = "name and selector are mutually exclusive"
+            causes += [forbidden(f"{at}.name", detail), forbidden(f"{at}.selector", detail)]
         elif not ref.get("name") and ref.get("selector") is None:
             causes.append(required(at, "one of name or selector must be specified"))
         action = ref.get("parameterNotFoundAction")
         if action not in ("Allow", "Deny"):
             where = f"{at}.parameterNotFoundAction"
-            causes.append(not_supported(where, action, ["Allow", "Deny"]) if action else required(where))
+            causes.append(not_supported(where, action, ["Deny", "Allow"]) if action else required(where))
     if (match := spec.get("matchResources")) is not None:
         _validate_match(causes, match, "spec.matchResources")
     return causes

@@ -6,13 +6,13 @@ subresource whose rules are here too. Follows certificates' ``ValidateCertificat
 
 from __future__ import annotations
 
-import base64
-import binascii
-
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
+from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import duplicate, forbidden, invalid, not_supported, required
-from shirube.api.validation.object_meta import name_is_path_segment
+from shirube.api.validation.object_meta import name_is_anything
+from shirube.api.validation.pem import certificate_problem, request_problem
+from shirube.api.validation.signer import validate_signer_name
 
 _USAGES = {
     "signing", "digital signature", "content commitment", "key encipherment", "key agreement",
@@ -21,11 +21,12 @@ _USAGES = {
     "ipsec user", "timestamping", "ocsp signing", "microsoft sgc", "netscape sgc",
 }  # fmt: skip
 _MIN_SECONDS = 600
+_LEGACY = "kubernetes.io/legacy-unknown"
 _DECISIONS = ("Approved", "Denied")
 
 
 class CertificateSigningRequestStrategy(Strategy):
-    name_rule = staticmethod(name_is_path_segment)
+    name_rule = staticmethod(name_is_anything)
 
     def prepare_for_create(self, obj: Obj) -> None:
         super().prepare_for_create(obj)
@@ -63,47 +64,55 @@ class CertificateSigningRequestStrategy(Strategy):
             obj["status"]["conditions"] = conditions
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_spec(obj.get("spec") or {})
+        return super().validate(obj) + _validate_spec(obj.get("spec") or {}, None) + _validate_conditions(obj, None)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old)
+        return self._validate_change(obj, old)
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_status_update(obj, old) + _validate_conditions(obj, old)
-        before, after = ((o.get("status") or {}).get("certificate") for o in (old, obj))
-        if before and after != before:
-            detail = "updates may not set certificate content to a different value"
-            causes.append(invalid("status.certificate", "<certificate data>", detail))
-        elif after and not before:
-            causes.extend(_validate_certificate(after))
-        return causes
+        return self._validate_change(obj, old, certificate=True)
 
     def validate_approval(self, obj: Obj, old: Obj) -> list[Cause]:
         """A decision is one of the two, and is not taken back."""
-        return super().validate_update(obj, old) + _validate_conditions(obj, old)
+        return self._validate_change(obj, old, decision=True)
+
+    def _validate_change(self, obj: Obj, old: Obj, *, certificate: bool = False, decision: bool = False) -> list[Cause]:
+        causes = _validate_spec(obj.get("spec") or {}, old.get("spec") or {}) + _validate_conditions(obj, old)
+        causes += _validate_decisions(obj, old, decision)
+        before, after = ((o.get("status") or {}).get("certificate") for o in (old, obj))
+        at = "status.certificate"
+        if after and after != before and (problem := certificate_problem(after)):
+            causes.append(invalid(at, "<certificate data>", problem))
+        if before != after and not certificate:
+            causes.append(forbidden(at, "updates may not set certificate content"))
+        elif before != after and before:
+            causes.append(forbidden(at, "updates may not modify existing certificate content"))
+        return causes + super().validate_update(obj, old)
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
         return {"spec.signerName": (obj.get("spec") or {}).get("signerName", "")}
 
 
-def _validate_spec(spec: Obj) -> list[Cause]:
+def _validate_spec(spec: Obj, old: Obj | None) -> list[Cause]:
+    """`old` is what is stored: faults that it has are put up with."""
     causes: list[Cause] = []
-    try:
-        pem = base64.b64decode(spec.get("request", ""), validate=True)
-    except (binascii.Error, ValueError):
-        pem = b""
-    if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem:
-        detail = "PEM block type must be CERTIFICATE REQUEST"
-        causes.append(invalid("spec.request", spec.get("request", ""), detail))
-    usages = spec.get("usages") or []
+    request, usages = spec.get("request", ""), spec.get("usages") or []
+    if (old is None or old.get("request") != request) and (problem := request_problem(request)):
+        causes.append(invalid("spec.request", request, problem))
     if not usages:
         causes.append(required("spec.usages"))
+    known = old.get("usages") or [] if old is not None else []
     for i, usage in enumerate(usages):
-        if usage not in _USAGES:
+        if usage not in _USAGES and usage not in known:
             causes.append(not_supported(f"spec.usages[{i}]", usage, _USAGES))
-        if usage in usages[:i]:
+        if usage in usages[:i] and len(set(known)) == len(known):
             causes.append(duplicate(f"spec.usages[{i}]", usage))
-    _validate_signer(causes, spec.get("signerName", ""))
+    name = spec.get("signerName", "")
+    if name == _LEGACY and (old is None or old.get("signerName") != _LEGACY):
+        detail = "the legacy signerName is not allowed via this API version"
+        causes.append(invalid("spec.signerName", name, detail))
+    else:
+        validate_signer_name(causes, name, "spec.signerName")
     seconds = spec.get("expirationSeconds")
     if seconds is not None and seconds < _MIN_SECONDS:
         detail = f"may not specify a duration less than {_MIN_SECONDS} seconds (10 minutes)"
@@ -111,51 +120,42 @@ def _validate_spec(spec: Obj) -> list[Cause]:
     return causes
 
 
-def _validate_signer(causes: list[Cause], name: str) -> None:
-    if not name:
-        causes.append(required("spec.signerName"))
-        return
-    if name == "kubernetes.io/legacy-unknown":
-        detail = "the legacy signerName is not allowed via this API version"
-        causes.append(invalid("spec.signerName", name, detail))
-        return
-    domain, slash, path = name.partition("/")
-    if not slash or not path or "/" in path:
-        detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-        causes.append(invalid("spec.signerName", name, detail))
-    elif "." not in domain:
-        detail = "should be a domain with at least two segments separated by dots"
-        causes.append(invalid("spec.signerName", domain, detail))
+def _conditions(obj: Obj | None) -> list[Obj]:
+    return ((obj or {}).get("status") or {}).get("conditions") or []
 
 
-def _validate_certificate(encoded: str) -> list[Cause]:
-    try:
-        pem = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        pem = b""
-    if b"-----BEGIN CERTIFICATE-----" not in pem:
-        detail = "must contain at least one CERTIFICATE PEM block"
-        return [invalid("status.certificate", "<certificate data>", detail)]
-    return []
-
-
-def _validate_conditions(obj: Obj, old: Obj) -> list[Cause]:
+def _validate_conditions(obj: Obj, old: Obj | None) -> list[Cause]:
     causes: list[Cause] = []
-    conditions = (obj.get("status") or {}).get("conditions") or []
-    kinds = [c.get("type", "") for c in conditions]
-    for i, condition in enumerate(conditions):
+    kinds, before = ([c.get("type", "") for c in _conditions(o)] for o in (obj, old))
+    both_before, twice_before = {*_DECISIONS} <= {*before}, len(set(before)) < len(before)
+    for i, condition in enumerate(_conditions(obj)):
         at, kind, status = f"status.conditions[{i}]", kinds[i], condition.get("status", "")
-        if not kind:
+        if not kind and "" not in before:
             causes.append(required(f"{at}.type"))
-        if kind in kinds[:i]:
+        allowed = ["True"] if kind in (*_DECISIONS, "Failed") else ["False", "True", "Unknown"]
+        if not status:
+            causes.append(required(f"{at}.status"))
+        elif status not in allowed:
+            causes.append(not_supported(f"{at}.status", status, allowed))
+        other = {"Approved": "Denied", "Denied": "Approved"}.get(kind)
+        if other in kinds[:i] and not both_before:
+            detail = "Approved and Denied conditions are mutually exclusive"
+            causes.append(invalid("status.conditions", kind, detail))
+        if kind in kinds[:i] and not twice_before:
             causes.append(duplicate(f"{at}.type", kind))
-        if kind in (*_DECISIONS, "Failed") and status != "True":
-            causes.append(not_supported(f"{at}.status", status, ["True"]) if status else required(f"{at}.status"))
-    if "Approved" in kinds and "Denied" in kinds:
-        at = f"status.conditions[{kinds.index('Denied')}].type"
-        causes.append(invalid(at, "Denied", "Approved and Denied conditions are mutually exclusive"))
-    for condition in (old.get("status") or {}).get("conditions") or ():
-        if condition.get("type") in (*_DECISIONS, "Failed") and condition.get("type") not in kinds:
-            detail = f'updates may not remove a condition of type "{condition["type"]}"'
-            causes.append(forbidden("status.conditions", detail))
+    return causes
+
+
+def _validate_decisions(obj: Obj, old: Obj, decision: bool) -> list[Cause]:
+    causes: list[Cause] = []
+    at = "status.conditions"
+    for kind in (*_DECISIONS, "Failed"):
+        now, was = ([c for c in _conditions(o) if c.get("type") == kind] for o in (obj, old))
+        if len(now) < len(was):
+            causes.append(forbidden(at, f'updates may not remove a condition of type "{kind}"'))
+        elif kind in _DECISIONS and not decision:
+            if len(now) > len(was):
+                causes.append(forbidden(at, f'updates may not add a condition of type "{kind}"'))
+            elif not semantic_equal(now, was):
+                causes.append(forbidden(at, f'updates may not modify a condition of type "{kind}"'))
     return causes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
+from shirube.api.validation.domain_names import validate_domain
 from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import duplicate, invalid, not_supported, required, too_many
 from shirube.api.validation.object_meta import immutable, validate_labels
@@ -18,6 +19,8 @@ _PROTOCOLS = ["SCTP", "TCP", "UDP"]
 _MAX_ENDPOINTS = 1000
 _MAX_ADDRESSES = 100
 _MAX_PORTS = 20000
+_MAX_TOPOLOGY = 16
+_MAX_HINTS = 8
 
 
 class EndpointSliceStrategy(Strategy):
@@ -79,7 +82,7 @@ def _validate(obj: Obj) -> list[Cause]:
             causes.extend(invalid(f"{at}.port", number, m) for m in names.is_port_number(number))
         if (protocol := port.get("protocol", "")) not in _PROTOCOLS:
             causes.append(not_supported(f"{at}.protocol", protocol, _PROTOCOLS))
-        if app := port.get("appProtocol"):
+        if (app := port.get("appProtocol")) is not None:
             causes.extend(invalid(f"{at}.appProtocol", app, m) for m in names.is_qualified_name(app))
     return causes
 
@@ -93,17 +96,38 @@ def _validate_endpoint(causes: list[Cause], endpoint: Obj, kind: str, path: str)
     for i, address in enumerate(addresses):
         at = f"{path}.addresses[{i}]"
         if kind == "FQDN":
-            causes.extend(invalid(at, address, m) for m in names.is_dns1123_subdomain(address))
+            validate_domain(causes, address, at)
             continue
-        messages = names.is_ip(address)
-        if not messages and (kind == "IPv6") != (":" in address):
-            messages = [f"must be a valid {kind} address"]
-        causes.extend(invalid(at, address, m) for m in messages)
-        if not messages:
+        if kind not in ("IPv4", "IPv6"):
+            continue
+        readable = not names.is_ip(address)
+        if not readable or (kind == "IPv6") != (":" in address):
+            causes.append(invalid(at, address, f"must be a valid {kind} address"))
+        if readable:
             validate_plain_ip(causes, address, at)
-    if node := endpoint.get("nodeName"):
+        else:
+            causes.append(invalid(at, address, "must be a valid IP address"))
+    if (node := endpoint.get("nodeName")) is not None:
         causes.extend(invalid(f"{path}.nodeName", node, m) for m in names.is_dns1123_subdomain(node))
-    if host := endpoint.get("hostname"):
+    if (host := endpoint.get("hostname")) is not None:
         causes.extend(invalid(f"{path}.hostname", host, m) for m in names.is_dns1123_label(host))
     if topology := endpoint.get("deprecatedTopology"):
+        if len(topology) > _MAX_TOPOLOGY:
+            causes.append(too_many(f"{path}.deprecatedTopology", len(topology), _MAX_TOPOLOGY))
         causes.extend(validate_labels(topology, f"{path}.deprecatedTopology"))
+    for field, limit in (("forZones", _MAX_HINTS), ("forNodes", _MAX_HINTS)):
+        _validate_hints(causes, (endpoint.get("hints") or {}).get(field) or [], limit, f"{path}.hints.{field}")
+
+
+def _validate_hints(causes: list[Cause], hints: list[Obj], limit: int, path: str) -> None:
+    if len(hints) > limit:
+        causes.append(too_many(path, len(hints), limit))
+        return
+    rule = names.is_dns1123_subdomain if path.endswith("forNodes") else names.is_label_value
+    seen = set()
+    for i, hint in enumerate(hints):
+        name = hint.get("name", "")
+        if name in seen:
+            causes.append(duplicate(f"{path}[{i}].name", name))
+        seen.add(name)
+        causes.extend(invalid(f"{path}[{i}].name", name, m) for m in rule(name))

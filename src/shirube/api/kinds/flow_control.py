@@ -8,9 +8,9 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.field import forbidden, invalid, not_supported, required
+from shirube.api.validation.field import duplicate, forbidden, invalid, not_supported, required
 
-_VERBS = {"get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy", "*"}
+_VERBS = {"get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"}
 _SUBJECTS = {"User": "user", "Group": "group", "ServiceAccount": "serviceAccount"}
 _MAX_PRECEDENCE = 10000
 _MAX_QUEUES = 10_000_000
@@ -29,13 +29,17 @@ class FlowSchemaStrategy(Strategy):
         obj["status"] = {}
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_schema(obj["spec"])
+        return super().validate(obj) + _validate_schema(obj["spec"], obj["metadata"].get("name", ""))
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old) + _validate_schema(obj["spec"])
+        causes = super().validate_update(obj, old)
+        return causes + _validate_schema(obj["spec"], obj["metadata"].get("name", ""))
+
+    def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
+        return super().validate_status_update(obj, old) + _validate_conditions(obj)
 
 
-def _validate_schema(spec: Obj) -> list[Cause]:
+def _validate_schema(spec: Obj, schema: str) -> list[Cause]:
     causes: list[Cause] = []
     precedence = spec.get("matchingPrecedence", 0)
     if precedence <= 0:
@@ -43,9 +47,12 @@ def _validate_schema(spec: Obj) -> list[Cause]:
     if precedence > _MAX_PRECEDENCE:
         detail = f"must not be greater than {_MAX_PRECEDENCE}"
         causes.append(invalid("spec.matchingPrecedence", precedence, detail))
+    if precedence == 1 and schema != "exempt":
+        detail = "only the schema named 'exempt' may have matchingPrecedence 1"
+        causes.append(invalid("spec.matchingPrecedence", precedence, detail))
     method = spec.get("distinguisherMethod")
     if method is not None and method.get("type") not in ("ByNamespace", "ByUser"):
-        causes.append(not_supported("spec.distinguisherMethod", method, ["ByNamespace", "ByUser"]))
+        causes.append(not_supported("spec.distinguisherMethod.type", method, ["ByNamespace", "ByUser"]))
     name = (spec.get("priorityLevelConfiguration") or {}).get("name", "")
     at = "spec.priorityLevelConfiguration.name"
     if not name:
@@ -62,42 +69,115 @@ def _validate_rule(causes: list[Cause], rule: Obj, path: str) -> None:
     if not subjects:
         causes.append(required(f"{path}.subjects", "subjects must contain at least one value"))
     for i, subject in enumerate(subjects):
-        at, kind = f"{path}.subjects[{i}]", subject.get("kind", "")
-        if kind not in _SUBJECTS:
-            causes.append(not_supported(f"{at}.kind", kind, sorted(_SUBJECTS)))
-            continue
-        chosen = subject.get(_SUBJECTS[kind])
-        if chosen is None:
-            detail = f"{_SUBJECTS[kind]} is required when subject kind is '{kind}'"
-            causes.append(required(f"{at}.{_SUBJECTS[kind]}", detail))
-        elif not chosen.get("name"):
-            causes.append(required(f"{at}.{_SUBJECTS[kind]}.name"))
+        _validate_subject(causes, subject, f"{path}.subjects[{i}]")
     resources, others = rule.get("resourceRules") or [], rule.get("nonResourceRules") or []
     if not resources and not others:
         detail = "at least one of resourceRules and nonResourceRules has to be non-empty"
         causes.append(required(path, detail))
     for i, one in enumerate(resources):
-        at = f"{path}.resourceRules[{i}]"
-        _validate_verbs(causes, one, at)
-        for field in ("apiGroups", "resources"):
-            if not one.get(field):
-                causes.append(required(f"{at}.{field}", f"resource rules must supply at least one {field[:-1]}"))
-        if not one.get("namespaces") and not one.get("clusterScope"):
-            detail = "resource rules that are not cluster scoped must supply at least one namespace"
-            causes.append(required(f"{at}.namespaces", detail))
+        _validate_resource_rule(causes, one, f"{path}.resourceRules[{i}]")
     for i, one in enumerate(others):
         at = f"{path}.nonResourceRules[{i}]"
         _validate_verbs(causes, one, at)
-        if not one.get("nonResourceURLs"):
+        urls = one.get("nonResourceURLs") or []
+        if not urls:
             causes.append(required(f"{at}.nonResourceURLs", "nonResourceURLs must contain at least one value"))
+        elif "*" in urls:
+            _alone(causes, urls, f"{at}.nonResourceURLs", "non-resource URLs")
+        else:
+            for j, url in enumerate(urls):
+                _validate_url(causes, url, f"{at}.nonResourceURLs[{j}]")
+
+
+def _validate_subject(causes: list[Cause], subject: Obj, path: str) -> None:
+    kind = subject.get("kind", "")
+    if kind not in _SUBJECTS:
+        causes.append(not_supported(f"{path}.kind", kind, sorted(_SUBJECTS)))
+        return
+    field = _SUBJECTS[kind]
+    chosen, at = subject.get(field), f"{path}.{field}"
+    if chosen is None:
+        causes.append(required(at, f"{field} is required when subject kind is '{kind}'"))
+    else:
+        name = chosen.get("name", "")
+        if not name:
+            causes.append(required(f"{at}.name"))
+        elif kind == "ServiceAccount" and name != "*":
+            causes.extend(invalid(f"{at}.name", name, m) for m in names.is_dns1123_subdomain(name))
+        if kind == "ServiceAccount":
+            namespace = chosen.get("namespace", "")
+            if not namespace:
+                causes.append(required(f"{at}.namespace", "must specify namespace for service account"))
+            else:
+                causes.extend(invalid(f"{at}.namespace", namespace, m) for m in names.is_dns1123_label(namespace))
+    for other, wrong in _SUBJECTS.items():
+        if other != kind and subject.get(wrong) is not None:
+            detail = f"{wrong} is forbidden when subject kind is not '{other}'"
+            causes.append(forbidden(f"{path}.{wrong}", detail))
+
+
+def _alone(causes: list[Cause], values: list[str], path: str, spoken: str) -> None:
+    if "*" in values and len(values) > 1:
+        causes.append(invalid(path, values, f"if '*' is present, must not specify other {spoken}"))
+
+
+def _validate_resource_rule(causes: list[Cause], rule: Obj, path: str) -> None:
+    _validate_verbs(causes, rule, path)
+    for field, one, spoken in (("apiGroups", "api group", "api groups"), ("resources", "resource", "resources")):
+        values = rule.get(field) or []
+        if not values:
+            causes.append(required(f"{path}.{field}", f"resource rules must supply at least one {one}"))
+        _alone(causes, values, f"{path}.{field}", spoken)
+    namespaces, at = rule.get("namespaces") or [], f"{path}.namespaces"
+    if not namespaces and not rule.get("clusterScope"):
+        detail = "resource rules that are not cluster scoped must supply at least one namespace"
+        causes.append(required(at, detail))
+    elif "*" in namespaces:
+        _alone(causes, namespaces, at, "namespaces")
+    else:
+        intro = "each member of this list must be '*' or a DNS-1123 label; "
+        for i, namespace in enumerate(namespaces):
+            causes.extend(invalid(f"{at}[{i}]", namespace, intro + m) for m in names.is_dns1123_label(namespace))
+
+
+def _validate_url(causes: list[Cause], url: str, path: str) -> None:
+    if url == "/":
+        return
+    if not url:
+        problem = "must not be empty"
+    elif not url.startswith("/"):
+        problem = "must start with slash"
+    elif " " in url:
+        problem = "must not contain white-space"
+    elif "//" in url:
+        problem = "must not contain double slash"
+    elif url.count("*") > 1 or ("*" in url and not url.endswith("/*")):
+        problem = "wildcard can only do suffix matching"
+    else:
+        return
+    causes.append(invalid(path, url, problem))
 
 
 def _validate_verbs(causes: list[Cause], rule: Obj, path: str) -> None:
     verbs = rule.get("verbs") or []
     if not verbs:
         causes.append(required(f"{path}.verbs", "verbs must contain at least one value"))
-    elif "*" in verbs and len(verbs) > 1:
-        causes.append(invalid(f"{path}.verbs", verbs, "if '*' is present, must not specify other verbs"))
+    elif "*" in verbs:
+        _alone(causes, verbs, f"{path}.verbs", "verbs")
+    elif not _VERBS.issuperset(verbs):
+        causes.append(not_supported(f"{path}.verbs", verbs, _VERBS))
+
+
+def _validate_conditions(obj: Obj) -> list[Cause]:
+    causes: list[Cause] = []
+    kinds = [c.get("type", "") for c in (obj.get("status") or {}).get("conditions") or ()]
+    for i, kind in enumerate(kinds):
+        at = f"status.conditions[{i}].type"
+        if kind in kinds[:i]:
+            causes.append(duplicate(at, kind))
+        if not kind:
+            causes.append(required(at, "must not be empty"))
+    return causes
 
 
 class PriorityLevelConfigurationStrategy(Strategy):

@@ -5,16 +5,19 @@ Follows autoscaling's ``ValidateHorizontalPodAutoscaler`` and its v2 defaults.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import forbidden, invalid, not_supported, required
+from shirube.api.validation.resource_requirements import container_resource_messages, parse_any
 
 _SOURCES = {
     "Object": "object", "Pods": "pods", "Resource": "resource", "External": "external",
     "ContainerResource": "containerResource",
 }  # fmt: skip
-_TARGETS = {"Utilization": "averageUtilization", "AverageValue": "averageValue", "Value": "value"}
+_TARGETS = ("Utilization", "AverageValue", "Value")
 _SELECT = ["Disabled", "Max", "Min"]
 _MAX_WINDOW = 3600
 _MAX_PERIOD = 1800
@@ -96,52 +99,114 @@ def _validate_target(causes: list[Cause], target: Obj, path: str) -> None:
 
 def _validate_metric(causes: list[Cause], metric: Obj, path: str) -> None:
     kind = metric.get("type", "")
+    if not kind:
+        causes.append(required(f"{path}.type", "must specify a metric source type"))
     if kind not in _SOURCES:
-        known = sorted(_SOURCES)
-        causes.append(
-            not_supported(f"{path}.type", kind, known)
-            if kind
-            else required(f"{path}.type", "must specify a metric source type")
-        )
-        return
-    wanted = _SOURCES[kind]
-    for field in _SOURCES.values():
-        if field != wanted and metric.get(field) is not None:
-            detail = "must populate the given metric source only"
-            causes.append(forbidden(f"{path}.{field}", detail))
-    source = metric.get(wanted)
-    if source is None:
-        detail = "must populate information for the given metric source"
-        causes.append(required(f"{path}.{wanted}", detail))
-        return
-    at = f"{path}.{wanted}"
-    if wanted in ("resource", "containerResource"):
-        if not source.get("name"):
-            causes.append(required(f"{at}.name", "must specify a resource name"))
-        if wanted == "containerResource" and not source.get("container"):
-            causes.append(required(f"{at}.container", "must specify a container"))
-    elif not (source.get("metric") or {}).get("name"):
-        causes.append(required(f"{at}.metric.name", "must specify a metric name"))
-    if wanted == "object":
-        _validate_target(causes, source.get("describedObject") or {}, f"{at}.describedObject")
-    _validate_amount(causes, source.get("target") or {}, f"{at}.target")
+        # upstream says it twice: once of the type, once of what the type asks for
+        causes += [not_supported(f"{path}.type", kind, sorted(_SOURCES))] * 2
+    given = [field for field in _CHECKS if metric.get(field) is not None]
+    if given:
+        _CHECKS[given[0]](causes, metric[given[0]], f"{path}.{given[0]}")
+    wanted = _SOURCES.get(kind, "")
+    if wanted and metric.get(wanted) is None:
+        causes.append(required(f"{path}.{wanted}", "must populate information for the given metric source"))
+    if len(given) > 1:
+        for field in given:
+            if field != wanted:
+                causes.append(forbidden(f"{path}.{field}", "must populate the given metric source only"))
 
 
-def _validate_amount(causes: list[Cause], target: Obj, path: str) -> None:
-    kind = target.get("type", "")
+def _object(causes: list[Cause], source: Obj, path: str) -> None:
+    _validate_target(causes, source.get("describedObject") or {}, f"{path}.describedObject")
+    _identifier(causes, source, path)
+    target = _amount(causes, source, path)
+    if target.get("value") is None and target.get("averageValue") is None:
+        causes.append(required(f"{path}.target.averageValue", "must set either a target value or averageValue"))
+
+
+def _external(causes: list[Cause], source: Obj, path: str) -> None:
+    _identifier(causes, source, path)
+    target = _amount(causes, source, path)
+    value, average = target.get("value"), target.get("averageValue")
+    if value is None and average is None:
+        detail = "must set either a target value for metric or a per-pod target"
+        causes.append(required(f"{path}.target.averageValue", detail))
+    if value is not None and average is not None:
+        detail = "may not set both a target value for metric and a per-pod target"
+        causes.append(forbidden(f"{path}.target.value", detail))
+
+
+def _pods(causes: list[Cause], source: Obj, path: str) -> None:
+    _identifier(causes, source, path)
+    if _amount(causes, source, path).get("averageValue") is None:
+        causes.append(required(f"{path}.target.averageValue", "must specify a positive target averageValue"))
+
+
+def _resource(causes: list[Cause], source: Obj, path: str) -> None:
+    if not source.get("name"):
+        causes.append(required(f"{path}.name", "must specify a resource name"))
+    _usage(causes, source, path)
+
+
+def _container_resource(causes: list[Cause], source: Obj, path: str) -> None:
+    name, container = source.get("name", ""), source.get("container", "")
+    if not name:
+        causes.append(required(f"{path}.name", "must specify a resource name"))
+    else:
+        causes.extend(invalid(f"{path}.name", name, m) for m in container_resource_messages(name))
+    if not container:
+        causes.append(required(f"{path}.container", "must specify a container"))
+    else:
+        causes.extend(invalid(f"{path}.container", container, m) for m in names.is_dns1123_label(container))
+    _usage(causes, source, path)
+
+
+def _usage(causes: list[Cause], source: Obj, path: str) -> None:
+    target = _amount(causes, source, path)
+    utilization, average = target.get("averageUtilization"), target.get("averageValue")
+    if utilization is None and average is None:
+        detail = "must set either a target raw value or a target utilization"
+        causes.append(required(f"{path}.target.averageUtilization", detail))
+    if utilization is not None and average is not None:
+        detail = "may not set both a target raw value and a target utilization"
+        causes.append(forbidden(f"{path}.target.averageValue", detail))
+
+
+def _identifier(causes: list[Cause], source: Obj, path: str) -> None:
+    name = (source.get("metric") or {}).get("name", "")
+    if not name:
+        causes.append(required(f"{path}.metric.name", "must specify a metric name"))
+    else:
+        causes.extend(invalid(f"{path}.metric.name", name, m) for m in names.is_path_segment_name(name))
+
+
+def _amount(causes: list[Cause], source: Obj, path: str) -> Obj:
+    """The target, checked for what is common to all sources."""
+    target: Obj = source.get("target") or {}
+    at, kind = f"{path}.target", target.get("type", "")
+    if not kind:
+        causes.append(required(f"{at}.type", "must specify a metric target type"))
     if kind not in _TARGETS:
-        where = f"{path}.type"
-        causes.append(
-            not_supported(where, kind, sorted(_TARGETS))
-            if kind
-            else required(where, "must specify a metric target type")
-        )
-        return
+        causes.append(invalid(f"{at}.type", kind, "must be either Utilization, Value, or AverageValue"))
+    for field in ("value", "averageValue"):
+        given = target.get(field)
+        parsed = parse_any(given) if given is not None else None
+        if parsed is not None and parsed.nanos <= 0:
+            causes.append(invalid(f"{at}.{field}", str(given), "must be positive"))
     utilization = target.get("averageUtilization")
     if utilization is not None and utilization < 1:
-        causes.append(invalid(f"{path}.averageUtilization", utilization, "must be greater than 0"))
-    if all(target.get(f) is None for f in _TARGETS.values()):
-        causes.append(required(f"{path}.{_TARGETS[kind]}", "must set a target value"))
+        causes.append(invalid(f"{at}.averageUtilization", utilization, "must be greater than 0"))
+    return target
+
+
+# in upstream's order: the first that is there is judged
+_CHECKS: dict[str, Callable[[list[Cause], Obj, str], None]] = {
+    "object": _object,
+    "external": _external,
+    "pods": _pods,
+    "resource": _resource,
+    "containerResource": _container_resource,
+}
 
 
 def _validate_rules(causes: list[Cause], rules: Obj, path: str) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
+from shirube.api.validation.domain_names import validate_prefixed_path
 from shirube.api.validation.field import forbidden, invalid, not_supported, required
 from shirube.api.validation.object_meta import immutable
+from shirube.api.validation.service_spec import validate_status_hostname
 
 _PATH_TYPES = ["Exact", "ImplementationSpecific", "Prefix"]
 _OLD_CLASS = "kubernetes.io/ingress.class"
@@ -49,10 +51,7 @@ class IngressStrategy(Strategy):
             at = f"status.loadBalancer.ingress[{i}]"
             if address := entry.get("ip"):
                 causes.extend(invalid(f"{at}.ip", address, m) for m in names.is_ip(address))
-            if host := entry.get("hostname"):
-                causes.extend(invalid(f"{at}.hostname", host, m) for m in names.is_dns1123_subdomain(host))
-                if not names.is_ip(host):
-                    causes.append(invalid(f"{at}.hostname", host, "must be a DNS name, not an IP address"))
+            validate_status_hostname(causes, entry.get("hostname", ""), f"{at}.hostname")
         return causes
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
@@ -92,7 +91,6 @@ def _validate_spec(causes: list[Cause], spec: Obj) -> None:
 def _validate_host(causes: list[Cause], host: str, path: str) -> None:
     if not names.is_ip(host):
         causes.append(invalid(path, host, "must be a DNS name, not an IP address"))
-        return
     rule_of = names.is_wildcard_dns1123_subdomain if "*" in host else names.is_dns1123_subdomain
     causes.extend(invalid(path, host, m) for m in rule_of(host))
 
@@ -119,14 +117,25 @@ def _validate_path(causes: list[Cause], path: Obj, at: str) -> None:
     _validate_backend(causes, path.get("backend") or {}, f"{at}.backend")
 
 
+def _validate_reference(causes: list[Cause], reference: Obj, path: str) -> None:
+    """An object of some other kind, by group, kind and name."""
+    group = reference.get("apiGroup")
+    if group is not None:
+        causes.extend(invalid(f"{path}.apiGroup", group, m) for m in names.is_dns1123_subdomain(group))
+    for field in ("kind", "name"):
+        value = reference.get(field, "")
+        if not value:
+            causes.append(required(f"{path}.{field}", f"{field} is required"))
+        else:
+            causes.extend(invalid(f"{path}.{field}", value, m) for m in names.is_path_segment_name(value))
+
+
 def _validate_backend(causes: list[Cause], backend: Obj, path: str) -> None:
     service, resource = backend.get("service"), backend.get("resource")
     if service is not None and resource is not None:
         causes.append(invalid(path, "", "cannot set both resource and service backends"))
     elif resource is not None:
-        for field in ("kind", "name"):
-            if not resource.get(field):
-                causes.append(required(f"{path}.resource.{field}"))
+        _validate_reference(causes, resource, f"{path}.resource")
     elif service is not None:
         name, port = service.get("name", ""), service.get("port") or {}
         if not name:
@@ -160,7 +169,7 @@ class IngressClassStrategy(Strategy):
         controller = spec.get("controller", "")
         if len(controller) > 250:
             causes.append(Cause.too_long("spec.controller", 250))
-        causes.extend(invalid("spec.controller", controller, m) for m in names.is_domain_prefixed_path(controller))
+        validate_prefixed_path(causes, controller, "spec.controller")
         _validate_parameters(causes, spec.get("parameters"))
         return causes
 
@@ -173,15 +182,17 @@ class IngressClassStrategy(Strategy):
 def _validate_parameters(causes: list[Cause], parameters: Obj | None) -> None:
     if parameters is None:
         return
-    for field in ("kind", "name"):
-        if not parameters.get(field):
-            causes.append(required(f"spec.parameters.{field}"))
+    _validate_reference(causes, parameters, "spec.parameters")
     scope, namespace = parameters.get("scope", ""), parameters.get("namespace")
     if scope not in ("Cluster", "Namespace"):
         causes.append(not_supported("spec.parameters.scope", scope, ["Cluster", "Namespace"]))
-    elif scope == "Namespace" and not namespace:
-        detail = "`parameters.scope` is set to 'Namespace'"
-        causes.append(required("spec.parameters.namespace", detail))
+    elif scope == "Namespace":
+        if not namespace:
+            detail = "`parameters.scope` is set to 'Namespace'"
+            causes.append(required("spec.parameters.namespace", detail))
+        else:
+            at = "spec.parameters.namespace"
+            causes.extend(invalid(at, namespace, m) for m in names.is_dns1123_label(namespace))
     elif scope == "Cluster" and namespace is not None:
         detail = "`parameters.scope` is set to 'Cluster'"
         causes.append(forbidden("spec.parameters.namespace", detail))

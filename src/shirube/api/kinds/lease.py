@@ -5,6 +5,7 @@ Follows coordination's ``ValidateLease``.
 
 from __future__ import annotations
 
+from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import invalid, not_supported, required
@@ -36,8 +37,13 @@ def _validate(spec: Obj) -> list[Cause]:
     if transitions is not None and transitions < 0:
         causes.append(invalid("spec.leaseTransitions", transitions, NOT_NEGATIVE))
     strategy, preferred = spec.get("strategy"), spec.get("preferredHolder")
-    if strategy is not None and strategy not in _STRATEGIES and "/" not in strategy:
-        causes.append(not_supported("spec.strategy", strategy, _STRATEGIES))
+    if strategy is not None:
+        # upstream names the field once more below itself
+        at = "spec.strategy.strategy"
+        if "/" in strategy:
+            causes.extend(invalid(at, strategy, m) for m in names.is_qualified_name(strategy))
+        elif strategy not in _STRATEGIES:
+            causes.append(not_supported(at, strategy, _STRATEGIES))
     if preferred and not strategy:
         causes.append(required("spec.strategy", "must be specified when `preferredHolder` is specified"))
     return causes

@@ -24,6 +24,7 @@ from shirube.api.kinds.pod_update import (
 from shirube.api.kinds.pod_warnings import pod_warnings
 from shirube.api.strategy import Obj, Strategy, keep
 from shirube.api.validation.field import forbidden, invalid
+from shirube.api.validation.pod_annotations import validate_pod_annotations, validate_pod_annotations_update
 from shirube.api.validation.pod_spec import validate_pod_spec
 from shirube.api.validation.pod_status import validate_status
 
@@ -75,6 +76,7 @@ class PodStrategy(Strategy):
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
         spec = obj["spec"]
+        _validate_specials(causes, obj)
         likeness = pod_judged.likeness(spec)
         if pod_judged.is_valid(likeness):
             return causes
@@ -96,6 +98,7 @@ class PodStrategy(Strategy):
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
+        _validate_specials(causes, obj, old)
         if only_images_changed(obj["spec"], old["spec"]):
             return causes  # the rest was valid when it was stored
         validate_pod_spec(causes, obj["spec"], "spec", obj["metadata"].get("name", ""))
@@ -168,6 +171,24 @@ class PodStrategy(Strategy):
         if not spec.get("nodeName") or status.get("phase") in _TERMINAL:
             return 0
         return 1 if seconds < 0 else seconds
+
+
+def _validate_specials(causes: list[Cause], pod: Obj, old: Obj | None = None) -> None:
+    """What is judged in pods and not in the templates they are made from."""
+    spec = pod["spec"]
+    if annotations := pod["metadata"].get("annotations"):
+        validate_pod_annotations(causes, annotations, spec, "metadata.annotations")
+    if old is not None:
+        now, was = ((o["metadata"].get("annotations") or {}) for o in (pod, old))
+        if now != was:
+            validate_pod_annotations_update(causes, now, was, "metadata.annotations")
+    if spec.get("serviceAccountName"):
+        return
+    for i, volume in enumerate(spec.get("volumes") or ()):
+        for j, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            if source.get("serviceAccountToken") is not None:
+                at = f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken"
+                causes.append(forbidden(at, "must not be specified when serviceAccountName is not set"))
 
 
 def containers_of(spec: Obj) -> Iterator[tuple[str, int, Obj]]:

@@ -5,17 +5,22 @@ Follows resource's defaults, ``ValidateResourceClaim``, ``ValidateDeviceClass`` 
 
 from __future__ import annotations
 
-from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.equality import semantic_equal
-from shirube.api.validation.field import duplicate, invalid, not_supported, required, too_many
-from shirube.api.validation.object_meta import immutable
-from shirube.api.validation.volumes import validate_driver_name
+from shirube.api.validation.device_claims import (
+    listed,
+    same_spec,
+    validate_claim_status,
+    validate_configuration,
+    validate_device_claim,
+    validate_device_selectors,
+)
+from shirube.api.validation.device_slices import validate_slice
+from shirube.api.validation.field import invalid
+from shirube.api.validation.object_meta import validate_template_metadata
+from shirube.api.validation.resource_requirements import is_extended
 
-_MODES = ["All", "ExactCount"]
-_MAX_REQUESTS = 32
-_MAX_DEVICES = 128
+_MAX_CONFIG = 32
 
 
 def _default_claim(spec: Obj) -> None:
@@ -30,48 +35,6 @@ def _default_claim(spec: Obj) -> None:
                 toleration.setdefault("operator", "Equal")
 
 
-def _validate_claim_spec(causes: list[Cause], spec: Obj, path: str) -> None:
-    requests = (spec.get("devices") or {}).get("requests") or []
-    if len(requests) > _MAX_REQUESTS:
-        causes.append(too_many(f"{path}.devices.requests", len(requests), _MAX_REQUESTS))
-    seen = set()
-    for i, request in enumerate(requests):
-        at, name = f"{path}.devices.requests[{i}]", request.get("name", "")
-        if not name:
-            causes.append(required(f"{at}.name"))
-        else:
-            causes.extend(invalid(f"{at}.name", name, m) for m in names.is_dns1123_label(name))
-        if name in seen:
-            causes.append(duplicate(f"{at}.name", name))
-        seen.add(name)
-        exactly, choices = request.get("exactly"), request.get("firstAvailable")
-        if (exactly is None) == (not choices):
-            detail = "exactly one of `exactly` or `firstAvailable` is required"
-            causes.append(required(at, detail) if exactly is None else invalid(at, "", detail))
-        if exactly is not None:
-            _validate_exact(causes, exactly, f"{at}.exactly")
-        for j, choice in enumerate(choices or ()):
-            _validate_exact(causes, choice, f"{at}.firstAvailable[{j}]")
-
-
-def _validate_exact(causes: list[Cause], request: Obj, path: str) -> None:
-    name, mode, count = request.get("deviceClassName", ""), request.get("allocationMode"), request.get("count", 0)
-    if not name:
-        causes.append(required(f"{path}.deviceClassName"))
-    else:
-        causes.extend(invalid(f"{path}.deviceClassName", name, m) for m in names.is_dns1123_subdomain(name))
-    if mode not in _MODES:
-        causes.append(not_supported(f"{path}.allocationMode", mode or "", _MODES))
-    elif mode == "ExactCount" and count <= 0:
-        causes.append(invalid(f"{path}.count", count, "must be greater than zero"))
-    elif mode == "All" and count:
-        detail = "must not be specified when allocationMode is 'All'"
-        causes.append(invalid(f"{path}.count", count, detail))
-    for i, selector in enumerate(request.get("selectors") or ()):
-        if not (selector.get("cel") or {}).get("expression"):
-            causes.append(required(f"{path}.selectors[{i}].cel.expression"))
-
-
 class ResourceClaimStrategy(Strategy):
     def default(self, obj: Obj) -> None:
         _default_claim(obj.setdefault("spec", {}))
@@ -82,24 +45,14 @@ class ResourceClaimStrategy(Strategy):
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
-        _validate_claim_spec(causes, obj["spec"], "spec")
+        validate_device_claim(causes, obj["spec"].get("devices") or {}, "spec.devices")
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_update(obj, old)
-        if not semantic_equal(obj.get("spec"), old.get("spec")):
-            causes.append(invalid("spec", obj.get("spec"), "field is immutable"))
-        return causes
+        return super().validate_update(obj, old) + same_spec(obj, old)
 
     def validate_status_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_status_update(obj, old)
-        status, before = obj.get("status") or {}, old.get("status") or {}
-        reserved = status.get("reservedFor") or []
-        if reserved and status.get("allocation") is None:
-            causes.append(invalid("status.reservedFor", reserved, "may not be specified when `allocated` is not set"))
-        if before.get("allocation") is not None and status.get("allocation") is not None:
-            causes += immutable(status["allocation"], before["allocation"], "status.allocation")
-        return causes
+        return super().validate_status_update(obj, old) + validate_claim_status(obj, old)
 
 
 class ResourceClaimTemplateStrategy(Strategy):
@@ -110,14 +63,13 @@ class ResourceClaimTemplateStrategy(Strategy):
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
-        _validate_claim_spec(causes, obj["spec"].get("spec") or {}, "spec.spec")
+        validate_template_metadata(causes, obj["spec"].get("metadata") or {}, "spec.metadata")
+        devices = (obj["spec"].get("spec") or {}).get("devices") or {}
+        validate_device_claim(causes, devices, "spec.spec.devices")
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_update(obj, old)
-        if not semantic_equal(obj.get("spec"), old.get("spec")):
-            causes.append(invalid("spec", obj.get("spec"), "field is immutable"))
-        return causes
+        return super().validate_update(obj, old) + same_spec(obj, old)
 
 
 class DeviceClassStrategy(Strategy):
@@ -127,18 +79,23 @@ class DeviceClassStrategy(Strategy):
         obj.setdefault("spec", {})
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_selectors(obj["spec"])
+        return super().validate(obj) + _validate_class(obj["spec"])
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old) + _validate_selectors(obj["spec"])
+        return super().validate_update(obj, old) + _validate_class(obj["spec"])
 
 
-def _validate_selectors(spec: Obj) -> list[Cause]:
-    return [
-        required(f"spec.selectors[{i}].cel.expression")
-        for i, selector in enumerate(spec.get("selectors") or ())
-        if not (selector.get("cel") or {}).get("expression")
-    ]
+def _validate_class(spec: Obj) -> list[Cause]:
+    causes: list[Cause] = []
+    validate_device_selectors(causes, spec.get("selectors") or [], "spec.selectors")
+    configs = spec.get("config") or []
+    if listed(causes, configs, _MAX_CONFIG, "spec.config"):
+        for i, config in enumerate(configs):
+            validate_configuration(causes, config, f"spec.config[{i}]")
+    name = spec.get("extendedResourceName")
+    if name is not None and not is_extended(name):
+        causes.append(invalid("spec.extendedResourceName", name, "must be a valid extended resource name"))
+    return causes
 
 
 class ResourceSliceStrategy(Strategy):
@@ -148,42 +105,11 @@ class ResourceSliceStrategy(Strategy):
         obj.setdefault("spec", {})
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_slice(obj["spec"])
+        return super().validate(obj) + validate_slice(obj["spec"], None)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        causes = super().validate_update(obj, old) + _validate_slice(obj["spec"])
-        spec, before = obj["spec"], old.get("spec") or {}
-        for field in ("nodeName", "driver"):
-            causes += immutable(spec.get(field), before.get(field), f"spec.{field}")
-        pool, old_pool = spec.get("pool") or {}, before.get("pool") or {}
-        return causes + immutable(pool.get("name"), old_pool.get("name"), "spec.pool.name")
+        return super().validate_update(obj, old) + validate_slice(obj["spec"], old.get("spec") or {})
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
         spec = obj.get("spec") or {}
         return {"spec.nodeName": spec.get("nodeName", ""), "spec.driver": spec.get("driver", "")}
-
-
-def _validate_slice(spec: Obj) -> list[Cause]:
-    causes: list[Cause] = []
-    validate_driver_name(causes, spec.get("driver", ""), "spec.driver")
-    pool = spec.get("pool") or {}
-    if not pool.get("name"):
-        causes.append(required("spec.pool.name"))
-    if pool.get("resourceSliceCount", 0) <= 0:
-        causes.append(
-            invalid("spec.pool.resourceSliceCount", pool.get("resourceSliceCount", 0), "must be greater than zero")
-        )
-    where = [f for f in ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection") if spec.get(f)]
-    if len(where) != 1:
-        detail = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
-        causes.append(required("spec", detail) if not where else invalid("spec", "{" + ", ".join(where) + "}", detail))
-    devices, seen = spec.get("devices") or [], set()
-    if len(devices) > _MAX_DEVICES:
-        causes.append(too_many("spec.devices", len(devices), _MAX_DEVICES))
-    for i, device in enumerate(devices):
-        name = device.get("name", "")
-        causes.extend(invalid(f"spec.devices[{i}].name", name, m) for m in names.is_dns1123_label(name))
-        if name in seen:
-            causes.append(duplicate(f"spec.devices[{i}].name", name))
-        seen.add(name)
-    return causes

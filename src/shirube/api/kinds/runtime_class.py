@@ -9,9 +9,9 @@ from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.kinds.pod_defaults import canonical_resources
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.field import invalid
+from shirube.api.validation.field import duplicate, invalid
 from shirube.api.validation.object_meta import immutable, validate_labels
-from shirube.api.validation.resource_requirements import container_resource_messages, validate_quantity
+from shirube.api.validation.resource_requirements import validate_requirements
 from shirube.api.validation.scheduling import validate_tolerations
 
 
@@ -25,13 +25,15 @@ class RuntimeClassStrategy(Strategy):
         causes = super().validate(obj)
         handler = obj.get("handler", "")
         causes.extend(invalid("handler", handler, m) for m in names.is_dns1123_label(handler))
-        for name, value in ((obj.get("overhead") or {}).get("podFixed") or {}).items():
-            at = f"overhead.podFixed[{name}]"
-            causes.extend(invalid(at, name, m) for m in container_resource_messages(name))
-            causes.extend(validate_quantity(name, value, at))
+        if (fixed := (obj.get("overhead") or {}).get("podFixed")) is not None:
+            validate_requirements(causes, {"limits": fixed}, "overhead.podFixed")
         scheduling = obj.get("scheduling") or {}
         causes.extend(validate_labels(scheduling.get("nodeSelector") or {}, "scheduling.nodeSelector"))
-        validate_tolerations(causes, scheduling.get("tolerations") or [], "scheduling.tolerations")
+        tolerations = scheduling.get("tolerations") or []
+        validate_tolerations(causes, tolerations, "scheduling.tolerations")
+        for i, toleration in enumerate(tolerations):
+            if toleration in tolerations[:i]:
+                causes.append(duplicate(f"scheduling.tolerations[{i}]", toleration))
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:

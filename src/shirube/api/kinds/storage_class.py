@@ -9,7 +9,7 @@ from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.equality import semantic_equal
-from shirube.api.validation.field import forbidden, invalid, not_supported, required, too_long
+from shirube.api.validation.field import duplicate, forbidden, invalid, not_supported, required, too_long
 from shirube.api.validation.object_meta import immutable
 
 _MAX_PARAMETERS = 512
@@ -47,25 +47,45 @@ def _validate(obj: Obj) -> list[Cause]:
     if not provisioner:
         causes.append(required("provisioner", ""))
     else:
-        causes.extend(invalid("provisioner", provisioner, m) for m in names.is_qualified_name(provisioner.lower()))
+        provisioner = provisioner.lower()
+        causes.extend(invalid("provisioner", provisioner, m) for m in names.is_qualified_name(provisioner))
     _validate_parameters(causes, obj.get("parameters") or {})
     if obj.get("reclaimPolicy") not in _RECLAIM:
         causes.append(not_supported("reclaimPolicy", obj.get("reclaimPolicy", ""), _RECLAIM))
     if obj.get("volumeBindingMode") not in _BINDING:
         causes.append(not_supported("volumeBindingMode", obj.get("volumeBindingMode", ""), _BINDING))
-    for i, term in enumerate(obj.get("allowedTopologies") or ()):
-        for j, expression in enumerate(term.get("matchLabelExpressions") or ()):
-            at = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
-            key = expression.get("key", "")
-            causes.extend(invalid(f"{at}.key", key, m) for m in names.is_qualified_name(key))
-            if not expression.get("values"):
-                causes.append(required(f"{at}.values"))
+    _validate_topologies(causes, obj.get("allowedTopologies") or [])
     return causes
 
 
-def _validate_parameters(causes: list[Cause], parameters: Obj) -> None:
+def _validate_topologies(causes: list[Cause], terms: list[Obj]) -> None:
+    """Every term once, every key of a term once, every value of a key once."""
+    seen: list[dict[str, set[str]]] = []
+    for i, term in enumerate(terms):
+        keys: dict[str, set[str]] = {}
+        for j, expression in enumerate(term.get("matchLabelExpressions") or ()):
+            at = f"allowedTopologies[{i}].matchLabelExpressions[{j}]"
+            key, values = expression.get("key", ""), expression.get("values") or []
+            if not values:
+                causes.append(required(f"{at}.values"))
+            for k, value in enumerate(values):
+                if value in values[:k]:
+                    causes.append(duplicate(f"{at}.values[{k}]", value))
+            causes.extend(invalid(f"{at}.key", key, m) for m in names.is_qualified_name(key))
+            if key in keys:
+                causes.append(duplicate(f"{at}.key", key))
+            keys[key] = set(values)
+        if keys in seen:
+            causes.append(duplicate(f"allowedTopologies[{i}].matchLabelExpressions", ""))
+        seen.append(keys)
+
+
+def _validate_parameters(causes: list[Cause], parameters: Obj, *, allow_empty: bool = True) -> None:
     if len(parameters) > _MAX_PARAMETERS:
         causes.append(too_long("parameters", _MAX_PARAMETERS))
+        return
+    if not parameters and not allow_empty:
+        causes.append(required("parameters", "must contain at least one key/value pair"))
     if "" in parameters:
         causes.append(invalid("parameters", "", "field can not be empty."))
     if sum(len(k) + len(v) for k, v in parameters.items()) > _MAX_SIZE:
@@ -74,19 +94,22 @@ def _validate_parameters(causes: list[Cause], parameters: Obj) -> None:
 
 class VolumeAttributesClassStrategy(Strategy):
     def validate(self, obj: Obj) -> list[Cause]:
-        causes = super().validate(obj)
-        driver = obj.get("driverName", "")
-        if not driver:
-            causes.append(required("driverName"))
-        else:
-            causes.extend(invalid("driverName", driver, m) for m in names.is_dns1123_subdomain(driver.lower()))
-        if not obj.get("parameters"):
-            causes.append(required("parameters", "must contain at least one key/value pair"))
-        _validate_parameters(causes, obj.get("parameters") or {})
-        return causes
+        return super().validate(obj) + _validate_attributes(obj)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
         for field in ("driverName", "parameters"):
-            causes += immutable(obj.get(field), old.get(field), field)
-        return causes
+            if not semantic_equal(obj.get(field), old.get(field)):
+                causes.append(forbidden(field, f"updates to {field} are forbidden."))
+        return causes + _validate_attributes(obj)
+
+
+def _validate_attributes(obj: Obj) -> list[Cause]:
+    causes: list[Cause] = []
+    driver = obj.get("driverName", "")
+    if not driver:
+        causes.append(required("driverName"))
+    else:
+        causes.extend(invalid("driverName", driver.lower(), m) for m in names.is_qualified_name(driver.lower()))
+    _validate_parameters(causes, obj.get("parameters") or {}, allow_empty=False)
+    return causes

@@ -8,6 +8,7 @@ from __future__ import annotations
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
+from shirube.api.validation.domain_names import validate_qualified
 from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import duplicate, invalid, not_supported, required
 from shirube.api.validation.labels import validate_label_selector
@@ -21,6 +22,7 @@ _REVIEW_VERSIONS = ("v1", "v1beta1")
 
 
 class ValidatingWebhookConfigurationStrategy(Strategy):
+    qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
 
@@ -69,11 +71,8 @@ def _validate_webhooks(webhooks: list[Obj]) -> list[Cause]:
     seen = set()
     for i, webhook in enumerate(webhooks):
         at, name = f"webhooks[{i}]", webhook.get("name", "")
-        if not name:
-            causes.append(required(f"{at}.name"))
-        else:
-            causes.extend(invalid(f"{at}.name", name, m) for m in names.is_fully_qualified_name(name))
-        if name in seen:
+        validate_qualified(causes, name, f"{at}.name")
+        if name and name in seen:
             causes.append(duplicate(f"{at}.name", name))
         seen.add(name)
         _validate_webhook(causes, webhook, at)
@@ -85,9 +84,15 @@ def _validate_webhook(causes: list[Cause], webhook: Obj, path: str) -> None:
     at = f"{path}.admissionReviewVersions"
     if not versions:
         causes.append(required(at, f"must specify one of {', '.join(_REVIEW_VERSIONS)}"))
-    elif not set(versions) & set(_REVIEW_VERSIONS):
-        detail = f"must include at least one of {', '.join(_REVIEW_VERSIONS)}"
-        causes.append(invalid(at, versions, detail))
+    else:
+        for i, version in enumerate(versions):
+            if version in versions[:i]:
+                causes.append(invalid(f"{at}[{i}]", version, "duplicate version"))
+            else:
+                causes.extend(invalid(f"{at}[{i}]", version, m) for m in names.is_dns1035_label(version))
+        if not set(versions) & set(_REVIEW_VERSIONS):
+            detail = f"must include at least one of {', '.join(_REVIEW_VERSIONS)}"
+            causes.append(invalid(at, versions, detail))
     for i, rule in enumerate(webhook.get("rules") or ()):
         validate_rule(causes, rule, f"{path}.rules[{i}]")
     _enumerated(causes, webhook, "failurePolicy", ["Fail", "Ignore"], path)

@@ -5,6 +5,7 @@ text is done here in place, by type:
 
 - unknown fields are dropped, and named for `fieldValidation`;
 - a null field is an absent field; a null in a list or map is the zero value of its type;
+- an empty list or map is an absent field, too, since upstream prints neither (`omitempty`);
 - quantities, times and base64 take the form in which upstream prints them;
 - a value of the wrong type is an error, in the words of upstream's decoder.
 
@@ -24,7 +25,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from shirube.api.schema import scalars
-from shirube.api.schema.inspection import Inspection
+from shirube.api.schema.inspection import Inspection, left_out_when_empty
 from shirube.api.schema.types import Type, TypeErrorInfo
 
 DROP: Final = object()
@@ -100,6 +101,7 @@ def _object(type_: Type) -> Checker:
     fields: dict[str, Any] = {}
     nullable = frozenset(name for name, field in type_.properties.items() if field.nullable)
     preserve = type_.preserve_unknown
+    omitted = left_out_when_empty(type_)
 
     def check_object(value: Any, fixes: list[Fix], container: Any, at: Any) -> int:
         if type(value) is not dict:
@@ -118,6 +120,8 @@ def _object(type_: Type) -> Checker:
                     fixes.append((value, key, DROP))
             elif field is str or field is bool:
                 raise Odd
+            elif not child and omitted.get(key) is type(child):
+                fixes.append((value, key, DROP))
             else:
                 keys += field(child, fixes, value, key)
         return keys

@@ -43,6 +43,7 @@ class Inspection:
             self._wrong(path, scalars.json_kind(value), go_type(type_))
             return value
         outer, self._struct = self._struct, (type_.name or "").rpartition(".")[2]
+        omitted = left_out_when_empty(type_)
         dropped = []
         for key, child in value.items():
             below = f"{path}.{key}" if path else key
@@ -54,6 +55,8 @@ class Inspection:
             elif child is None:
                 if not field.nullable:
                     dropped.append(key)
+            elif not child and omitted.get(key) is type(child):
+                dropped.append(key)
             else:
                 self._fields.append(key)
                 value[key] = self.value(field, child, below)
@@ -93,6 +96,30 @@ class Inspection:
         else:
             where = "Go value"
         self.errors.append(TypeErrorInfo(path, f"json: cannot unmarshal {found} into {where} of type {wanted}"))
+
+
+# Lists that upstream prints although they are empty and nobody needs to give them, by definition.
+_PRINTED: dict[str, tuple[str, ...]] = {
+    "ClusterRole": ("rules",),
+    "Role": ("rules",),
+    "EndpointSlice": ("endpoints", "ports"),
+    "HorizontalPodAutoscalerStatus": ("currentMetrics", "conditions"),
+    "CustomResourceDefinitionStatus": ("conditions", "storedVersions"),
+    "CSINodeDriver": ("topologyKeys",),
+    "ResourcePolicyRule": ("namespaces",),
+}
+
+
+def left_out_when_empty(type_: Type) -> dict[str, type]:
+    """The fields of a struct that are not printed when they are empty: {name: dict or list}."""
+    name = (type_.name or "").rpartition(".")[2]
+    kept = type_.required | frozenset(_PRINTED.get(name, ()))
+    classes = {"map": dict, "list": list}
+    return {
+        field: classes[child.kind]
+        for field, child in type_.properties.items()
+        if child.kind in classes and field not in kept and not child.nullable
+    }
 
 
 def go_type(type_: Type) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from shirube.api import names
 from shirube.api.errors import OMITTED
 from shirube.api.selectors import label_selector_from
+from shirube.api.validation.domain_names import validate_prefixed_path
 from shirube.api.validation.field import (
     Cause,
     duplicate,
@@ -50,13 +51,6 @@ def listed(values: list[str]) -> str:
     return "[" + " ".join(f'"{v}"' for v in values) + "]"
 
 
-def domain_prefixed_path(value: str, path: str) -> list[Cause]:
-    """A value such as "example.com/controller"."""
-    if not value:
-        return [required(path)]
-    return [invalid(path, value, m) for m in names.is_domain_prefixed_path(value)]
-
-
 def validate_job_spec(out: list[Cause], spec: Obj, path: str, *, selector: bool = True) -> None:
     """A job's spec; the template of a CronJob has no selector yet."""
     validate_not_negative(out, spec, _NUMBERS, path)
@@ -70,7 +64,7 @@ def validate_job_spec(out: list[Cause], spec: Obj, path: str, *, selector: bool 
     if (policy := spec.get("successPolicy")) is not None:
         _validate_success_policy(out, policy, spec, f"{path}.successPolicy")
     if (manager := spec.get("managedBy")) is not None:
-        out.extend(domain_prefixed_path(manager, f"{path}.managedBy"))
+        validate_prefixed_path(out, manager, f"{path}.managedBy")
         if len(manager) > _MAX_MANAGED_BY:
             out.append(too_long(f"{path}.managedBy", _MAX_MANAGED_BY))
     template = spec.get("template") or {}

@@ -46,6 +46,11 @@ def name_is_path_segment(name: str, prefix: bool) -> list[str]:
     return names.is_path_segment_name(name)
 
 
+def name_is_anything(name: str, prefix: bool) -> list[str]:
+    """CertificateSigningRequests: nobody cares what they are called, as long as a URL can name them."""
+    return names.is_path_segment_name(name) if not prefix else []
+
+
 @lru_cache(maxsize=4096)
 def _label_key(key: str) -> tuple[str, ...]:
     return tuple(names.is_qualified_name(key))
@@ -136,6 +141,15 @@ def validate_kube_finalizers(metadata: Mapping[str, Any], path: str = "metadata"
         if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
             causes.append(invalid(f"{path}.finalizers[{i}]", finalizer, NOT_A_FINALIZER))
     return causes
+
+
+def validate_template_metadata(out: list[Cause], metadata: Mapping[str, Any], path: str) -> None:
+    """Metadata of what is made from a template: labels and annotations, and nothing else."""
+    out.extend(validate_annotations(metadata.get("annotations") or {}, f"{path}.annotations"))
+    out.extend(validate_labels(metadata.get("labels") or {}, f"{path}.labels"))
+    for field in metadata:
+        if field not in ("annotations", "labels") and metadata[field] not in (None, "", {}, []):
+            out.append(forbidden(f"{path}.{field}", "cannot be set"))
 
 
 def _validate_parts(metadata: dict[str, Any], path: str) -> list[Cause]:

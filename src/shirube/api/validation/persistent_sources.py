@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from shirube.api import names
 from shirube.api.validation import volume_sources as shared
+from shirube.api.validation.claim_spec import validate_access_modes
 from shirube.api.validation.field import Cause, forbidden, invalid, required
 from shirube.api.validation.paths import validate_no_backsteps
 from shirube.api.validation.volume_sources import Check, Obj, validate_driver_name
@@ -138,3 +139,19 @@ def validate_persistent_source(out: list[Cause], spec: Obj, path: str, name: str
         portal = spec["iscsi"].get("targetPortal", "")
         if len(f"{name}:{portal}") > 64:
             out.append(invalid(f"{path}.iscsi.targetportal", portal, _INITIATOR_TOO_LONG))
+
+
+def validate_inline_spec(out: list[Cause], spec: Obj, path: str) -> None:
+    """A volume inside a VolumeAttachment, of a pod that was moved from an old plugin to CSI."""
+    inline = "in the context of inline volumes"
+    for field in ("claimRef", "capacity", "nodeAffinity", "storageClassName"):
+        if spec.get(field):
+            out.append(forbidden(f"{path}.{field}", f"may not be specified {inline}"))
+    if spec.get("csi") is None:
+        out.append(required(f"{path}.csi", f"has to be specified {inline}"))
+    validate_access_modes(out, spec.get("accessModes") or [], f"{path}.accessModes", "")
+    if spec.get("persistentVolumeReclaimPolicy", "Retain") != "Retain":
+        out.append(forbidden(f"{path}.persistentVolumeReclaimPolicy", f"may only be Retain {inline}"))
+    validate_persistent_source(out, spec, path, "")
+    if spec.get("volumeMode", "Filesystem") != "Filesystem":
+        out.append(forbidden(f"{path}.volumeMode", f"may not specify volumeMode other than Filesystem {inline}"))

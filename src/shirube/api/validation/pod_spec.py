@@ -19,13 +19,10 @@ from shirube.api.validation.containers import (
 )
 from shirube.api.validation.field import Cause, duplicate, forbidden, invalid, not_supported, required, too_long
 from shirube.api.validation.object_meta import validate_annotations, validate_finalizers, validate_labels
+from shirube.api.validation.pod_annotations import validate_pod_annotations
 from shirube.api.validation.pod_dns import validate_dns
-from shirube.api.validation.resource_requirements import (
-    container_resource_messages,
-    parse_any,
-    quantity_messages,
-    validate_requirements,
-)
+from shirube.api.validation.pod_os import validate_host_process, validate_os
+from shirube.api.validation.resource_requirements import parse_any, validate_requirements
 from shirube.api.validation.scheduling import (
     validate_affinity,
     validate_scheduling_gates,
@@ -69,6 +66,8 @@ def validate_pod_spec(out: list[Cause], spec: Obj, path: str, pod_name: str = ""
         out.extend(validate_labels(selector, f"{path}.nodeSelector"))
     if context := get("securityContext"):
         validate_pod_context(out, context, spec, f"{path}.securityContext")
+    if any("windowsOptions" in (c.get("securityContext") or ()) for c in (spec, *(get("containers") or ()))):
+        validate_host_process(out, spec, path)
     if get("hostNetwork"):
         _validate_host_network(out, spec, path)
     if get("hostPID") or get("hostUsers") is False:
@@ -171,23 +170,10 @@ def _validate_rest(out: list[Cause], spec: Obj, path: str) -> None:
         out.append(required(f"{path}.preemptionPolicy"))
     elif policy is not None and policy not in ("Never", "PreemptLowerPriority"):
         out.append(not_supported(f"{path}.preemptionPolicy", policy, ["PreemptLowerPriority", "Never"]))
-    for name, value in (spec.get("overhead") or {}).items():
-        at = f"{path}.overhead.limits[{name}]"
-        out.extend(invalid(at, name, m) for m in container_resource_messages(name))
-        out.extend(invalid(at, str(value), m) for m in quantity_messages(name, str(value)))
-    if (os := spec.get("os")) is not None:
-        _validate_os(out, os.get("name", ""), spec, path)
-
-
-def _validate_os(out: list[Cause], os: str, spec: Obj, path: str) -> None:
-    if not os:
-        out.append(required(f"{path}.os.name", "cannot be empty"))
-    elif os not in ("linux", "windows"):
-        out.append(not_supported(f"{path}.os", os, ["linux", "windows"]))
-    elif os == "windows":
-        for field in ("hostPID", "hostIPC", "shareProcessNamespace"):
-            if spec.get(field):
-                out.append(forbidden(f"{path}.{field}", "cannot be set for a windows pod"))
+    if overhead := spec.get("overhead"):
+        validate_requirements(out, {"limits": overhead}, f"{path}.overhead")
+    if spec.get("os") is not None:
+        validate_os(out, spec, path)
 
 
 def _validate_pod_resources(out: list[Cause], spec: Obj, resources: Obj, path: str) -> None:
@@ -221,6 +207,7 @@ def validate_pod_template(out: list[Cause], template: Obj, path: str) -> None:
         out.extend(validate_labels(labels, f"{path}.labels"))
     if annotations := metadata.get("annotations"):
         out.extend(validate_annotations(annotations, f"{path}.annotations"))
+        validate_pod_annotations(out, annotations, template.get("spec") or {}, f"{path}.annotations")
     if finalizers := metadata.get("finalizers"):
         out.extend(validate_finalizers(finalizers, f"{path}.finalizers"))
     spec = template.get("spec") or {}

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from shirube.api import names
-from shirube.api.validation.field import Cause, duplicate, forbidden, invalid, not_supported, required
+from shirube.api.validation.field import Cause, duplicate, forbidden, invalid, not_supported, required, too_long
 from shirube.api.validation.paths import validate_local_path
+from shirube.api.validation.pod_os import validate_windows_options
 
 Obj = Mapping[str, Any]
 
+_MAX_PROFILE = 4095  # PATH_MAX without the byte that ends it
 _SYSCTL_SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 SYSCTL_FORMAT = f"({_SYSCTL_SEGMENT}[\\./])*{_SYSCTL_SEGMENT}"
 _SYSCTL = re.compile(SYSCTL_FORMAT)
@@ -33,10 +35,12 @@ def _validate_profile(out: list[Cause], profile: Obj, path: str, *, name: str, f
         if local is None:
             out.append(required(at, f"must be set when {name} type is Localhost"))
         elif field == "appArmorProfile":
-            if not local.strip():
+            if not local:
                 out.append(required(at, f"must be set when {name} type is Localhost"))
             elif local != local.strip():
                 out.append(invalid(at, local, "must not be padded with whitespace"))
+            if len(local) > _MAX_PROFILE:
+                out.append(too_long(at, _MAX_PROFILE))
         else:
             validate_local_path(out, local, at)
         return
@@ -49,6 +53,8 @@ def _validate_profile(out: list[Cause], profile: Obj, path: str, *, name: str, f
 
 
 def _validate_profiles(out: list[Cause], context: Obj, path: str) -> None:
+    if (options := context.get("windowsOptions")) is not None:
+        validate_windows_options(out, options, f"{path}.windowsOptions")
     if (profile := context.get("seccompProfile")) is not None:
         _validate_profile(out, profile, f"{path}.seccompProfile", name="seccomp", field="seccompProfile")
     if (profile := context.get("appArmorProfile")) is not None:

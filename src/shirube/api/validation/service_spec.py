@@ -250,6 +250,8 @@ def _validate_traffic(out: list[Cause], spec: Obj, kind: str) -> None:
 def validate_plain_ip(out: list[Cause], text: str, path: str) -> None:
     """An address that can be that of an endpoint: not this host's, not everybody's."""
     address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address  # ::ffff:127.0.0.1 is as much loopback as 127.0.0.1
     if address.is_unspecified:
         out.append(invalid(path, text, f"may not be unspecified ({text})"))
     if address.is_loopback:

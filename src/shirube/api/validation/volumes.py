@@ -19,7 +19,7 @@ from shirube.api.validation.environment import (
 )
 from shirube.api.validation.field import Cause, duplicate, forbidden, invalid, not_supported, required
 from shirube.api.validation.labels import validate_label_selector
-from shirube.api.validation.object_meta import validate_annotations, validate_labels
+from shirube.api.validation.object_meta import validate_template_metadata
 from shirube.api.validation.paths import validate_projected_path
 from shirube.api.validation.resource_requirements import parse_any
 from shirube.api.validation.signer import validate_signer_name
@@ -236,12 +236,7 @@ def _ephemeral(out: list[Cause], source: Obj, path: str) -> None:
     if template is None:
         out.append(required(at))
         return
-    metadata = template.get("metadata") or {}
-    out.extend(validate_annotations(metadata.get("annotations") or {}, f"{at}.metadata.annotations"))
-    out.extend(validate_labels(metadata.get("labels") or {}, f"{at}.metadata.labels"))
-    for field in metadata:
-        if field not in ("annotations", "labels", "creationTimestamp"):
-            out.append(forbidden(f"{at}.metadata.{field}", "cannot be set for an Ephemeral Volume"))
+    validate_template_metadata(out, template.get("metadata") or {}, f"{at}.metadata")
     validate_claim_spec(out, template.get("spec") or {}, f"{at}.spec")
 
 
