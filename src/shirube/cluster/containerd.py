@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from shirube.cluster import layout
-from shirube.cluster.command import run
+from shirube.cluster.command import CommandError, run
 from shirube.cluster.layout import NodeLayout
 
 CNI_PLUGINS = "/usr/lib/cni"
@@ -20,8 +20,29 @@ _UNUSED_PLUGINS = ["io.containerd.internal.v1.opt"] + [
     f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")
 ]
 
-# Runtime handlers by name: the program, and options where it is not runc's own shim.
-RUNTIMES = {"runc": "runc", "crun": "crun"}
+# Runtime handlers by name: the program and the flags that it needs. All are driven by runc's shim. gVisor intercepts
+# system calls by ptrace, which works on every machine, also without virtualisation.
+RUNTIMES = {"runc": ("runc",), "crun": ("crun",), "runsc": ("runsc", "--platform=ptrace")}
+
+
+# The shim knows a program but no flags for it. It learns of a container's end from its first process, which gVisor has
+# only one of in a sandbox: so each container gets a sandbox of its own, in the pod's network namespace. And it wants to
+# kill what has ended already, which gVisor calls an error.
+_WRAPPER = """#!/bin/sh
+key=io.kubernetes.cri.container-type
+previous=
+kill=
+for word in "$@"; do
+  [ "$word" = kill ] && kill=yes
+  [ "$previous" = --bundle ] && sed -i "s/\\"$key\\":\\"container\\"/\\"$key\\":\\"sandbox\\"/" "$word/config.json"
+  previous=$word
+done
+[ "$kill" ] || exec {program} {flags} "$@"
+said=$({program} {flags} "$@" 2>&1) && exit 0
+case $said in *"is not running"*) exit 0 ;; esac
+echo "$said" >&2
+exit 128
+"""
 
 
 def restrict_oom_score() -> bool:
@@ -75,8 +96,7 @@ def prepare(node: NodeLayout) -> list[str]:
     for directory in (node.lib / "containerd", node.run, node.cni_conf, node.cluster.lib / "registries"):
         directory.mkdir(parents=True, exist_ok=True)
     config = node.lib / "containerd.toml"
-    runtimes = {handler: path for handler, program in RUNTIMES.items() if (path := shutil.which(program))}
-    config.write_text(configuration(node, restrict_oom=restrict_oom_score(), runtimes=runtimes))
+    config.write_text(configuration(node, restrict_oom=restrict_oom_score(), runtimes=_installed(node)))
     return [
         shutil.which("containerd") or "/usr/bin/containerd",
         "--config",
@@ -84,6 +104,36 @@ def prepare(node: NodeLayout) -> list[str]:
         "--log-level",
         "warn",
     ]
+
+
+def _installed(node: NodeLayout) -> dict[str, str]:
+    """What is to be run for each handler whose program is on this machine."""
+    found = {}
+    for handler, (program, *flags) in RUNTIMES.items():
+        path = shutil.which(program)
+        if path is None:
+            continue
+        if handler == "runsc" and not _own_network_works():
+            flags.append("--network=host")  # the pod's own namespace, with the kernel's stack instead of gVisor's
+        if flags:
+            wrapper = node.lib / f"runtime-{handler}"
+            wrapper.write_text(_WRAPPER.format(program=path, flags=" ".join(flags)))
+            wrapper.chmod(0o755)
+            path = str(wrapper)
+        found[handler] = path
+    return found
+
+
+def _own_network_works() -> bool:
+    """Whether gVisor's network stack can be used here.
+
+    Releases up to 2023 take a namespace for the host's when it has this file, which every one has since Linux 6.9.
+    """
+    try:
+        run(["unshare", "--net", "test", "!", "-e", "/proc/sys/net/core/rmem_default"])
+    except CommandError:
+        return False
+    return True
 
 
 def import_image(node: NodeLayout, archive: Path) -> None:

@@ -24,7 +24,7 @@ REQUIRED = {
     f"{CNI_PLUGINS}/bridge": "containernetworking-plugins",
 }
 # What is used where it is: the example's image, other runtimes, the way out for pods.
-OPTIONAL = {"/bin/busybox": "busybox-static", "pasta": "passt", "crun": "crun"}
+OPTIONAL = {"/bin/busybox": "busybox-static", "pasta": "passt", "crun": "crun", "runsc": "runsc"}
 
 
 class PackageError(Exception):
