@@ -257,3 +257,18 @@ async def test_nobody_owns_what_an_endpoint_ignores(api):
     owned = {m["manager"]: m["fieldsV1"] for m in applied.json["metadata"]["managedFields"]}
     assert "f:status" not in owned["applier"]
     assert "f:status" in owned["reporter"]
+
+
+async def test_what_is_empty_is_not_there(api):
+    """As upstream prints it, however it came to be empty."""
+    made = await api.ok("POST", CONFIGMAPS, {"metadata": {"name": "e", "labels": {}, "finalizers": []}, "data": {}})
+    assert "data" not in made and not {"labels", "finalizers"} & set(made["metadata"])
+    path = f"{CONFIGMAPS}/e"
+    assert (await api.patch(path, {"data": {"a": "1"}, "metadata": {"finalizers": ["x.io/y"]}})).json["data"] == {
+        "a": "1"
+    }
+    emptied = (await api.patch(path, {"data": {"a": None}, "metadata": {"finalizers": []}})).json
+    assert "data" not in emptied and "finalizers" not in emptied["metadata"]
+    apply = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "e"}}
+    await api.patch(f"{path}?fieldManager=m", {**apply, "data": {"b": "1"}}, kind="apply-patch+yaml")
+    assert "data" not in (await api.patch(f"{path}?fieldManager=m", apply, kind="apply-patch+yaml")).json

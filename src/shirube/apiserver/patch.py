@@ -8,6 +8,7 @@ resourceVersion. See "Patch" and "Server-Side Apply" in the upstream documentati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH = PATCHES
+_EMPTY = re.compile(rb"\[\s*\]|\{\s*\}")
 
 
 def check_options(rc: RequestContext, media: str) -> None:
@@ -83,6 +85,8 @@ def _is_clean(kind: Resource, body: bytes, document: Any) -> bool:
     the right type, and it has neither nulls (which stay behind in lists) nor directives. What it is merged with
     was checked when it was stored. Puts scalars of the patch into canonical form."""
     if not isinstance(document, dict) or b"null" in body or b'"$' in body or b"\\u" in body:
+        return False
+    if _EMPTY.search(body):  # in a patch it empties, in an object it is as good as absent
         return False
     trial = decode.json_body(body)
     try:
@@ -174,7 +178,7 @@ def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None
     def merge(live: Json | None) -> Json:
         if version and live is not None and version != live["metadata"]["resourceVersion"]:
             raise errors.conflict(w.resource, w.name)
-        return managed_fields.apply_patch(
+        merged = managed_fields.apply_patch(
             live,
             applied,
             type_,
@@ -184,6 +188,10 @@ def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None
             subresource=w.subresource,
             reset_fields=reset,
         )
+        if w.resource.definition is None:
+            # What nobody wants any more may have left an empty list or map behind.
+            merged, _, _ = schema.check(w.resource.group, w.resource.version, w.resource.kind, merged)
+        return merged
 
     return merge
 

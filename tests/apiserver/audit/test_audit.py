@@ -119,7 +119,7 @@ async def test_managed_fields_are_left_out_where_the_policy_says_so(tmp_path, si
         {"level": "RequestResponse"},
     )
     async with audited(tmp_path, signing_key, *rules, omitManagedFields=True, omitStages=[RECEIVED]) as api:
-        await api.ok("POST", CONFIGMAPS, configmap("a"))
+        await api.ok("POST", CONFIGMAPS, configmap("a", x="1"))
         await api.ok("GET", f"{CONFIGMAPS}/a")
         await api.ok("GET", CONFIGMAPS)
         created, read, listed = await api.events()
