@@ -19,7 +19,6 @@ from shirube.scheduler.pod import PodInfo
 from shirube.scheduler.surroundings import Surroundings
 
 Object = dict[str, Any]
-_VOLUMES_SECONDS = 600.0
 _LOOK_SECONDS = 0.1
 
 
@@ -37,7 +36,10 @@ async def bind(client: Client, pod: PodInfo, node: str) -> None:
     await client.create(PODS, binding, pod.namespace, subresource="binding", name=pod.name)
 
 
-async def bind_volumes(client: Client, pod: PodInfo, node: str, plan: VolumePlan, around: Surroundings) -> None:
+async def bind_volumes(
+    client: Client, pod: PodInfo, node: str, plan: VolumePlan, around: Surroundings, seconds: float
+) -> None:
+    """`seconds`: how long the volumes may take to be bound."""
     for claim, volume in plan.bind:
         known = around.claims.get(f"{pod.namespace}/{claim}")
         if known is None:
@@ -57,7 +59,7 @@ async def bind_volumes(client: Client, pod: PodInfo, node: str, plan: VolumePlan
         patch = {"metadata": {"annotations": {SELECTED_NODE: node}}}
         await client.patch(PERSISTENTVOLUMECLAIMS, claim, patch, pod.namespace)
     try:
-        async with asyncio.timeout(_VOLUMES_SECONDS):
+        async with asyncio.timeout(seconds):
             marked: set[str] = set()
             while not _all_bound(pod, around):
                 _check_marks(pod, node, plan, around, marked)

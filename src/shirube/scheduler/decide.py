@@ -28,6 +28,10 @@ class Profile:
     filters: list[Filter] = field(default_factory=list)
     scores: list[tuple[Score, int]] = field(default_factory=list)
     preempts: bool = True
+    candidates_percentage: int = 10  # of the nodes, that an attempt to preempt plans …
+    least_candidates: int = 100  # … but so many at least
+    volume_seconds: float = 600.0  # how long a pod waits for its volumes, and for its devices, to be bound
+    device_seconds: float = 600.0
 
     @classmethod
     def default(cls, name: str = DEFAULT_NAME) -> Profile:

@@ -26,12 +26,17 @@ Object = dict[str, Any]
 _logger = log.get("scheduler")
 FINALIZER = "resource.kubernetes.io/delete-protection"
 _TRIES = 5
-_CONDITIONS_SECONDS, _LOOK_SECONDS = 600.0, 0.1
+_LOOK_SECONDS = 0.1
 _IDENTITY = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim"}
 
 
-async def bind_devices(client: Client, pod: PodInfo, plan: DevicePlan, inventory: Inventory, clock: Clock) -> None:
-    """Raises BindingFailed and ApiError; what was written stays, `release_devices` takes the pod's name off it."""
+async def bind_devices(
+    client: Client, pod: PodInfo, plan: DevicePlan, inventory: Inventory, clock: Clock, seconds: float
+) -> None:
+    """`seconds`: how long devices may take to be made ready.
+
+    Raises BindingFailed and ApiError; what was written stays, `release_devices` takes the pod's name off it.
+    """
     for one in plan.claims:
         namespace, name = split_key(one.key)
         known = inventory.claims.get(one.key) or await client.get(RESOURCECLAIMS, name, namespace)
@@ -39,7 +44,7 @@ async def bind_devices(client: Client, pod: PodInfo, plan: DevicePlan, inventory
         inventory.forget(one.key)
     if plan.special is not None:
         await _make_special(client, pod, plan, inventory, clock)
-    await _wait_for_conditions(pod, plan, inventory)
+    await _wait_for_conditions(pod, plan, inventory, seconds)
 
 
 async def _reserve(client: Client, pod: PodInfo, claim: Object, plan: ClaimPlan, clock: Clock) -> Object:
@@ -94,12 +99,12 @@ async def _make_special(client: Client, pod: PodInfo, plan: DevicePlan, inventor
     await client.patch(PODS, pod.name, patch, pod.namespace, "strategic", subresource="status")
 
 
-async def _wait_for_conditions(pod: PodInfo, plan: DevicePlan, inventory: Inventory) -> None:
+async def _wait_for_conditions(pod: PodInfo, plan: DevicePlan, inventory: Inventory, seconds: float) -> None:
     keys = [one.key for one in plan.claims]
     if pod.uid in inventory.special:
         keys.append(inventory.special[pod.uid])
     try:
-        async with asyncio.timeout(_CONDITIONS_SECONDS):
+        async with asyncio.timeout(seconds):
             for key in keys:
                 await _until_ready(key, inventory)
     except TimeoutError as error:

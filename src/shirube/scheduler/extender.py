@@ -53,6 +53,7 @@ class Extender:
     managed: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()  # of these, resources that our own filter leaves to the extender
     tls: ssl.SSLContext | None = None
+    server_name: str = ""  # that the certificate must be of, where it is not the URL's
 
     def interested(self, pod: PodInfo) -> bool:
         return not self.managed or any(r in self.managed for r in pod.requests)
@@ -136,7 +137,12 @@ class Extender:
             connector = aiohttp.TCPConnector(ssl=self.tls or True)
             async with (
                 aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
-                session.post(url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}) as response,
+                session.post(
+                    url,
+                    data=orjson.dumps(body),
+                    headers={"Content-Type": "application/json"},
+                    server_hostname=self.server_name or None,
+                ) as response,
             ):
                 data = await response.content.read(_MOST_BYTES)
                 if response.status != 200:

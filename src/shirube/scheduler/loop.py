@@ -232,12 +232,13 @@ class Scheduler:
         return decision.node, plan
 
     async def _place(self, info: PodInfo, node: str, plan: Plan) -> None:
-        around = self._nodes.around
+        around, profile = self._nodes.around, self._profiles[info.shape.scheduler_name]
         try:
             if plan.volumes is not None:
-                await bind_volumes(self._client, info, node, plan.volumes, around)
+                await bind_volumes(self._client, info, node, plan.volumes, around, profile.volume_seconds)
             if plan.devices is not None:
-                await bind_devices(self._client, info, plan.devices, around.devices, self._clock)
+                seconds = profile.device_seconds
+                await bind_devices(self._client, info, plan.devices, around.devices, self._clock, seconds)
             binder = next((e for e in self._extenders if e.bind_verb and e.interested(info)), None)
             if binder is not None:
                 await binder.bind(info, node)

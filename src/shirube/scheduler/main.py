@@ -25,7 +25,9 @@ class Options:
     kubeconfig: Path
     leader_elect: bool = True
     scheduler_name: str = "default-scheduler"
-    config: Path | None = None  # a KubeSchedulerConfiguration v1 file; its profiles replace `scheduler_name`
+    config: Path | None = (
+        None  # a KubeSchedulerConfiguration v1 file; its profiles replace `scheduler_name`, its kubeconfig ours
+    )
     identity: str = ""  # of the leader; keep it over restarts where there is one instance. Default: host and pid
 
 
@@ -35,7 +37,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     configuration = load(options.config) if options.config else Configuration()
     if not options.config:
         configuration.profiles = {options.scheduler_name: Profile.default(options.scheduler_name)}
-    client = Client.from_kubeconfig(options.kubeconfig, "kube-scheduler")
+    client = Client.from_kubeconfig(configuration.kubeconfig or options.kubeconfig, "kube-scheduler")
 
     async def lead() -> None:
         factory = InformerFactory(client)
@@ -49,8 +51,18 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             await scheduler.close()
 
     try:
-        if options.leader_elect and configuration.leader_elect is not False:
-            await LeaderElector(client, "kube-scheduler", identity).run(lead, stop)
+        of = configuration.leadership
+        if options.leader_elect and of.elect is not False:
+            elector = LeaderElector(
+                client,
+                of.name,
+                identity,
+                namespace=of.namespace,
+                lease_duration=of.lease_duration,
+                renew_deadline=of.renew_deadline,
+                retry_period=of.retry_period,
+            )
+            await elector.run(lead, stop)
         else:
             work = spawn(lead(), name="scheduler")
             await stop.wait()

@@ -32,7 +32,6 @@ _NOT_HELPFUL = "Preemption is not helpful for scheduling"
 _LEAVING = "not eligible due to a terminating pod on the nominated node."
 _NO_VICTIMS = "No preemption victims found for incoming pod"
 _OFFSET = 2**31  # makes every priority positive, so that a sum grows with each victim
-_LEAST_TRIED = 100
 
 
 @dataclass(slots=True)
@@ -133,7 +132,7 @@ def candidates(
         helpful = diagnosis.resolvable(nodes.size) & nodes.present
         budgets = Budgets(nodes.around.budgets)
         if _simple(pod, nodes, profile):
-            return _by_resources(pod, nodes, helpful, budgets, chance, most)
+            return _by_resources(pod, nodes, helpful, budgets, chance, most, _wanted(nodes, profile))
         return _by_filters(pod, nodes, profile, helpful, budgets, chance)
     finally:
         if own:
@@ -151,9 +150,9 @@ def no_candidates(nodes: NodeColumns, diagnosis: Diagnosis) -> str:
     return f"0/{diagnosis.evaluated} nodes are available: {listed(+counted)}."
 
 
-def _wanted(nodes: NodeColumns) -> int:
+def _wanted(nodes: NodeColumns, profile: Profile) -> int:
     """How many rows an attempt plans."""
-    return max(_LEAST_TRIED, len(nodes) // 10)
+    return max(profile.least_candidates, len(nodes) * profile.candidates_percentage // 100, 1)
 
 
 def _simple(pod: PodInfo, nodes: NodeColumns, profile: Profile) -> bool:
@@ -172,9 +171,9 @@ def _important_first(pod: PodInfo) -> tuple[int, str]:
 
 
 def _by_resources(
-    pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance, most: int
+    pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance, most: int, wanted: int
 ) -> Candidates:
-    plans = _plans(pod, nodes, helpful, budgets, chance)
+    plans = _plans(pod, nodes, helpful, budgets, chance, wanted)
     rows = np.flatnonzero(helpful & (plans.ranks[:, 3] > 0))
     if most == 1:
         for column in range(5 if len(rows) else 0):
@@ -185,7 +184,7 @@ def _by_resources(
     return {int(at): _row_victims(pod, nodes, int(at), budgets) for at in rows[:most]}
 
 
-def _plans(pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance) -> _Plans:
+def _plans(pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance, wanted: int) -> _Plans:
     memory = nodes.remembered("preemption")
     key = (pod.shape.fit_key, pod.priority)
     plans: _Plans | None = memory.get(key)
@@ -203,8 +202,8 @@ def _plans(pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, c
     roomy = _roomy(pod, nodes, rows)
     plans.pending[rows[~roomy]] = False
     rows = rows[roomy]
-    start = chance.below(len(rows)) if len(rows) > _wanted(nodes) else 0
-    for at in np.roll(rows, -start)[: _wanted(nodes)].tolist():
+    start = chance.below(len(rows)) if len(rows) > wanted else 0
+    for at in np.roll(rows, -start)[:wanted].tolist():
         plans.ranks[at] = _rank(*_row_victims(pod, nodes, at, budgets))
         plans.pending[at] = False
     return plans
@@ -303,7 +302,7 @@ def _by_filters(
         tried = _try_row(pod, nodes, profile, at, budgets)
         if tried is not None and tried[0]:
             found[at] = tried
-        if len(found) == _wanted(nodes):
+        if len(found) == _wanted(nodes, profile):
             break
     return found
 
