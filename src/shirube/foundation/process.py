@@ -21,6 +21,10 @@ from shirube.foundation import log
 _logger = log.get("process")
 
 
+class CannotRun(Exception):
+    """Why a process cannot start or go on, in words for people: logged without a traceback. For subclassing."""
+
+
 def run(main: Callable[[asyncio.Event], Awaitable[None]], title: str, log_level: str = "info") -> int:
     """Run a component in this process until it is told to stop. Returns the exit code."""
     log.configure(log_level)
@@ -28,6 +32,9 @@ def run(main: Callable[[asyncio.Event], Awaitable[None]], title: str, log_level:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_stopped(main))
+    except CannotRun as error:
+        _logger.error(f"{title} cannot run", error=str(error))
+        return 1
     except Exception as error:
         _logger.error(f"{title} failed", error=repr(error), exc_info=error)
         return 1

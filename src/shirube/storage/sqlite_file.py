@@ -27,6 +27,9 @@ _APPLICATION_ID = 0x53484952  # "SHIR"
 _SCHEMA_VERSION = 1
 _CHECKPOINT_PAGES = 1024  # 8 MB of log: longer logs make rarer but longer pauses
 
+# The index of the log needs room, too: 32 KB when a store is opened.
+_NO_ROOM = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
+
 _SCHEMA = """
 CREATE TABLE history (
   id INTEGER PRIMARY KEY,
@@ -64,8 +67,9 @@ class FileLock:
             os.close(self._fd)
             who = f"process {holder}" if holder else "another process"
             raise StorageUnavailable(f"cannot open {path}: {who} has it open; stop that one first") from error
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a word about whose it is
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         if self._fd >= 0:
@@ -134,8 +138,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def explain(error: sqlite3.Error, path: Path, doing: str) -> StorageError:
     """The error with what to do about it."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    if code == sqlite3.SQLITE_FULL or extended in _NO_ROOM:
         advice = "the disk is full; free some space and try again, nothing that was acknowledged is lost"
     elif code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         advice = f"the file is damaged ({error}); restore a backup, or move it away to start empty"

@@ -30,6 +30,7 @@ _logger = log.get("storage")
 _GROUP_ROWS = 512
 _GROUP_BYTES = 8 << 20
 _SLOW_SECONDS = 1.0
+_COMPLAIN_SECONDS = 5.0
 _INSERT = "INSERT INTO history (id, key, create_revision, deleted, value) VALUES "
 _STATEMENTS = [""] + [_INSERT + ",".join(["(?,?,?,?,?)"] * n) for n in range(1, STATEMENT_ROWS + 1)]
 _COLUMNS = 5
@@ -88,6 +89,8 @@ class Writer:
         self._gathered: list[Commit] = []  # in this turn of the loop
         self._failed_epoch = -1
         self._failure: StorageError | None = None
+        self._complained = -_COMPLAIN_SECONDS
+        self._failed_writes = 0
         self._thread = threading.Thread(target=self._run, name="shirube-commit", daemon=True)
         self._thread.start()
 
@@ -157,13 +160,21 @@ class Writer:
                 self._failure = explain(error, self._path, "write")
             else:
                 self._failure = StorageError(f"cannot write {self._path}: {error!r}")
-            _logger.error("commit failed", writes=len(group), error=str(self._failure))
+            self._complain(len(group))
             self._call(self._publish, group, self._failure)
             return
         took = self._clock.monotonic() - began
         if took > _SLOW_SECONDS:
             _logger.warning("slow commit: the disk is busy or slow", seconds=f"{took:.2f}", writes=len(group))
         self._call(self._publish, group, None)
+
+    def _complain(self, writes: int) -> None:
+        """A full disk fails thousands of commits a second, and logs may be on it."""
+        self._failed_writes += writes
+        now = self._clock.monotonic()
+        if now - self._complained >= _COMPLAIN_SECONDS:
+            _logger.error("commits failed", writes=self._failed_writes, error=str(self._failure))
+            self._complained, self._failed_writes = now, 0
 
     def _insert(self, row: list[Any]) -> None:
         execute = self._connection.execute

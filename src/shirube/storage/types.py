@@ -22,6 +22,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from shirube.foundation.process import CannotRun
+
 FIRST_REVISION = 1
 
 
@@ -112,7 +114,7 @@ class CompareFailed(Exception):
         self.current = current
 
 
-class StorageError(Exception):
+class StorageError(CannotRun):
     """The store could not do it. After a failed commit the write has not happened, unless the message says that
     its outcome is unknown. Later calls may succeed."""
 

@@ -34,8 +34,10 @@ def free_port() -> int:
 class ApiServer:
     """`shirube server` on a port and a folder of its own; `datastore` as on its command line."""
 
-    def __init__(self, folder: Path, datastore: str = "") -> None:
+    def __init__(self, folder: Path, datastore: str = "", within: tuple[str, ...] = ()) -> None:
+        """`within`: a command that runs another, to put the server somewhere."""
         self.folder = folder
+        self._within = within
         self.port = free_port()
         self._datastore = datastore
         self._log = folder / "server.log"
@@ -52,7 +54,15 @@ class ApiServer:
         return self._process.pid
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "shirube", "server", f"--data-dir={self.folder}", f"--port={self.port}"]
+        command = [
+            *self._within,
+            sys.executable,
+            "-m",
+            "shirube",
+            "server",
+            f"--data-dir={self.folder}",
+            f"--port={self.port}",
+        ]
         if self._datastore:
             command.append(f"--datastore={self._datastore}")
         with self._log.open("ab") as log:
