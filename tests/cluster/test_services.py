@@ -46,15 +46,14 @@ SPACE = "two-nodes"
 
 
 @pytest.fixture(scope="module")
-def two_nodes(cluster: Cluster):
-    assert cluster.shirube("node", "add", "--name", NAME).stdout.strip() == SECOND
+def two_nodes(cluster: Cluster, second_node: str):
+    assert second_node == SECOND
     cluster.kubectl("create", "namespace", SPACE)
     cluster.kubectl("-n", SPACE, "apply", "-f", "-", input=PODS)
     cluster.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=60s")
     cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
     yield cluster
-    cluster.kubectl("delete", "namespace", SPACE, "--timeout=60s")
-    cluster.shirube("node", "rm", "--name", NAME, SECOND)
+    cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
 
 
 @pytest.fixture

@@ -293,6 +293,19 @@ def test_nobody_to_serve_rejects_at_once(lab, at, address, port):
         client.connect((getattr(at, address), port))
 
 
+def test_addresses_of_no_service_lead_nowhere(lab, at):
+    """Not even to a machine that has the address."""
+    ranges = {"ip": ("192.0.2.0/26", "192.0.2.0/28"), "ip6": ("2001:db8::/64",)}[at.word]
+    table = program(lab, at, at.web)
+    assert takers(lab, "a", at.client, 80, times=1)[0].total() == 1
+    table.put("ranges", ruleset.ranges_fragment(ranges, at.pods))
+    nft(lab.node, table.script())
+    for source in ("a", "node"):
+        assert takers(lab, source, at.client, 80, times=1)[0].total() == 0
+        assert takers(lab, source, at.vip, 8000, times=4)[0].total() == 4
+    assert takers(lab, "a", at.guest, 80, times=1)[0].total() == 1
+
+
 def test_established_connections_survive_a_new_start_of_the_proxy(lab, at):
     """A new process programs the whole table afresh: in one transaction it is deleted and made."""
     only = replace(at.inside_only, internal=(at.far,), everywhere=(at.far,), here=())

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any, Protocol
 
-from shirube.api.gvr import ENDPOINTSLICES, NODES, SERVICES
+from shirube.api.gvr import ENDPOINTSLICES, NODES, SERVICECIDRS, SERVICES
 from shirube.client.informer import Informer, InformerFactory
 from shirube.foundation import address_family, conntrack, log, nft
 from shirube.foundation.tasks import cancel, spawn
@@ -23,6 +23,7 @@ from shirube.proxy.stale import stale
 _logger = log.get("proxy")
 _QUIET_SECONDS = 0.03
 _RETRY_SECONDS = 1.0
+_RANGES = "ServiceCIDRs"  # owns their elements in the table; no Service is called so
 _SLICE = 200  # Services read between two turns of the loop: some 5 ms
 
 
@@ -44,6 +45,7 @@ class Proxy:
         self._services = factory.informer(SERVICES)
         self._slices = factory.informer(ENDPOINTSLICES)
         self._nodes = factory.informer(NODES)
+        self._ranges = factory.informer(SERVICECIDRS)
         self._slices.add_index(SERVICE_NAME, _service_of)
         self._changed = asyncio.Event()
         self._dirty: set[str] = set()
@@ -55,6 +57,9 @@ class Proxy:
         self._follow(self._services, lambda o: f"{o['metadata']['namespace']}/{o['metadata']['name']}")
         self._follow(self._slices, lambda o: next(iter(_service_of(o)), ""))
         self._nodes.add_handler(lambda _: self._changed.set(), lambda _o, _n: self._changed.set(), None)
+        self._ranges.add_handler(
+            lambda _: self._changed.set(), lambda _o, _n: self._changed.set(), lambda _: self._changed.set()
+        )
 
     def _follow(self, informer: Informer, key_of: Any) -> None:
         def touch(obj: Object) -> None:
@@ -69,7 +74,7 @@ class Proxy:
         informer.add_handler(touch, updated, touch)
 
     async def run(self) -> None:
-        for informer in (self._services, self._slices, self._nodes):
+        for informer in (self._services, self._slices, self._nodes, self._ranges):
             await informer.wait_for_cache_sync()
         await self._health.start(lambda: self._healthy)
         self._changed.set()
@@ -84,6 +89,9 @@ class Proxy:
 
     async def _sync(self) -> None:
         self._look_where_we_are()
+        ranges = [block for cidr in self._ranges.store.list() for block in cidr["spec"].get("cidrs") or []]
+        for cidr, table in self._tables.items():
+            table.put(_RANGES, ruleset.ranges_fragment(ranges, cidr))
         dirty, self._dirty = self._dirty, set()
         touched = [port for key in dirty for port in self._ports.get(key, ())]
         for number, key in enumerate(sorted(dirty)):

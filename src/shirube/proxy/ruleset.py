@@ -13,6 +13,8 @@ only, as most have, needs no chain of its own: `pick-N` draws a number below N a
                           └─► lb-…    load balancer addresses with loadBalancerSourceRanges: others are dropped
     refused               ──► reject: an address of a Service that has no endpoints (or not that port); TCP by a reset,
                               because the kernel sends few ICMP errors a second and the client would wait
+    service_ranges        ──► drop: an address for Services that none has (or none that we know of yet): it must not
+                              leave the cluster, and a client that tries again may have luck
 
 Client affinity has a chain for each endpoint, which remembers its clients in a set with a timeout. The number that was
 drawn travels in the packet's mark, which is cleared right after; masquerade is decided in the connection's mark.
@@ -21,6 +23,7 @@ drawn travels in the packet's mark, which is cleared right after; masquerade is 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from collections.abc import Iterable
 
 from shirube.foundation import address_family
@@ -58,6 +61,7 @@ add map {name} node_ports {{ type inet_proto . inet_service : verdict; }}
 add map {name} endpoints {{ type {address} . inet_proto . inet_service . mark : {address} . inet_service; }}
 add set {name} hairpin {{ type {address} . {address}; }}
 add set {name} cluster_ips {{ type {address}; }}
+add set {name} service_ranges {{ type {address}; flags interval; }}
 add set {name} refused {{ type {address} . inet_proto . inet_service; }}
 add set {name} refused_node_ports {{ type inet_proto . inet_service; }}
 {picks}
@@ -83,6 +87,7 @@ add chain {name} refuse
 add rule {name} refuse ct state new {ip} daddr . meta l4proto . th dport @refused goto turn_down
 add rule {name} refuse ct state new fib daddr type local meta l4proto . th dport @refused_node_ports goto turn_down
 add rule {name} refuse ct state new {ip} daddr @cluster_ips meta l4proto {{ tcp, udp, sctp }} goto turn_down
+add rule {name} refuse ct state new {ip} daddr @service_ranges drop
 add chain {name} forward {{ type filter hook forward priority filter; }}
 add rule {name} forward jump refuse
 add chain {name} local_output {{ type filter hook output priority filter; }}
@@ -91,6 +96,24 @@ add chain {name} input {{ type filter hook input priority filter; }}
 add rule {name} input jump refuse
 """,
     )
+
+
+def ranges_fragment(cidrs: Iterable[str], cluster_cidr: str) -> Fragment:
+    """The ranges that Services get their addresses from, in the family of `cluster_cidr`."""
+    wanted, family = Fragment(), address_family.of(cluster_cidr)
+    networks = [ipaddress.ip_network(cidr) for cidr in family.among(cidrs)]
+    for network in _collapsed(networks):
+        wanted.add("service_ranges", str(network))
+    return wanted
+
+
+def _collapsed(networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> list[object]:
+    """Without overlaps, which an interval set does not take."""
+    return [
+        n
+        for n in set(networks)
+        if not any(n != o and n.version == o.version and n.subnet_of(o) for o in networks)  # type: ignore[arg-type]
+    ]
 
 
 def fragment(ports: Iterable[ServicePort], cluster_cidr: str) -> Fragment:

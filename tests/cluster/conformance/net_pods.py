@@ -51,7 +51,7 @@ def start(api: Api, ns: str, *wanted: Obj) -> dict[str, Obj]:
     return dict(eventually(found, f"pods {names} are ready", 60))
 
 
-def ask(api: Api, ns: str, name: str, path: str, port: int = HTTP, **query: Any) -> Any:
+def ask(api: Api, ns: str, name: str, path: str, /, port: int = HTTP, **query: Any) -> Any:
     """What a pod's server answers, asked through the API server."""
     target = f"/api/v1/namespaces/{ns}/pods/{name}:{port}/proxy/{path}"
     answer = api.call("GET", target + ("?" + urllib.parse.urlencode(query) if query else ""))

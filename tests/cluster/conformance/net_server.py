@@ -7,6 +7,7 @@ Runs alone under this machine's Python, which pods have mounted (`net_pods.serve
     GET /dial?host=&port=&protocol=&request=&tries=   asks others: the distinct answers, as JSON
     GET /query?name=&type= one question to the pod's first nameserver, as JSON; `search=1`: with its search path
     GET /file?path=        a file of the pod
+    GET /bytes?count=      so many bytes
     other methods, /echo…  what was asked, as JSON
 UDP answers `hostname` and `clientip`, and echoes what follows `echo `.
 """
@@ -115,6 +116,8 @@ class Handler(BaseHTTPRequestHandler):
                 body = json.dumps(dial(**given))
             case "/query":
                 body = json.dumps(query(given["name"], given.get("type", "A"), given.get("search")))
+            case "/bytes":
+                body = "x" * int(given["count"])
             case "/file":
                 body = pathlib.Path(given["path"]).read_text()
             case _:
