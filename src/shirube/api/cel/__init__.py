@@ -48,7 +48,10 @@ def _functions() -> dict[str, Any]:
     logging.getLogger("cel").setLevel(logging.CRITICAL)
     base = cel.Context()
     add_stdlib_to_context(base)
-    return {**base.functions, **FUNCTIONS}
+    functions = {**base.functions, **FUNCTIONS}
+    functions["replace"] = cost.bounded(functions["replace"], cost.replaced)
+    functions["join"] = cost.bounded(functions["join"], cost.joined)
+    return functions
 
 
 class Expression:
@@ -79,6 +82,7 @@ class Expression:
         self._functions |= {name: f for name, f in known.items() if "." in name and name.split(".")[0] in heads}
         self.variables -= heads | set(_BOUND.findall(source))
         self._literals = cost.of_literals(text, RANGE) if self._nested else 0
+        self._copies = cost.copies(text)
 
     def evaluate(
         self,
@@ -92,6 +96,7 @@ class Expression:
 
         known = {name: variables[name] for name in self.variables if name in variables}
         try:
+            cost.check_made(self._copies, known.values())
             (budget or Budget(cost.MAX_TOTAL_STEPS)).take(self._work(known))
         except CostExceeded as error:
             raise CelError(str(error)) from error

@@ -128,18 +128,31 @@ class Scope:
         self.functions = functions
         self.budget = cel.Budget()
         self._failed: dict[str, str] = {}
+        self._kept = 0
 
     def define(self, variables: Sequence[Json]) -> None:
         values = self.seen["variables"]
         for variable in variables:
             name = variable.get("name", "")
             try:
-                values[name] = self.value(variable.get("expression", ""))
+                made = self.value(variable.get("expression", ""))
+                self._keep(cel.cost.weight(made))
+                values[name] = made
             except cel.CelError as error:
                 self._failed[name] = f'composited variable "{name}" fails to evaluate: {error}'
 
+    def _keep(self, weight: int) -> None:
+        """Variables may be made of variables, each twice the one before. Raises CelError."""
+        if self._kept + weight > cel.cost.MAX_KEPT:
+            raise cel.CelError("operation cancelled: actual cost limit exceeded")
+        self._kept += weight
+
     def value(self, text: str) -> Any:
         """Raises CelError."""
+        try:
+            self.budget.take(self._kept)  # all variables are handed over each time
+        except cel.cost.CostExceeded as error:
+            raise cel.CelError(str(error)) from error
         try:
             return cel.compiled(text).evaluate(self.seen, self.functions, self.budget)
         except cel.CelError as error:
