@@ -72,8 +72,9 @@ class Extender:
         if left is None:
             items = (_get(answer, "nodes") or {}).get("items") or []
             left = [n["metadata"]["name"] for n in items]
+        known = set(names)
         return Filtered(
-            [n for n in left if n in set(names)],
+            [n for n in left if n in known],
             _get(answer, "failednodes") or {},
             _get(answer, "failedandunresolvablenodes") or {},
         )
@@ -144,14 +145,20 @@ class Extender:
                     server_hostname=self.server_name or None,
                 ) as response,
             ):
-                data = await response.content.read(_MOST_BYTES)
                 if response.status != 200:
                     raise ExtenderError(f"extender {url} answered {response.status}")
+                data = bytearray()
+                async for chunk in response.content.iter_any():
+                    data += chunk
+                    if len(data) > _MOST_BYTES:
+                        raise ExtenderError(f"extender {url} answered more than {_MOST_BYTES // 2**20} MiB")
                 return orjson.loads(data)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise ExtenderError(f"cannot ask extender {url}: {str(error) or type(error).__name__}") from error
 
 
-def _get(answer: Object, name: str) -> Any:
+def _get(answer: Any, name: str) -> Any:
     """A field by its name in any case, as Go reads them."""
+    if not isinstance(answer, dict):
+        raise ExtenderError(f"an extender answered with a {type(answer).__name__} where an object must be")
     return next((v for k, v in answer.items() if k.lower() == name), None)

@@ -244,7 +244,9 @@ class Scheduler:
                 await binder.bind(info, node)
             else:
                 await bind(self._client, info, node)
-        except (ApiError, BindingFailed, ExtenderError) as error:
+        except Exception as error:
+            if not isinstance(error, ApiError | BindingFailed | ExtenderError):
+                _logger.error("cannot bind", pod=info.key, error=repr(error), exc_info=error)
             if plan.devices is not None:
                 await self._release(info, plan)
             self._unplace(info, error)
@@ -265,7 +267,7 @@ class Scheduler:
         if plan.devices is not None:
             await release_devices(self._client, info, plan.devices, self._nodes.around.devices)
 
-    def _unplace(self, info: PodInfo, error: ApiError | BindingFailed | ExtenderError) -> None:
+    def _unplace(self, info: PodInfo, error: Exception) -> None:
         at = self._nodes.where(info.uid)
         self._assumed.pop(info.uid, None)
         if self._nodes.remove_pod(info.uid) and at is not None:
