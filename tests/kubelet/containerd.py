@@ -107,7 +107,7 @@ def _blob(layout: Path, data: bytes, media: str) -> dict:
     return {"mediaType": media, "digest": "sha256:" + digest, "size": len(data)}
 
 
-def _rootfs(files: dict[str, Path], links: dict[str, str], texts: dict[str, str]) -> bytes:
+def rootfs(files: dict[str, Path], links: dict[str, str], texts: dict[str, str]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name in ("bin", "etc", "tmp", "proc", "sys", "dev", "root", "var"):
@@ -130,22 +130,22 @@ def _rootfs(files: dict[str, Path], links: dict[str, str], texts: dict[str, str]
     return out.getvalue()
 
 
-def image_tar(directory: Path, name: str, rootfs: bytes, config: dict) -> Path:
-    """An OCI layout archive of one image with one layer."""
+def image_tar(directory: Path, name: str, rootfs: bytes, config: dict, *above: bytes) -> Path:
+    """An OCI layout archive of one image: a layer of the root file system, and those above it."""
     layout = directory / "layout"
     shutil.rmtree(layout, ignore_errors=True)
     (layout / "blobs/sha256").mkdir(parents=True)
     oci = "application/vnd.oci.image"
-    layer = _blob(layout, gzip.compress(rootfs, 1), f"{oci}.layer.v1.tar+gzip")
-    diff = "sha256:" + hashlib.sha256(rootfs).hexdigest()
+    layers = [_blob(layout, gzip.compress(one, 1), f"{oci}.layer.v1.tar+gzip") for one in (rootfs, *above)]
+    diffs = ["sha256:" + hashlib.sha256(one).hexdigest() for one in (rootfs, *above)]
     body = {"architecture": "amd64", "os": "linux", "config": config}
-    body["rootfs"] = {"type": "layers", "diff_ids": [diff]}
+    body["rootfs"] = {"type": "layers", "diff_ids": diffs}
     image = _blob(layout, json.dumps(body).encode(), f"{oci}.config.v1+json")
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{oci}.manifest.v1+json",
         "config": image,
-        "layers": [layer],
+        "layers": layers,
     }
     top = _blob(layout, json.dumps(manifest).encode(), f"{oci}.manifest.v1+json")
     top["annotations"] = {"io.containerd.image.name": name}
@@ -165,10 +165,10 @@ def _import_images(containerd: Containerd) -> None:
         "etc/group": "root:x:0:\nweb:x:1002:\nextra:x:1003:web\n",
     }
     links = {f"bin/{applet}": "busybox" for applet in APPLETS.split()}
-    busybox = _rootfs({"bin/busybox": Path("/bin/busybox")}, links, texts)
+    busybox = rootfs({"bin/busybox": Path("/bin/busybox")}, links, texts)
     config = {"Env": ["PATH=/bin"], "Cmd": ["sh"]}
     containerd.ctr("images", "import", str(image_tar(containerd.dir, BUSYBOX, busybox, config)))
-    pause = _rootfs({"pause": Path("/usr/bin/catatonit")}, {}, {})
+    pause = rootfs({"pause": Path("/usr/bin/catatonit")}, {}, {})
     config = {"Entrypoint": ["/pause", "-P"]}
     containerd.ctr("images", "import", str(image_tar(containerd.dir, PAUSE, pause, config)))
 

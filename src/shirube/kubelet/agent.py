@@ -47,6 +47,7 @@ from shirube.kubelet.static_pods import StaticPods
 from shirube.kubelet.stats import NodeStats
 from shirube.kubelet.stats_disk import DiskUsage, FileSystem
 from shirube.kubelet.status_writer import StatusWriter
+from shirube.kubelet.volumes.images import ImageVolumes
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
 
@@ -193,6 +194,10 @@ class Agent:
         options, client, clock = self.options, self.client, self.clock
         objects = ApiObjects(client, clock)
         tokens = ServiceAccountTokens(client, clock)
+        images = Images(self.runtime, clock, options.max_parallel_image_pulls)
+        self._image_volumes = ImageVolumes(
+            self.runtime, images, objects, self.paths, clock, lambda pod, *said: self.services.tell(pod, *said)
+        )
         host = Host(
             client,
             self.paths,
@@ -202,6 +207,7 @@ class Agent:
             lambda: self._facts,
             self.node_object,
             self.pods.claim_in_use,
+            self._image_volumes,
         )
         prober = Prober(self.runtime, clock, self._tell, self.pods.changed, self.identity.ips[0])
         servers = tuple(s for s in options.cluster_dns.split(",") if s)
@@ -209,7 +215,7 @@ class Agent:
             client=client,
             runtime=self.runtime,
             state=RuntimeState(self.runtime),
-            images=Images(self.runtime, clock, options.max_parallel_image_pulls),
+            images=images,
             volumes=PodVolumes(host),
             prober=prober,
             statuses=StatusWriter(client),
@@ -327,6 +333,7 @@ class Agent:
         await self.devices.close()
         await self.services.statuses.close()
         await self._recorder.close()
+        await self._image_volumes.close()
         await self.runtime.close()
 
     # -- logs

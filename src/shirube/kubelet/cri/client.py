@@ -30,6 +30,9 @@ _OPTIONS = (
 )
 
 
+Metadata = tuple[tuple[str, str], ...]
+
+
 class CriError(Exception):
     """The runtime refused or could not be reached. `code` is a gRPC status code's name."""
 
@@ -70,10 +73,11 @@ _CODE_WORDS = {
 class Runtime:
     """A connection to a CRI runtime, or to who speaks another `protocol`. `endpoint` is the path of its unix socket."""
 
-    def __init__(self, endpoint: str, protocol: Protocol | None = None) -> None:
+    def __init__(self, endpoint: str, protocol: Protocol | None = None, metadata: Metadata = ()) -> None:
         self.endpoint = endpoint.removeprefix("unix://")
         self.protocol = protocol or Protocol("messages.json")
         self._channel = grpc.aio.insecure_channel(f"unix://{self.endpoint}", options=_OPTIONS)
+        self._metadata = metadata  # sent with every call
         self._methods: dict[str, Any] = {}
         self._under_way: dict[object, tuple[str, float]] = {}
 
@@ -97,7 +101,7 @@ class Runtime:
         call = object()
         self._under_way[call] = method, asyncio.get_running_loop().time()
         try:
-            return await send(spec.request(**fields), timeout=deadline, wait_for_ready=True)
+            return await send(spec.request(**fields), timeout=deadline, metadata=self._metadata, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise CriError(method, error.code().name, error.details() or "") from None
         finally:

@@ -64,6 +64,8 @@ class PodVolumes:
             # Never delete what may be somebody's data seen through a mount.
             _logger.warning("cannot unmount a volume", path=str(top), error=str(error))
             return
+        if self._host.image_volumes is not None:
+            await self._host.image_volumes.forget(pod_uid)
         for part in ("volumes", "volume-subpaths"):
             await _remove_tree(top / part)
         self._host.tokens.forget(pod_uid)

@@ -16,7 +16,15 @@ from typing import Any
 from shirube.api import quantity
 from shirube.kubelet import pod as pods
 from shirube.kubelet import qos
-from shirube.kubelet.volumes import atomic_writer, claims, host_paths, kernel_mounts, network_file_system, payload
+from shirube.kubelet.volumes import (
+    atomic_writer,
+    claims,
+    host_paths,
+    images,
+    kernel_mounts,
+    network_file_system,
+    payload,
+)
 from shirube.kubelet.volumes.volume import Host, Made, Request, Volume, VolumeError
 
 # Smaller volumes are written in line: a thread costs more than the write.
@@ -93,6 +101,7 @@ VOLUME_TYPES: dict[str, Callable[[Host, Request], Awaitable[Made]]] = {
     "persistentVolumeClaim": claims.set_up,
     "ephemeral": claims.set_up,
     "nfs": network_file_system.set_up,
+    "image": images.set_up,
 }
 
 # Whose content follows the API while the pod runs.

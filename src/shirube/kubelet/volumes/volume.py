@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shirube.client.rest import Client
 from shirube.foundation.clock import Clock
@@ -14,6 +14,9 @@ from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
+
+if TYPE_CHECKING:
+    from shirube.kubelet.volumes.images import ImageVolumes
 
 Volume = Mapping[str, Any]
 
@@ -43,6 +46,7 @@ class Host:
     node_object: Callable[[], Mapping[str, Any]]
     # Whether another pod of this node uses the claim (of the pod's namespace) now.
     claim_in_use: Callable[[pods.Pod, str], bool] = _nobody
+    image_volumes: ImageVolumes | None = None
 
 
 @dataclass(frozen=True, slots=True)
