@@ -155,6 +155,46 @@ def test_fail_job(jobs):
     assert condition(ended(jobs, "Failed"), "Failed")["reason"] == "PodFailurePolicy"
 
 
+@pytest.mark.conformance(
+    "[sig-apps] Job should allow to use a pod failure policy to ignore failure matching on DisruptionTarget condition "
+    "[Conformance]"
+)
+def test_ignore_disruption(cluster, api, ns, jobs):
+    # Each index leaves a mark on the node and runs until it is evicted; when it comes again it finds the mark.
+    script = (
+        "if [ -e /host/$JOB_COMPLETION_INDEX ]; then exit 0; fi; "
+        'echo > /host/$JOB_COMPLETION_INDEX; trap "exit 1" TERM; while true; do sleep 0.1; done'
+    )
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    made = job(script, 2, 3, completionMode="Indexed", podFailurePolicy={"rules": [rule]}, backoffLimit=0)
+    spec = made["spec"]["template"]["spec"]
+    spec["securityContext"] = {"runAsUser": 0}
+    # Under the cluster's own home: marks that an earlier session left elsewhere would end every pod at once.
+    marks = {"path": f"{cluster.home}/{ns}", "type": "DirectoryOrCreate"}
+    spec["volumes"] = [{"name": "host", "hostPath": marks}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "host", "mountPath": "/host"}]
+    spec["containers"][0]["readinessProbe"] = {
+        "exec": {"command": ["/bin/sh", "-c", "ls /host/$JOB_COMPLETION_INDEX"]},
+        "periodSeconds": 1,
+    }
+    jobs.create(made)
+    pods, evicted = api.pods(ns), set()
+
+    def evict_the_next() -> bool:
+        for one in pods.items("job-name=e2e"):
+            name, index = one["metadata"]["name"], one["metadata"]["annotations"][INDEX]
+            if index in evicted or condition(one, "Ready") is None or condition(one, "Ready")["status"] != "True":
+                continue
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": ns}}
+            api.ask("POST", f"{pods.path}/{name}/eviction", eviction)
+            evicted.add(index)
+        return len(evicted) == 3
+
+    eventually(evict_the_next, "each index was evicted once", 60)
+    status = ended(jobs)["status"]
+    assert status["succeeded"] == 3 and not status.get("failed")
+
+
 def success_policy(jobs, rules, script: str, completions: int = 2, parallelism: int = 2):
     made = job(script, parallelism, completions, completionMode="Indexed", successPolicy={"rules": rules})
     jobs.create(made)
