@@ -2,6 +2,7 @@ import pytest
 from tests.scheduler.pods import node, pod
 
 from shirube.cli.commands.why import lines
+from shirube.scheduler.configuration import parse
 from shirube.scheduler.decide import Profile
 from shirube.scheduler.explaining import World, explain
 
@@ -14,6 +15,9 @@ SPREAD = {
 }
 
 
+DEFAULT = {"default-scheduler": Profile.default()}
+
+
 def zone(name):
     return {"topology.kubernetes.io/zone": name}
 
@@ -23,7 +27,7 @@ def on(name, **spec):
 
 
 def why(waiting, nodes, pods=()):
-    return explain(waiting, World(nodes=list(nodes), pods=list(pods)), Profile.default())
+    return explain(waiting, World(nodes=list(nodes), pods=list(pods)), DEFAULT)
 
 
 CASES = [
@@ -89,8 +93,41 @@ def test_another_schedulers_pod():
     assert "called 'mine'" in found["note"]
 
 
+def test_a_profile_of_another_name_decides_by_its_own_plugins():
+    profiles = parse(
+        {
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "profiles": [
+                {},
+                {"schedulerName": "brave", "plugins": {"filter": {"disabled": [{"name": "TaintToleration"}]}}},
+            ],
+        }
+    ).profiles
+    world = World(nodes=[node("a", taints=[GPU])])
+    careful, brave = (explain(pod(schedulerName=name), world, profiles) for name in ("default-scheduler", "brave"))
+    assert (careful["state"], brave["state"]) == ("waiting", "fits")
+    assert "note" not in brave
+
+
+def test_devices_that_are_lacking():
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1}}
+    claim = {
+        "metadata": {"name": "c", "namespace": "default", "uid": "u"},
+        "spec": {"devices": {"requests": [request]}},
+    }
+    world = World(nodes=[node("a")], device_claims=[claim], device_classes=[{"metadata": {"name": "gpu"}}])
+    waiting = pod(resourceClaims=[{"name": "gpu", "resourceClaimName": "c"}])
+    (verdict,) = explain(waiting, world, DEFAULT)["verdicts"]
+    assert (verdict["plugin"], verdict["reasons"]) == ("DynamicResources", ["cannot allocate all claims"])
+    pool = {"name": "p", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": "gpu.example.com", "nodeName": "a", "pool": pool, "devices": [{"name": "d"}]}
+    world.slices.append({"metadata": {"name": "s"}, "spec": spec})
+    assert explain(waiting, world, DEFAULT)["state"] == "fits"
+
+
 def test_asking_changes_nothing():
     nodes = [node("a", unschedulable=True), node("b", cpu="1")]
     world = World(nodes=nodes, pods=[])
     waiting = pod(cpu="2", nodeSelector={"disk": "ssd"})
-    assert explain(waiting, world, Profile.default()) == explain(waiting, world, Profile.default())
+    assert explain(waiting, world, DEFAULT) == explain(waiting, world, DEFAULT)

@@ -7,6 +7,7 @@ the scores as they are now, the pod itself taken away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from shirube.client.informer import key_of
 from shirube.scheduler.changes import smallest_changes
 from shirube.scheduler.columns import NodeColumns
-from shirube.scheduler.decide import Profile, diagnose, feasible
+from shirube.scheduler.decide import DEFAULT_NAME, Profile, diagnose, feasible
 from shirube.scheduler.plugins.scheduling_gates import gated
 from shirube.scheduler.pod import PodInfo, read
 
@@ -34,6 +35,9 @@ class World:
     services: list[Object] = field(default_factory=list)
     owners: list[tuple[str, Object]] = field(default_factory=list)  # (kind, object)
     tables: dict[str, list[Object]] = field(default_factory=dict)  # of `Surroundings`, by name
+    slices: list[Object] = field(default_factory=list)  # of devices, and classes of and claims to them
+    device_classes: list[Object] = field(default_factory=list)
+    device_claims: list[Object] = field(default_factory=list)
 
 
 def columns_of(world: World, without: str = "") -> NodeColumns:
@@ -48,6 +52,13 @@ def columns_of(world: World, without: str = "") -> NodeColumns:
         around.set_owner(kind, owner)
     for name, objects in world.tables.items():
         getattr(around, name).update({key_of(o): o for o in objects})
+    for objects, put in (
+        (world.slices, around.devices.set_slice),
+        (world.device_classes, around.devices.set_class),
+        (world.device_claims, around.devices.set_claim),
+    ):
+        for one in objects:
+            put(one)
     for node in world.nodes:
         columns.set_node(node)
     for pod in world.pods:
@@ -60,8 +71,21 @@ def columns_of(world: World, without: str = "") -> NodeColumns:
     return columns
 
 
-def explain(pod: Object, world: World, profile: Profile) -> Object:
+def profile_of(pod: Object, profiles: Mapping[str, Profile]) -> tuple[Profile, str]:
+    """The profile that the pod asks for by its scheduler's name, and a note where nothing is known of that one."""
+    name = pod["spec"].get("schedulerName") or DEFAULT_NAME
+    if name in profiles:
+        return profiles[name], ""
+    note = (
+        f"the pod waits for a scheduler called {name!r}, which must be running; the default plugins are shown, "
+        "because its configuration is not known (--scheduler-config)"
+    )
+    return Profile.default(name), note
+
+
+def explain(pod: Object, world: World, profiles: Mapping[str, Profile]) -> Object:
     """Plain data; its `state` is placed, gated, fits or waiting."""
+    profile, note = profile_of(pod, profiles)
     placed = pod["spec"].get("nodeName", "")
     asked = {**pod, "spec": {k: v for k, v in pod["spec"].items() if k != "nodeName"}}
     info = read(asked)
@@ -75,8 +99,8 @@ def explain(pod: Object, world: World, profile: Profile) -> Object:
     }
     if placed:
         return {**found, "state": "placed", "node": placed, **scores(info, columns, profile, placed)}
-    if info.shape.scheduler_name != profile.name:
-        found["note"] = f"the pod waits for a scheduler called {info.shape.scheduler_name!r}, which must be running"
+    if note:
+        found["note"] = note
     mask = feasible(info, columns, profile)
     fits = mask is not None and bool(mask.any())
     found["state"] = "fits" if fits else "waiting"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,28 @@ _NAMED = 5  # nodes named in a line of text
 @click.option(
     "--kubeconfig", type=click.Path(path_type=Path), help="As whom to ask.  [default: $KUBECONFIG, or --name]"
 )
+@click.option(
+    "--scheduler-config",
+    type=click.Path(path_type=Path),
+    help="The KubeSchedulerConfiguration that the pod's scheduler runs with.  [default: the default plugins]",
+)
 @click.option("--name", default="shirube", show_default=True, help="The cluster, where no kubeconfig is given.")
-def command(target: str, namespace: str, output: str, kubeconfig: Path | None, name: str) -> None:
+def command(
+    target: str, namespace: str, output: str, kubeconfig: Path | None, scheduler_config: Path | None, name: str
+) -> None:
     """Why a pod is pending (and what would make it fit), or why it runs where it runs."""
     kind, _, pod = target.rpartition("/")
     if kind not in ("pod", "pods", "po", "") or not pod:
         raise click.BadParameter(f"cannot explain {target!r}: only pods can be asked about, as pod/NAME")
+    from shirube.scheduler.configuration import Configuration, ConfigurationError, load
+
     path = kubeconfig or _default_kubeconfig(name)
     try:
-        found = asyncio.run(_ask(path, namespace, pod))
+        configuration = load(scheduler_config) if scheduler_config else Configuration()
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        found = asyncio.run(_ask(path, namespace, pod, configuration.profiles))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot read kubeconfig {path}: {error}") from error
     except ApiError as error:
@@ -70,8 +84,7 @@ def _default_kubeconfig(name: str) -> Path:
     return Path(given) if given else ClusterLayout.of(name).admin_kubeconfig
 
 
-async def _ask(kubeconfig: Path, namespace: str, name: str) -> Object:
-    from shirube.scheduler.decide import Profile
+async def _ask(kubeconfig: Path, namespace: str, name: str, profiles: Mapping[str, Any]) -> Object:
     from shirube.scheduler.explaining import explain
 
     client = Client.from_kubeconfig(kubeconfig, "shirube-why")
@@ -80,7 +93,7 @@ async def _ask(kubeconfig: Path, namespace: str, name: str) -> Object:
         world, unread = await _read_world(client)
     finally:
         await client.close()
-    found = explain(pod, world, Profile.default())
+    found = explain(pod, world, profiles)
     if unread:
         found["unread"] = unread
     return found
@@ -107,6 +120,8 @@ async def _read_world(client: Client) -> tuple[Any, list[str]]:
     world.namespaces, world.services = await every(gvr.NAMESPACES), await every(gvr.SERVICES)
     world.owners = [(kind, obj) for kind, collection in _OWNERS.items() for obj in await every(collection)]
     world.tables = {table: await every(collection) for table, collection in _TABLES.items()}
+    world.slices, world.device_classes = await every(gvr.RESOURCESLICES), await every(gvr.DEVICECLASSES)
+    world.device_claims = await every(gvr.RESOURCECLAIMS)
     return world, unread
 
 
