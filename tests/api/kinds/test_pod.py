@@ -391,12 +391,6 @@ BAD = [
     ("spec/priorityClassName", "A", "spec.priorityClassName", "a lowercase RFC 1123 subdomain"),
     ("spec/runtimeClassName", "A", "spec.runtimeClassName", "a lowercase RFC 1123 subdomain"),
     ("spec/activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds", "must be between 1 and 2147483647, inclusive"),
-    (
-        "spec/terminationGracePeriodSeconds",
-        -1,
-        "spec.terminationGracePeriodSeconds",
-        "must be greater than or equal to 0",
-    ),
     ("spec/hostAliases", [{"ip": "x"}], "spec.hostAliases[0].ip", "must be a valid IP address"),
     ("spec/nodeSelector", {"a b": "c"}, "spec.nodeSelector", "name part must consist of"),
     ("spec/readinessGates", [{"conditionType": "a b"}], "spec.readinessGates[0].conditionType", "name part"),

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from shirube.api.errors import OMITTED
-from shirube.api.validation.equality import semantic_equal
 from shirube.api.validation.field import Cause, duplicate, invalid, required
 from shirube.api.validation.job_indexes import count_indexes, first_overlap
 from shirube.api.validation.numbers import validate_not_negative
@@ -119,7 +118,7 @@ def _validate_finished(out: list[Cause], status: Obj) -> None:
 
 def _validate_indexes(out: list[Cause], spec: Obj, status: Obj, old: Obj) -> None:
     done, failed, completions = status.get("completedIndexes", ""), status.get("failedIndexes"), spec.get("completions")
-    changed = {f for f in ("completedIndexes", "failedIndexes") if not semantic_equal(status.get(f), old.get(f))}
+    changed = {f for f in ("completedIndexes", "failedIndexes") if status.get(f) != old.get(f)}
     if not changed:
         return
     if done and spec.get("completionMode") != "Indexed":

@@ -155,10 +155,6 @@ def _validate_rest(out: list[Cause], spec: Obj, path: str) -> None:
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= MAX_INT32:
         out.append(invalid(f"{path}.activeDeadlineSeconds", deadline, names.between(1, MAX_INT32)))
-    grace = spec.get("terminationGracePeriodSeconds", 0)
-    if grace < 0:
-        at = f"{path}.terminationGracePeriodSeconds"
-        out.append(invalid(at, grace, "must be greater than or equal to 0"))
     for i, alias in enumerate(spec.get("hostAliases") or ()):
         address = alias.get("ip", "")
         out.extend(invalid(f"{path}.hostAliases[{i}].ip", address, m) for m in names.is_ip(address))

@@ -131,6 +131,9 @@ def validate_requirements(out: list[Cause], resources: Obj, path: str, claim_nam
                 out.extend(invalid(f"{path}.{field}[{name}]", name, m) for m in messages)
             if messages := quantity_messages(name, text):
                 out.extend(invalid(f"{path}.{field}[{name}]", text, m) for m in messages)
+            elif is_huge_page(name) and not _whole_pages(name, text):
+                detail = f"{text} is not positive integer multiple of {name}"
+                out.append(invalid(f"{path}.{field}[{name}]", text, detail))
     for name, value in requests.items():
         _validate_request(out, name, value, limits.get(name), path)
     if limits or requests:
@@ -139,6 +142,14 @@ def validate_requirements(out: list[Cause], resources: Obj, path: str, claim_nam
             out.append(forbidden(path, "HugePages require cpu or memory"))
     if claims := resources.get("claims"):
         _validate_claims(out, claims, f"{path}.claims", claim_names)
+
+
+def _whole_pages(name: str, amount: str) -> bool:
+    """Whether the amount is a number of pages of the size that the resource is named after."""
+    size, value = parse(name.removeprefix("hugepages-")), parse(amount)
+    if size is None or value is None or size.nanos <= 0:
+        return False
+    return value.nanos >= 0 and value.nanos % size.nanos == 0
 
 
 def _validate_request(out: list[Cause], name: str, value: Any, limit: Any, path: str) -> None:
@@ -171,4 +182,7 @@ def _validate_claims(out: list[Cause], claims: list[Obj], path: str, known: Coll
             out.append(duplicate(f"{path}[{i}]", "/".join(filter(None, at))))
         seen.add(at)
         if name not in known:
-            out.append(not_found(f"{path}[{i}]", name))
+            cause = not_found(f"{path}[{i}]", name)
+            which = f": {', '.join(sorted(known))}" if known else " which is empty"
+            detail = f"{cause.message}: must be one of the names in pod.spec.resourceClaims{which}"
+            out.append(Cause(cause.reason, detail, cause.field))

@@ -121,7 +121,7 @@ def validate_host_namespaces(out: list[Cause], spec: Obj, path: str) -> None:
     if spec.get("hostPID") and spec.get("shareProcessNamespace"):
         out.append(
             invalid(
-                f"{path}.shareProcessNamespace",
+                f"{path}.securityContext.shareProcessNamespace",
                 True,
                 "ShareProcessNamespace and HostPID cannot both be enabled",
             )

@@ -57,11 +57,11 @@ def validate_counts(out: list[Cause], status: Obj, fields: tuple[str, ...], path
     total = status.get("replicas", 0)
     for field in fields:
         if status.get(field, 0) > total:
-            out.append(invalid(f"{path}.{field}", status[field], MORE_THAN_REPLICAS))
+            out.append(invalid(f"{path}.{field}", status.get(field, 0), MORE_THAN_REPLICAS))
     if "availableReplicas" in fields and status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         # StatefulSets, which alone count their current replicas, say it in full
         detail = f"cannot be greater than {'status.' if 'currentReplicas' in fields else ''}readyReplicas"
-        out.append(invalid(f"{path}.availableReplicas", status["availableReplicas"], detail))
+        out.append(invalid(f"{path}.availableReplicas", status.get("availableReplicas", 0), detail))
 
 
 def validate_collisions(out: list[Cause], new: Obj, old: Obj) -> None:
