@@ -4,7 +4,8 @@
 
 Workloads have the shapes of upstream's scheduler_perf: basic pods; hard topology spread over zones; required pod
 anti-affinity by host; required node affinity; preemption (a full cluster of low priority, then high priority). Each
-line: pods decided a second over the whole run, the slowest single decision, memory after.
+line: pods decided a second over the whole run, the same by processor time (what a machine with nothing else to do
+shows), the slowest single decision by processor time.
 """
 
 from __future__ import annotations
@@ -127,12 +128,12 @@ def place(columns: NodeColumns, infos: list, profile: Profile, chance: Chance) -
     """How many were placed, and the slowest decision."""
     placed, slowest = 0, 0.0
     for info in infos:
-        before = time.perf_counter()
+        before = time.process_time()
         chosen = decide(info, columns, chance, profile).node
         if chosen:
             columns.add_pod(chosen, info)
             placed += 1
-        slowest = max(slowest, time.perf_counter() - before)
+        slowest = max(slowest, time.process_time() - before)
     return placed, slowest
 
 
@@ -141,9 +142,9 @@ def run(name: str, nodes: int, pods: int, make) -> None:
     infos = [read(make(i)) for i in range(pods)]
     gc.collect()
     gc.freeze()
-    started = time.perf_counter()
+    started = Stopwatch()
     placed, slowest = place(columns, infos, profile, chance)
-    report(name, nodes, pods, placed, time.perf_counter() - started, slowest)
+    report(name, nodes, pods, placed, started, slowest)
 
 
 def run_preemption(nodes: int, pods: int) -> None:
@@ -153,9 +154,9 @@ def run_preemption(nodes: int, pods: int) -> None:
     infos = [read(high(nodes * 4 + i)) for i in range(pods)]
     gc.collect()
     gc.freeze()
-    placed, slowest, started = 0, 0.0, time.perf_counter()
+    placed, slowest, started = 0, 0.0, Stopwatch()
     for info in infos:
-        before = time.perf_counter()
+        before = time.process_time()
         decision = decide(info, columns, chance, profile)
         if decision.diagnosis is not None:
             found = preempt(info, columns, profile, decision.diagnosis, chance)
@@ -169,8 +170,8 @@ def run_preemption(nodes: int, pods: int) -> None:
             columns.withdraw(info.uid)
             columns.add_pod(decision.node, info)
             placed += 1
-        slowest = max(slowest, time.perf_counter() - before)
-    report("preemption", nodes, pods, placed, time.perf_counter() - started, slowest)
+        slowest = max(slowest, time.process_time() - before)
+    report("preemption", nodes, pods, placed, started, slowest)
 
 
 def run_memory() -> None:
@@ -200,12 +201,23 @@ def resident() -> float:
         return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 
-def report(name: str, nodes: int, pods: int, placed: int, seconds: float, slowest: float) -> None:
+def report(name: str, nodes: int, pods: int, placed: int, since: Stopwatch, slowest: float) -> None:
+    seconds, busy = since.read()
     print(
         f"{name:20} {nodes:,} nodes {pods:,} pods ({placed:,} placed): {pods / seconds:8,.0f} pods/s, "
-        f"slowest {slowest * 1000:.1f} ms",
+        f"{pods / busy:8,.0f} by processor time, slowest {slowest * 1000:.1f} ms",
         flush=True,
     )
+
+
+class Stopwatch:
+    """Time on the wall, and of the processor."""
+
+    def __init__(self) -> None:
+        self._wall, self._busy = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        return time.perf_counter() - self._wall, time.process_time() - self._busy
 
 
 def main() -> None:
