@@ -3,8 +3,8 @@
 What should be: for each scheduled pod that is not finished, each claim bound to a CSI volume whose driver needs
 attaching. What is: VolumeAttachments, one for each (driver, volume, node), named by a hash of the three as
 upstream names them. An attachment is deleted once no pod of its node uses the volume and the node no longer says
-that it is mounted (`status.volumesInUse`), or six minutes after the node was last seen ready. What is attached is
-shown in the node's `status.volumesAttached`, which the node's agent waits for.
+that it is mounted (`status.volumesInUse`), or is out of service, or was last seen ready six minutes ago. What is
+attached is shown in the node's `status.volumesAttached`, which the node's agent waits for.
 
 The driver's external attacher does the work and sets `status.attached`.
 """
@@ -92,6 +92,11 @@ def elsewhere(volume: Object, node: str, attachments: Iterable[Object]) -> str:
     return ""
 
 
+def _bound(claim: Object) -> tuple[str, bool]:
+    name = claim["spec"].get("volumeName") or ""
+    return name, matching.BIND_COMPLETED in matching.annotations_of(claim)
+
+
 class AttachDetachController(Controller[str]):
     """Keys are names of nodes."""
 
@@ -114,6 +119,7 @@ class AttachDetachController(Controller[str]):
         self._attachments.add_index(_BY_NODE, lambda one: [one["spec"]["nodeName"]])
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         self._claims.add_handler(None, self._claim_updated)
+        self._volumes.add_handler(self._volume_seen)
         self._nodes.add_handler(None, self._node_updated, lambda node: self.queue.add(key_of(node)))
         for_node = self._attachment_changed
         self._attachments.add_handler(for_node, lambda _, new: for_node(new), self._attachment_deleted)
@@ -129,13 +135,22 @@ class AttachDetachController(Controller[str]):
             self._pod_changed(new)
 
     def _claim_updated(self, old: Object, new: Object) -> None:
-        if old["spec"].get("volumeName") != new["spec"].get("volumeName"):
-            for pod in self._pods.store.by_index(_BY_CLAIM, key_of(new)):
-                self._pod_changed(pod)
+        if _bound(old) != _bound(new):
+            self._claim_counts(key_of(new))
+
+    def _volume_seen(self, volume: Object) -> None:
+        """A claim may have been seen bound before its volume was seen at all."""
+        if claim := volume["spec"].get("claimRef"):
+            self._claim_counts(f"{claim['namespace']}/{claim['name']}")
+
+    def _claim_counts(self, key: str) -> None:
+        for pod in self._pods.store.by_index(_BY_CLAIM, key):
+            self._pod_changed(pod)
 
     def _node_updated(self, old: Object, new: Object) -> None:
         before, after = ((o.get("status") or {}).get("volumesInUse") for o in (old, new))
-        if before != after or of_objects.ready(old) != of_objects.ready(new):
+        given_up = of_objects.out_of_service(old) != of_objects.out_of_service(new)
+        if before != after or given_up or of_objects.ready(old) != of_objects.ready(new):
             self.queue.add(key_of(new))
 
     def _attachment_changed(self, one: Object) -> None:
@@ -209,7 +224,7 @@ class AttachDetachController(Controller[str]):
         node = self._nodes.store.get(None, node_name)
         if volume is not None and volume["spec"].get("csi") and node is not None:
             in_use = (node.get("status") or {}).get("volumesInUse") or ()
-            left = FORCE_SECONDS - silent_for(node, self._clock.now())
+            left = 0.0 if of_objects.out_of_service(node) else FORCE_SECONDS - silent_for(node, self._clock.now())
             if unique_name(volume) in in_use and left > 0:
                 return left if not of_objects.ready(node) else None
         metadata = one["metadata"]

@@ -21,7 +21,6 @@ _ACCOUNT = "pod-garbage-collector"
 _SWEEP_SECONDS = 20.0
 _QUARANTINE_SECONDS = 40.0
 _FINISHED_KEPT = 12_500
-_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 def excess_finished(pods: list[Object], kept: int = _FINISHED_KEPT) -> list[Object]:
@@ -75,7 +74,7 @@ class PodGCController(Controller[str]):
         for name, there in named.items():
             node = self._nodes.store.get(None, name)
             if node is not None:
-                if _out_of_service(node):
+                if of_pods.out_of_service(node):
                     out += [(p, "node is out of service") for p in there if of_pods.terminating(p)]
                 continue
             if now - self._missing_since.setdefault(name, now) < _QUARANTINE_SECONDS:
@@ -130,8 +129,3 @@ class PodGCController(Controller[str]):
         except ApiError as error:
             if error.code != 404:
                 raise
-
-
-def _out_of_service(node: Object) -> bool:
-    taints = (node.get("spec") or {}).get("taints") or ()
-    return any(t["key"] == _OUT_OF_SERVICE for t in taints)

@@ -13,6 +13,7 @@ from shirube.client.rest import Object
 from shirube.foundation.clock import parse_rfc3339
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -43,6 +44,11 @@ def condition(obj: Object, kind: str) -> Object | None:
 def ready(pod: Object) -> bool:
     found = condition(pod, "Ready")
     return found is not None and found.get("status") == "True"
+
+
+def out_of_service(node: Object) -> bool:
+    """Whether an administrator has said that the node is off, and stays off for now."""
+    return any(t["key"] == OUT_OF_SERVICE for t in (node.get("spec") or {}).get("taints") or ())
 
 
 def ready_since(pod: Object) -> float | None:
