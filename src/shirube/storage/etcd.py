@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from shirube.foundation import log
 from shirube.foundation.tasks import cancel, spawn
-from shirube.storage.etcd_client import EtcdClient, RevisionCompacted, RevisionInFuture
+from shirube.storage.etcd_client import EtcdClient, NoSpace, RevisionCompacted, RevisionInFuture
 from shirube.storage.etcd_watch import EtcdWatch, WatchHub
 from shirube.storage.shifted import ShiftedStorage
 from shirube.storage.types import (
@@ -36,6 +37,9 @@ from shirube.storage.types import (
 # Beside the objects: what a restore adds to every revision (see `shifted`), and the mark of one that is not done.
 OFFSET_KEY = "/shirube/revision-offset"
 RESTORING_KEY = "/shirube/restoring"
+_ROOM_SECONDS = 60.0  # at most once in so long
+_DEFRAGMENT_SECONDS = 60.0
+_logger = log.get("etcd")
 _NOTHING = b"\x00"  # a key that nobody uses: reading it tells the current revision
 
 
@@ -46,6 +50,8 @@ class EtcdStorage:
         self._reading: asyncio.Task[int | StorageError] | None = None
         self._next_reading: asyncio.Task[int | StorageError] | None = None
         self._closed = False
+        self._making_room: asyncio.Task[None] | None = None
+        self._made_room_at = float("-inf")
 
     @classmethod
     async def connect(cls, url: str) -> EtcdStorage:
@@ -98,7 +104,17 @@ class EtcdStorage:
 
     async def commit(self, compares: Sequence[Compare], ops: Sequence[Op]) -> int:
         self._check_open()
-        answer = await self._client.call(
+        try:
+            answer = await self._transaction(compares, ops)
+        except NoSpace:
+            self._make_room()
+            raise
+        if answer.succeeded:
+            return int(answer.header.revision)
+        raise _failed(compares, answer)
+
+    async def _transaction(self, compares: Sequence[Compare], ops: Sequence[Op]) -> Any:
+        return await self._client.call(
             "Txn",
             writes=True,
             compare=[
@@ -108,9 +124,25 @@ class EtcdStorage:
             success=[_operation(op) for op in ops],
             failure=[{"request_range": {"key": c.key.encode()}} for c in compares],
         )
-        if answer.succeeded:
-            return int(answer.header.revision)
-        raise _failed(compares, answer)
+
+    def _make_room(self) -> None:
+        """In the background, once a while: etcd is at its quota, and stays so until somebody does this."""
+        now = asyncio.get_running_loop().time()
+        if (self._making_room is None or self._making_room.done()) and now - self._made_room_at >= _ROOM_SECONDS:
+            self._made_room_at = now
+            self._making_room = spawn(self._forget_and_shrink(), name="etcd-make-room")
+
+    async def _forget_and_shrink(self) -> None:
+        """Without history and gaps, the file may be under its quota again; else the alarm comes back by itself."""
+        try:
+            await self.compact(await self.current_revision())
+            await self._client.call("Defragment", within=_DEFRAGMENT_SECONDS)
+            raised = await self._client.call("Alarm", action="GET")
+            for alarm in raised.alarms:
+                await self._client.call("Alarm", action="DEACTIVATE", memberID=alarm.memberID, alarm=alarm.alarm)
+            _logger.warning("etcd was at its quota: forgot old history and shrank its file")
+        except (StorageError, FutureRevision) as error:
+            _logger.error("cannot make room in etcd", error=str(error))
 
     async def get(self, key: str, revision: int = 0) -> KeyValue | None:
         answer = await self._range(revision, key=key.encode())
@@ -179,7 +211,7 @@ class EtcdStorage:
         self._closed = True
         if self._hub is not None:
             await self._hub.close()
-        await cancel(self._reading, self._next_reading)
+        await cancel(self._reading, self._next_reading, self._making_room)
         await self._client.close()
 
     async def _read_revision(self) -> int:

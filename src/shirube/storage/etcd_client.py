@@ -35,6 +35,10 @@ class RevisionCompacted(Exception):
     """etcd's `mvcc: required revision has been compacted`; it does not say up to where."""
 
 
+class NoSpace(StorageError):
+    """etcd has reached its quota and accepts nothing but what makes room."""
+
+
 class RevisionInFuture(Exception):
     """etcd's `mvcc: required revision is a future revision`."""
 
@@ -62,12 +66,12 @@ class EtcdClient:
                 response_deserializer=call.response.FromString,
             )
 
-    async def call(self, method: str, *, writes: bool = False, **fields: Any) -> Any:
+    async def call(self, method: str, *, writes: bool = False, within: float = 0, **fields: Any) -> Any:
         """One request, one response. A read whose connection breaks is sent again while its time lasts; a write is
         sent once. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
         request = self._protocol.calls[method].request(**fields)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DEADLINE
+        deadline = loop.time() + (within or _DEADLINE)
         while True:
             try:
                 return await self._methods[method](request, timeout=deadline - loop.time(), wait_for_ready=not writes)
@@ -126,6 +130,11 @@ def _translated(method: str, error: grpc.aio.AioRpcError, writes: bool) -> Excep
         return RevisionCompacted(said)
     if re.search(r"is a future revision", said):
         return RevisionInFuture(said)
+    if "database space exceeded" in said:
+        return NoSpace(
+            "cannot write to etcd: it has reached its quota (--quota-backend-bytes); old history is being forgotten to "
+            "make room; if it stays full, delete objects or raise the quota, nothing that was acknowledged is lost"
+        )
     sent = "failed to connect to all addresses" not in said
     unknown = "; whether it was written is unknown" if writes and sent else ""
     if error.code().name in _UNAVAILABLE:

@@ -25,7 +25,6 @@ STATEMENT_ROWS = 64  # rows of the largest INSERT that is kept prepared
 
 _APPLICATION_ID = 0x53484952  # "SHIR"
 _SCHEMA_VERSION = 1
-_CHECKPOINT_PAGES = 1024  # 8 MB of log: longer logs make rarer but longer pauses
 
 # The index of the log needs room, too: 32 KB when a store is opened.
 _NO_ROOM = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
@@ -77,7 +76,7 @@ class FileLock:
             self._fd = -1
 
 
-def connect(path: Path, *, writer: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, writer: bool = False, checkpoints: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode; may be handed from thread to thread, used by one at a time."""
     connection = sqlite3.connect(
         path,
@@ -89,7 +88,9 @@ def connect(path: Path, *, writer: bool = False) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     if writer:
         connection.execute("PRAGMA cache_size = -8000")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # see sqlite_checkpoint
+    elif checkpoints:
+        connection.execute("PRAGMA cache_size = -100")
     else:
         connection.execute("PRAGMA query_only = 1")
         connection.execute("PRAGMA cache_size = -2000")

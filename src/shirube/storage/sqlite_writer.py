@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from shirube.foundation import log
 from shirube.foundation.clock import Clock
+from shirube.storage.sqlite_checkpoint import Checkpoints
 from shirube.storage.sqlite_file import STATEMENT_ROWS, explain, roll_back
 from shirube.storage.types import Event, StorageError
 
@@ -62,11 +63,12 @@ class Publish(Protocol):
 
 
 class Job:
-    """Other work that needs the writing connection: a slice of compaction."""
+    """Other work that needs the writing connection: a slice of compaction, the rest of a checkpoint. Without `done`
+    nobody waits for it, and it does not fail."""
 
     __slots__ = ("done", "work")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], None], done: asyncio.Future[None]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], None], done: asyncio.Future[None] | None) -> None:
         self.work = work
         self.done = done
 
@@ -91,6 +93,7 @@ class Writer:
         self._failure: StorageError | None = None
         self._complained = -_COMPLAIN_SECONDS
         self._failed_writes = 0
+        self._checkpoints = Checkpoints(path, lambda work: self._queue.put(Job(work, None)))
         self._thread = threading.Thread(target=self._run, name="shirube-commit", daemon=True)
         self._thread.start()
 
@@ -114,6 +117,7 @@ class Writer:
 
     def stop(self) -> None:
         """Write what waits, then end. Blocks: not for the event loop."""
+        self._checkpoints.stop()
         self._queue.put(None)
         self._thread.join()
         with contextlib.suppress(sqlite3.Error):
@@ -134,6 +138,7 @@ class Writer:
                 item = get()
             if group:
                 self._write(group)
+                self._checkpoints.grown(self._connection, rows, size)
             if item is None:
                 return
             if isinstance(item, Job):
@@ -194,9 +199,11 @@ class Writer:
             job.work(self._connection)
         except sqlite3.Error as error:
             roll_back(self._connection)
-            self._call(_fail, job.done, explain(error, self._path, "compact"))
+            if job.done is not None:
+                self._call(_fail, job.done, explain(error, self._path, "compact"))
         else:
-            self._call(_succeed, job.done)
+            if job.done is not None:
+                self._call(_succeed, job.done)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
