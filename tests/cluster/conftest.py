@@ -80,7 +80,7 @@ class Cluster:
         return done
 
     def up(self) -> subprocess.CompletedProcess[str]:
-        return self.shirube("up", "--name", NAME, "--port", str(self.port))
+        return self.shirube("up", "--name", NAME, "--port", str(self.port), "--node-grace", "20")
 
     def run(self, *arguments: str, input: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """kubectl, whatever comes of it."""
