@@ -113,7 +113,15 @@ DEPLOYMENT = Scenario(
         step(patch(DEPLOYMENTS, "web", new_template("2"))),
         step(patch(DEPLOYMENTS, "web", scaled(5))),
         step(patch(DEPLOYMENTS, "web", {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})),
-        step(patch(DEPLOYMENTS, "web", {**new_template("3"), **{}})),
+        step(
+            patch(
+                DEPLOYMENTS,
+                "web",
+                {
+                    **new_template("3"),
+                },
+            )
+        ),
         step(delete(DEPLOYMENTS, "web", propagation_policy="Foreground")),
     ),
 )
@@ -505,7 +513,11 @@ VOLUMES = Scenario(
     (
         step(
             create(CSIDRIVERS, {"metadata": {"name": CSI["driver"]}, "spec": {"attachRequired": True}}, None),
-            create(VOLUMEATTRIBUTESCLASSES, {"metadata": {"name": "gold"}, "driverName": CSI["driver"]}, None),
+            create(
+                VOLUMEATTRIBUTESCLASSES,
+                {"metadata": {"name": "gold"}, "driverName": CSI["driver"], "parameters": {"tier": "gold"}},
+                None,
+            ),
             create(PERSISTENTVOLUMES, volume("disk", csi=CSI), None),
             create(PERSISTENTVOLUMES, volume("path", hostPath={"path": "/x"}, storageClassName="manual"), None),
             create(PERSISTENTVOLUMECLAIMS, claim("disk", storageClassName="")),
@@ -547,9 +559,7 @@ def claiming_pod() -> Object:
 
 CLAIM_TEMPLATE = {
     "metadata": {"name": "gpu"},
-    "spec": {
-        "spec": {"devices": {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu.example.com"}}]}}
-    },
+    "spec": {"spec": {"devices": {"requests": [{"name": "one", "exactly": {"deviceClassName": "gpu.example.com"}}]}}},
 }
 
 DEVICES = Scenario(

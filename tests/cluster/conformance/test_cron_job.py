@@ -65,6 +65,18 @@ def test_forbid(api, cron_jobs):
     assert int(only.rsplit("-", 1)[1]) < int(newest.rsplit("-", 1)[1])
 
 
+@pytest.mark.conformance("[sig-apps] CronJob should replace jobs when ReplaceConcurrent [Conformance]")
+def test_replace(api, cron_jobs):
+    first = int(_after_two_minutes(api, cron_jobs)[0].rsplit("-", 1)[1])
+
+    def replaced() -> bool:
+        """One Job is left, the active one, of a later minute than the first: that one is gone or going."""
+        left = jobs_of(api, cron_jobs, "replace")
+        return len(left) == 1 and active(api, cron_jobs, "replace") == left and int(left[0].rsplit("-", 1)[1]) > first
+
+    eventually(replaced, "only a later one is left, and active", 30)
+
+
 @pytest.mark.conformance("[sig-apps] CronJob should support CronJob API operations [Conformance]")
 def test_api(api, ns):
     is_discovered(api, "batch/v1", "cronjobs", "cronjobs/status")

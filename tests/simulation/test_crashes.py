@@ -1,0 +1,73 @@
+"""A few of each controller's crashes, chosen evenly; all of them: `python -m tests.simulation.crashes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.simulation.crashes import keys
+from tests.simulation.scenarios import SCENARIOS
+
+from shirube.controllers import cluster_role_aggregation
+from shirube.controllers.main import CONTROLLERS
+from shirube.simulation.cluster import Setup
+from shirube.simulation.crash import Scenario, deaths, judge, play
+from shirube.simulation.wire import Death
+
+# Controllers that have nothing to write in a world without the outside that they deal with: their own tests show them.
+SILENT = {
+    "device-taint-eviction-controller": "needs devices that are allocated and tainted",
+}
+# The first scenario of each controller is enough here.
+FIRST: dict[str, Scenario] = {name: scenario for scenario in reversed(SCENARIOS) for name in scenario.controllers}
+
+
+@pytest.fixture(scope="module")
+def setup() -> Iterator[Setup]:
+    with keys() as made:
+        yield made
+
+
+def test_every_controller_of_the_table_has_a_scenario():
+    assert FIRST.keys() | SILENT.keys() == {entry.name for entry in CONTROLLERS}
+    assert not FIRST.keys() & SILENT.keys()
+
+
+def test_all_writes_are_crashed_at_once_sent_and_once_not():
+    assert deaths(2) == [Death(1, False), Death(1, True), Death(2, False), Death(2, True)]
+
+
+@pytest.mark.parametrize("name", sorted(FIRST))
+def test_a_crash_changes_nothing_of_the_result(name: str, setup: Setup):
+    """One crash in the midst of its work, one whose answer is lost."""
+    verdict = judge(FIRST[name], name, setup=setup, choose=lambda all_: [all_[len(all_) // 2]] if all_ else [])
+    assert verdict.writes > 0, "the scenario must give it something to write"
+    assert verdict.failures == []
+
+
+def test_the_harness_sees_a_controller_that_forgets(monkeypatch: pytest.MonkeyPatch):
+    """One that acts on what it hears only, never on what is there: its crash must show."""
+    name = "clusterrole-aggregation-controller"
+    scenario = FIRST[name]
+
+    class Forgetful(cluster_role_aggregation.ClusterRoleAggregationController):
+        started_with: frozenset[str] | None = None
+
+        async def started(self) -> None:
+            first = type(self).started_with is None
+            type(self).started_with = frozenset()
+            self.deaf = not first
+
+        async def reconcile(self, key: str) -> float | None:
+            return None if self.deaf else await super().reconcile(key)
+
+    monkeypatch.setattr(cluster_role_aggregation, "ClusterRoleAggregationController", Forgetful)
+    expected = play(scenario, name)
+    Forgetful.started_with = None
+    found = play(scenario, name, Death(1, False))
+    assert found.world != expected.world
+
+
+def test_the_same_play_has_the_same_end(setup: Setup):
+    one, other = (play(FIRST["deployment-controller"], "deployment-controller", setup=setup) for _ in range(2))
+    assert one == other
