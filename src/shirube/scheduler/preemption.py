@@ -48,7 +48,7 @@ class _Plans:
     """For pods of one priority and amounts: each row's plan, and the rows that have one as columns to compare."""
 
     kept: Kept
-    ranks: Ints  # one line a row
+    ranks: Ints  # one line for each part of a `Rank`, one column a row
     pending: Bools  # rows to plan when their turn comes
     budgets: int
 
@@ -174,13 +174,13 @@ def _by_resources(
     pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, chance: Chance, most: int, wanted: int
 ) -> Candidates:
     plans = _plans(pod, nodes, helpful, budgets, chance, wanted)
-    rows = np.flatnonzero(helpful & (plans.ranks[:, 3] > 0))
+    rows = np.flatnonzero(helpful & (plans.ranks[3] > 0))
     if most == 1:
-        for column in range(5 if len(rows) else 0):
-            values = plans.ranks[rows, column]
+        for part in range(5 if len(rows) else 0):
+            values = plans.ranks[part][rows]
             rows = rows[values == values.min()]
     else:
-        rows = np.array(sorted(rows.tolist(), key=lambda at: tuple(plans.ranks[at])), dtype=np.int64)
+        rows = np.array(sorted(rows.tolist(), key=lambda at: tuple(plans.ranks[:, at])), dtype=np.int64)
     return {int(at): _row_victims(pod, nodes, int(at), budgets) for at in rows[:most]}
 
 
@@ -189,22 +189,24 @@ def _plans(pod: PodInfo, nodes: NodeColumns, helpful: Bools, budgets: Budgets, c
     key = (pod.shape.fit_key, pod.priority)
     plans: _Plans | None = memory.get(key)
     if plans is None or plans.budgets != nodes.around.version:
-        empty = np.zeros((nodes.size, 5), dtype=np.int64)
+        empty = np.zeros((5, nodes.size), dtype=np.int64)
         plans = _Plans(Kept(None), empty, np.zeros(nodes.size, dtype=np.bool_), nodes.around.version)
         nodes.remember(memory, key, plans)
     stale = plans.kept.stale(nodes)
     if stale is not None:
         plans.pending[stale] = True
-        plans.ranks[stale] = 0
+        plans.ranks[:, stale] = 0
     rows = np.flatnonzero(plans.pending & helpful)
     if not len(rows):
         return plans
     roomy = _roomy(pod, nodes, rows)
     plans.pending[rows[~roomy]] = False
     rows = rows[roomy]
-    start = chance.below(len(rows)) if len(rows) > wanted else 0
-    for at in np.roll(rows, -start)[:wanted].tolist():
-        plans.ranks[at] = _rank(*_row_victims(pod, nodes, at, budgets))
+    if len(rows) > wanted:
+        start = chance.below(len(rows))
+        rows = np.concatenate([rows[start:], rows[:start]])[:wanted]
+    for at in rows.tolist():
+        plans.ranks[:, at] = _rank(*_row_victims(pod, nodes, at, budgets))
         plans.pending[at] = False
     return plans
 
