@@ -287,3 +287,41 @@ async def test_the_outcome_is_told_although_the_runtime_takes_no_more():
     assert json.loads(told[-1][1:]) == {"status": "Success"}
     session.cancel()
     await asyncio.wait((session,))
+
+
+async def test_the_close_comes_by_itself_and_is_not_waited_on_for_ever(monkeypatch):
+    """A client that polls its socket must find the close there; one that never answers it keeps nothing open."""
+    monkeypatch.setattr(streaming_relay, "ANSWER", 0.05)
+
+    class Records(Pipe):
+        def __init__(self):
+            super().__init__()
+            self.records = []
+
+        async def write(self, data):
+            self.records.append(bytes(data))
+            await super().write(data)
+
+    class Ended:
+        accepts_client, client_done, runtime_done = True, False, False
+        said = b""
+
+        def from_client(self, data):
+            pass
+
+        def from_runtime(self, data):
+            self.runtime_done = True
+            self.said = b"\x82\x02\x03x\x88\x02\x03\xe8"
+
+        def take_for_client(self):
+            said, self.said = self.said, b""
+            return said
+
+        def take_for_runtime(self):
+            return b""
+
+    client, runtime = Records(), Pipe()
+    runtime.incoming.put_nowait(b"")
+    await asyncio.wait_for(streaming_relay.translate(client, runtime, Ended()), 5)
+    assert client.records == [b"\x82\x02\x03x", b"\x88\x02\x03\xe8"]
+    assert runtime.closed

@@ -17,6 +17,12 @@ from shirube.streaming.translation import Translation
 IDLE_TIMEOUT = 4 * 3600.0
 # Seconds that a client gets to take what is under way to it when the runtime is done.
 LINGER = 30.0
+# Seconds that it gets to answer the close frame once it has all that came before.
+ANSWER = 5.0
+# Seconds between the outcome of a command and the close frame. Clients that wait for their socket to be readable (the
+# official Python client is one) do not see what came in the same TLS record as what they have read.
+APART = 0.02
+_CLOSE = b"\x88\x02\x03\xe8"  # a close frame, as sessions end
 # Seconds that the runtime gets to accept the streams opened to it.
 READY_SECONDS = 30.0
 _POLL = 0.02
@@ -37,7 +43,7 @@ async def pass_through(client: Connection, runtime: Connection) -> None:
         runtime,
         lambda touch: copy(client, runtime, touch),
         lambda touch: copy(runtime, client, touch),
-        lambda: _flushed(client),
+        lambda upward: _flushed(client),
     )
 
 
@@ -48,6 +54,10 @@ async def translate(client: Connection, runtime: Connection, translation: Transl
     async def deliver() -> None:
         # The client first: the runtime may take nothing more (a full stdin) while there is an outcome to tell.
         if data := translation.take_for_client():
+            if translation.runtime_done and data.endswith(_CLOSE) and len(data) > len(_CLOSE):
+                await client.write(data.removesuffix(_CLOSE))
+                await asyncio.sleep(APART)
+                data = _CLOSE
             await client.write(data)
         if data := translation.take_for_runtime():
             await runtime.write(data)
@@ -77,14 +87,14 @@ async def translate(client: Connection, runtime: Connection, translation: Transl
             await deliver()
 
     # The client answers the close frame when it has read all that came before: `up` ends then.
-    await _session(runtime, up, down, None)
+    await _session(runtime, up, down, lambda upward: _answered(client, upward))
 
 
 async def _session(
     runtime: Connection,
     up: Callable[[Touch], Awaitable[None]],
     down: Callable[[Touch], Awaitable[None]],
-    flushed: Callable[[], Awaitable[None]] | None,
+    ended: Callable[[asyncio.Task[None]], Awaitable[None]],
 ) -> None:
     loop = asyncio.get_running_loop()
     pumps: list[asyncio.Task[None]] = []
@@ -101,10 +111,7 @@ async def _session(
             upward, downward = pumps
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             if downward.done() and not upward.done():
-                if flushed is not None:
-                    await flushed()
-                else:
-                    await asyncio.wait((upward,), timeout=LINGER)
+                await ended(upward)
     except TimeoutError:
         _logger.info("ended a stream over which nothing moved", seconds=IDLE_TIMEOUT)
     finally:
@@ -122,6 +129,16 @@ async def _until_gone(pump: Awaitable[None]) -> None:
         await pump
     except ConnectionError as error:
         _logger.debug("stream ended", why=str(error))
+
+
+async def _answered(client: Connection, upward: asyncio.Task[None]) -> None:
+    """Wait until the client has closed its side, too: not for ever, once it has everything."""
+    flushed = tasks.spawn(_flushed(client), name="flush to client")
+    try:
+        await asyncio.wait((upward, flushed), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((upward,), timeout=ANSWER)
+    finally:
+        await tasks.cancel(flushed)
 
 
 async def _flushed(client: Connection) -> None:
