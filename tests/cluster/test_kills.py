@@ -90,12 +90,11 @@ class Churn:
 def kill(cluster: Cluster, chance: random.Random) -> str:
     """End one process of the node without warning; what it was."""
     what = chance.choice(["kubelet", "containerd", "shim"])
-    if what == "shim":
-        pids = shim_pids(cluster.layout.node(1))
-        if not pids:
-            return "nothing"
-        pid = chance.choice(pids)
+    shims = shim_pids(cluster.layout.node(1))
+    if what == "shim" and shims:
+        pid = chance.choice(shims)
     else:
+        what = "kubelet" if what == "shim" else what
         pid = eventually(lambda: cluster.children()[f"{what}@{NODE}"]["pid"], f"{what} is back")
     os.kill(pid, signal.SIGKILL)
     return what

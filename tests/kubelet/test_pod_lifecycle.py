@@ -200,11 +200,18 @@ async def test_the_agent_comes_back_to_running_pods_without_touching_them(node):
     await node.kill()
     node.api.delete_pod(orphan, 0)
     patches = len(node.api.status_patches)
+    # Of a pod that was deleted, and whose sandbox went, while there was no agent.
+    gone = "00000000-0000-4000-8000-ffffffffffff"
+    left = [node.agent.paths.logs_of("default", "left", gone), node.agent.paths.pods / gone]
+    for folder in left:
+        (folder / "c0").mkdir(parents=True)
     node.start()
     await node.until(lambda: node.agent.pods.container("default", name, "c0"))
     async with asyncio.timeout(15):
         while (await node.agent.services.state.observe(orphan_uid)).sandboxes:
             await asyncio.sleep(0.05)
+    await node.until(lambda: not any(folder.exists() for folder in left))
+    assert node.agent.paths.logs_of("default", name, node.api.pod(name)["metadata"]["uid"]).exists()
     assert node.container(name) == before
     assert node.agent.pods.container("default", name, "c0").id == before["containerID"].rpartition("/")[2]
     assert len(node.api.status_patches) == patches

@@ -37,5 +37,10 @@ class Paths:
     def pod_logs(self, pod: pods.Pod) -> Path:
         return self.logs_of(pods.namespace(pod), pods.name(pod), pods.uid(pod))
 
+    def logs_by_pod(self) -> dict[str, Path]:
+        """The directories of logs that are there, by the UID of their pod."""
+        there = self.logs.iterdir() if self.logs.is_dir() else ()
+        return {path.name.rpartition("_")[2]: path for path in there if path.name.count("_") == 2}
+
     def logs_of(self, namespace: str, name: str, pod_uid: str) -> Path:
         return self.logs / f"{namespace}_{name}_{pod_uid}"

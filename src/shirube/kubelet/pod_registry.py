@@ -8,6 +8,7 @@ agent was away) get a worker too, which ends them.
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,16 +138,20 @@ class PodRegistry:
                 self._run(worker)
 
     async def remove_leftovers(self) -> None:
-        """Directories and cgroups of pods that neither API nor runtime knows."""
+        """Directories, logs and cgroups of pods that neither API nor runtime knows."""
         assert self._services is not None
         services = self._services
         found = services.cgroups.pod_uids() | services.devices.holders()
         if services.paths.pods.is_dir():
             found |= {path.name for path in services.paths.pods.iterdir()}
+        logs = services.paths.logs_by_pod()
+        found |= logs.keys()
         for pod_uid in sorted(found - self._workers.keys()):
             await services.cgroups.remove_pod(pod_uid)
             services.devices.release(pod_uid)
             await services.volumes.remove_directory(pod_uid)
+            if pod_uid in logs:
+                await asyncio.to_thread(shutil.rmtree, logs[pod_uid], ignore_errors=True)
 
     async def close(self) -> None:
         """Stop watching over the pods; they go on running."""
