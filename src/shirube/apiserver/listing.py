@@ -285,6 +285,8 @@ def respond(rc: RequestContext, page: Page) -> Response:
         chunks = _protobuf(rc, resource, page, meta)
     elif wanted.transform and wanted.media == JSON and not pretty:
         chunks = _transformed(rc, resource, page, meta, wanted)
+    elif pretty and not wanted.transform:
+        chunks = _joined(*_indented(rc, resource, page, meta))
     else:
         chunks = _whole(rc, resource, page, meta, wanted, pretty)
     if accepts_much(rc, page):
@@ -343,6 +345,21 @@ def _converted(server: ServerContext, resource: Resource, data: list[bytes]) -> 
     return (orjson.dumps(stored.from_hub(server.table, resource, stored.decode(d))) for d in data)
 
 
+def _indented(rc: RequestContext, resource: Resource, page: Page, meta: Json) -> tuple[bytes, Iterable[bytes], bytes]:
+    """(head, items, tail) of a list for people: each item is indented by itself as it leaves."""
+    whole = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta, "items": []}
+    head = orjson.dumps(whole, option=orjson.OPT_INDENT_2)
+    if not page.items:
+        return head, (), b"\n"
+    at = head.rindex(b"[]")
+    items = (
+        b"\n    "  # line breaks inside texts are escaped: every one here is of the layout
+        + orjson.dumps(_decoded(rc, resource, [item])[0], option=orjson.OPT_INDENT_2).replace(b"\n", b"\n    ")
+        for item in page.items
+    )
+    return head[: at + 1], items, b"\n  ]\n}\n"
+
+
 async def _joined(head: bytes, items: Iterable[bytes], tail: bytes) -> AsyncIterator[bytes]:
     """Chunks of about CHUNK bytes; between them the loop runs (writing waits for the client, too)."""
     parts, size, comma = [head], len(head), b""
@@ -371,8 +388,10 @@ async def _transformed(
     at = head.rindex(b'"%b":[]' % field.encode()) + len(field) + 4
     parts, size, comma = [head[:at]], at, b""
     for start in range(0, len(page.items), SLICE):
-        objects = _decoded(rc, resource, page.items[start : start + SLICE])
-        piece = orjson.dumps(encoding.transform(rc, resource, objects, wanted)[field])[1:-1]
+        # In one expression: while the client reads slowly, nothing decoded waits with the chunk.
+        piece = orjson.dumps(
+            encoding.transform(rc, resource, _decoded(rc, resource, page.items[start : start + SLICE]), wanted)[field]
+        )[1:-1]
         parts += (comma, piece)
         comma = b","
         size += len(piece)
