@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from typing import Any
 
@@ -165,6 +166,16 @@ async def test_pods_leave_a_tainted_node_in_their_time(house: House, client: Cli
 
         await until(lambda: is_now({"later", "stays"}))
         await until(lambda: is_now({"stays"}))
+        # The same taint again is a new one, though no pod saw the first one go.
+        await client.delete(PODS, "stays", "default", grace_period_seconds=0)
+        await client.patch(NODES, "n1", {"spec": {"taints": None}})
+        spec = {"nodeName": "n1", "tolerations": [patient]}
+        await client.create(PODS, {"metadata": {"name": "again", "namespace": "default"}, "spec": spec, "status": {}})
+        loop = asyncio.get_running_loop()
+        tainted = loop.time()
+        await client.patch(NODES, "n1", {"spec": {"taints": [taint]}})
+        await until(lambda: is_now(set()))
+        assert loop.time() - tainted > 0.9
 
 
 @given(st.sets(st.integers(0, 15)))

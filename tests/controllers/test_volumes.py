@@ -21,7 +21,7 @@ from shirube.api.gvr import (
 )
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.ephemeral_volume import wanted_claims
-from shirube.controllers.local_path_provisioner import PROVISIONER
+from shirube.controllers.local_path_provisioner import PROVISIONER, TO_REMOVE
 
 BINDER = "persistentvolume-binder-controller"
 PROTECTION = "persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
@@ -181,6 +181,8 @@ async def test_local_paths_come_where_the_pod_goes_and_go_with_their_claim(house
         await until(grown, 10)
         await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
         await until(lambda: gone(house, PERSISTENTVOLUMES, made["metadata"]["name"]), 10)
+        told = (await admin.get(NODES, "n1"))["metadata"]["annotations"][TO_REMOVE]
+        assert told == made["spec"]["hostPath"]["path"].removeprefix("/data/")
     assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
 
 

@@ -182,6 +182,7 @@ def _kubelet(node: NodeLayout, spec: ClusterSpec, pki: certificates.Pki) -> Chil
             cluster_dns=layout.joined(spec.families, "dns"),
             cluster_domain=layout.CLUSTER_DOMAIN,
             node_lease_duration=spec.node_grace,
+            local_path_directory=node.cluster.lib / "local-path",
         )
 
     return _component(f"kubelet@{node.name}", "shirube.kubelet.main", options, node.cluster, node)

@@ -6,9 +6,8 @@ A claim whose class waits for its first consumer gets its directory on the node 
 volumes. The volume is a `hostPath` with type `DirectoryOrCreate` and a required affinity to its node: the node's
 agent makes the directory when the first pod mounts it, nothing else runs on the node. Sizes are not enforced.
 
-When the claim goes and the policy is Delete, the volume's object is deleted here. The directory
-`DIRECTORY/pvc-UID_NAMESPACE_CLAIM` is for the node's agent to remove: it may drop those of its node that no
-PersistentVolume names any more.
+When the claim goes and the policy is Delete, the directory `DIRECTORY/pvc-UID_NAMESPACE_CLAIM` is named to its node's
+agent, which removes it, in an annotation of the node; then the volume's object is deleted here.
 
 Acts as upstream's `persistent-volume-binder`, whose role has all that this needs.
 """
@@ -28,6 +27,7 @@ from shirube.controllers.node_fit import untolerated
 from shirube.controllers.ownership import deleting
 
 PROVISIONER = "shirube.dev/local-path"
+TO_REMOVE = "shirube.dev/local-paths-to-remove"  # annotation of a node: names, separated by spaces
 _ACCOUNT = "persistent-volume-binder"
 _HOSTNAME = "kubernetes.io/hostname"
 _CLAIM, _VOLUME = "claim:", "volume:"
@@ -64,6 +64,11 @@ def volume_for(claim: Object, storage_class: Object, node: Object, directory: st
     }
 
 
+def _host_of(volume: Object) -> str:
+    terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    return str(terms[0]["matchExpressions"][0]["values"][0])
+
+
 class LocalPathProvisioner(Controller[str]):
     name = "local-path-provisioner"
     workers = 2
@@ -75,6 +80,8 @@ class LocalPathProvisioner(Controller[str]):
         self._nodes = context.informer(NODES)
         super().__init__(self._claims, self._volumes, self._classes, self._nodes)
         self._client = context.client_of(_ACCOUNT)
+        # Its own account may only look at nodes.
+        self._nodes_client = context.client_of("node-controller")
         self._recorder = context.recorder(PROVISIONER, _ACCOUNT)
         self._directory = context.local_path_directory
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
@@ -139,8 +146,7 @@ class LocalPathProvisioner(Controller[str]):
         held: dict[str, int] = {}
         for volume in self._volumes.store:
             if matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER:
-                terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
-                name = terms[0]["matchExpressions"][0]["values"][0]
+                name = _host_of(volume)
                 held[name] = held.get(name, 0) + 1
         fit = [
             n for n in self._nodes.store if of_nodes.ready(n) and not untolerated(n, [], ("NoSchedule", "NoExecute"))
@@ -162,12 +168,33 @@ class LocalPathProvisioner(Controller[str]):
             raise
         self._recorder.event(claim, NORMAL, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
 
+    async def _give_up(self, volume: Object) -> None:
+        """Tell the volume's node that the directory may go. Raises ApiError; a conflict is tried again."""
+        host = _host_of(volume)
+        label = (n for n in self._nodes.store if (n["metadata"].get("labels") or {}).get(_HOSTNAME) == host)
+        node = next(label, None) or self._nodes.store.get(None, host)
+        if node is None:
+            return  # its disk went with it
+        metadata = node["metadata"]
+        name = volume["spec"]["hostPath"]["path"].rpartition("/")[2]
+        names = (metadata.get("annotations") or {}).get(TO_REMOVE, "").split()
+        if name in names:
+            return
+        patch = {
+            "metadata": {
+                "resourceVersion": metadata["resourceVersion"],
+                "annotations": {TO_REMOVE: " ".join([*names, name])},
+            }
+        }
+        await self._nodes_client.patch(NODES, metadata["name"], patch)
+
     async def _delete(self, name: str) -> None:
         volume = self._volumes.store.get(None, name)
         if volume is None or deleting(volume) or (volume.get("status") or {}).get("phase") != "Released":
             return
         if volume["spec"].get("persistentVolumeReclaimPolicy") != "Delete":
             return
+        await self._give_up(volume)
         try:
             await self._client.delete(PERSISTENTVOLUMES, name, preconditions={"uid": volume["metadata"]["uid"]})
         except ApiError as error:

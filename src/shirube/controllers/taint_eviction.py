@@ -70,7 +70,7 @@ class TaintEvictionController(Controller[str]):
         self._clock = context.clock
         self._seen_at: dict[tuple[str, str], float] = {}  # (node, taint key) without a date of its own
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
-        self._nodes.add_handler(self._node_added, self._node_updated)
+        self._nodes.add_handler(self._node_added, self._node_updated, lambda node: self._forget(key_of(node), []))
         self._pods.add_handler(self._pod_added, self._pod_updated)
 
     def _wake_pods_of(self, node: Object) -> None:
@@ -83,7 +83,13 @@ class TaintEvictionController(Controller[str]):
 
     def _node_updated(self, old: Object, new: Object) -> None:
         if _no_execute(old) != _no_execute(new):
+            self._forget(key_of(new), _no_execute(new))
             self._wake_pods_of(new)
+
+    def _forget(self, node: str, taints: list[Object]) -> None:
+        """A taint that is gone begins anew when it comes again, whether pods were there to see it go or not."""
+        kept = {(node, taint["key"]) for taint in taints}
+        self._seen_at = {k: v for k, v in self._seen_at.items() if k[0] != node or k in kept}
 
     def _pod_added(self, pod: Object) -> None:
         node = self._nodes.store.get(None, pod["spec"].get("nodeName") or "")
@@ -107,7 +113,6 @@ class TaintEvictionController(Controller[str]):
         now = self._clock.now()
         taints = _no_execute(node)
         if not taints:
-            self._seen_at = {k: v for k, v in self._seen_at.items() if k[0] != name}
             return None
         seen = min(self._seen_at.setdefault((name, t["key"]), now) for t in taints)
         leave = deadline(taints, list(pod["spec"].get("tolerations") or ()), seen)

@@ -27,6 +27,7 @@ from shirube.kubelet.device_plugins import DevicePlugins
 from shirube.kubelet.environment import service_environment, services_for
 from shirube.kubelet.image_garbage import ImageGarbage
 from shirube.kubelet.images import Images
+from shirube.kubelet.local_paths import LocalPaths
 from shirube.kubelet.log_rotation import LogRotation
 from shirube.kubelet.logs import LogOptions, read_logs
 from shirube.kubelet.network_garbage import NetworkGarbage
@@ -73,6 +74,7 @@ class Options:
     max_pods: int = 110
     pod_pids_limit: int = 4096  # processes and threads of one pod, so that none takes them all; 0 for no limit
     labels: Mapping[str, str] = field(default_factory=dict)
+    local_path_directory: Path | str = "/var/lib/shirube/local-path"  # as the provisioner has it
     # Manifests of static pods; "" for ROOT_DIR/static-pods.
     static_pods: Path | str = ""
     kube_reserved: Mapping[str, str] = field(default_factory=dict)
@@ -133,6 +135,8 @@ class Agent:
         self._service_informer = self._informers.informer(SERVICES, projection=_service_projection)
         self._node_informer = self._informers.informer(NODES, field_selector=f"metadata.name={options.node_name}")
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
+        self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
+        self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
         self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed)
         self.services = self._services()
         disk = DiskUsage(clock)
@@ -277,6 +281,7 @@ class Agent:
                     group.create_task(self._housekeeping(), name="housekeeping"),
                     group.create_task(self.pressure.run(self.options.eviction_period), name="node pressure"),
                     group.create_task(self.images.run(), name="image garbage"),
+                    group.create_task(self._local_paths.run(), name="local paths"),
                 ]
                 if self.options.cni_conf_dir is not None:
                     network = NetworkGarbage(self.runtime, self.options.cni_conf_dir, self.options.cni_bin_dir)
