@@ -7,7 +7,7 @@ written before the pod is bound; the binding cycle writes it and waits for the v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,52 +91,68 @@ class VolumeBinding(Filter):
 
     def _waiting(self, claims: list[Object], nodes: NodeColumns) -> Iterator[tuple[str, Bools]]:
         """Which nodes could serve claims that are bound after the node is known."""
-        candidates = [(c, [(v, reaching(v, nodes)) for v in _free_volumes(c, nodes)]) for c in claims]
-        if len(claims) > 1 and any(volumes for _, volumes in candidates):
-            # Two claims may want the same volume: only a matching node by node is exact.
-            found = [self._matched(candidates, at) is not None for at in range(nodes.size)]
-            exact = np.array(found, dtype=np.bool_)
-        else:
-            exact = np.ones(nodes.size, dtype=np.bool_)
-        for claim, volumes in candidates:
+        candidates = [_Candidates(c, _volumes_of(c, nodes), *_provisionable(c, nodes)) for c in _by_size(claims)]
+        for one in candidates:
             static = np.zeros(nodes.size, dtype=np.bool_)
-            for _, mask in volumes:
+            for _, mask in one.volumes:
                 static |= mask
-            provisionable, spacious = _provisionable(claim, nodes)
-            yield _BIND_CONFLICT, static | provisionable
-            yield _NO_SPACE, static | ~provisionable | spacious
-            exact = exact | provisionable
-        yield _BIND_CONFLICT, exact
-
-    @staticmethod
-    def _matched(candidates: list[tuple[Object, list[tuple[Object, Bools]]]], at: int) -> dict[str, str] | None:
-        """claim -> volume on one row, the smallest that fits first; claims without one are left out."""
-        taken: dict[str, str] = {}
-        for claim, volumes in candidates:
-            for volume, mask in volumes:
-                name = volume["metadata"]["name"]
-                if mask[at] and name not in taken.values():
-                    taken[claim["metadata"]["name"]] = name
-                    break
-            else:
-                if volumes:
-                    return None
-        return taken
+            yield _BIND_CONFLICT, static | one.provisionable
+            yield _NO_SPACE, static | ~one.provisionable | one.spacious
+        if len(claims) > 1 and any(one.volumes for one in candidates):
+            # Two claims may want the same volume: only a matching node by node is exact.
+            yield _BIND_CONFLICT, np.array([_served(candidates, at) for at in range(nodes.size)], dtype=np.bool_)
 
     def plan(self, pod: PodInfo, nodes: NodeColumns, at: int) -> VolumePlan:
         """What to write so that the pod's claims are served on a row."""
         waiting = [c for _, c, _ in claims_of(pod, nodes.around) if c is not None and not is_bound(c)]
         taken: dict[str, str] = {}
         provision = []
-        for claim in waiting:
-            name = claim["metadata"]["name"]
-            for volume in _free_volumes(claim, nodes):
-                if volume["metadata"]["name"] not in taken.values() and reaching(volume, nodes)[at]:
-                    taken[name] = volume["metadata"]["name"]
-                    break
+        for claim in _by_size(waiting):
+            volume = _smallest(_volumes_of(claim, nodes), taken.values(), at)
+            if volume:
+                taken[claim["metadata"]["name"]] = volume
             else:
-                provision.append(name)
+                provision.append(claim["metadata"]["name"])
         return VolumePlan(tuple(taken.items()), tuple(provision))
+
+
+class _Candidates(NamedTuple):
+    """What could serve a claim: volumes with the nodes that reach them, and nodes where one can be made."""
+
+    claim: Object
+    volumes: list[tuple[Object, Bools]]
+    provisionable: Bools
+    spacious: Bools
+
+
+def _by_size(claims: list[Object]) -> list[Object]:
+    """The smallest claim chooses first, as upstream has it."""
+    return sorted(claims, key=_wanted)
+
+
+def _wanted(claim: Object) -> int:
+    return quantity.value(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0"))
+
+
+def _volumes_of(claim: Object, nodes: NodeColumns) -> list[tuple[Object, Bools]]:
+    return [(v, reaching(v, nodes)) for v in _free_volumes(claim, nodes)]
+
+
+def _smallest(volumes: list[tuple[Object, Bools]], taken: Collection[str], at: int) -> str:
+    """The first that a row reaches and nobody has taken; "" for none."""
+    names = (v["metadata"]["name"] for v, mask in volumes if mask[at])
+    return next((str(name) for name in names if name not in taken), "")
+
+
+def _served(candidates: list[_Candidates], at: int) -> bool:
+    """Whether every claim gets a volume of its own on a row, or one can be made for it there."""
+    taken: set[str] = set()
+    for one in candidates:
+        if name := _smallest(one.volumes, taken, at):
+            taken.add(name)
+        elif not (one.provisionable[at] and one.spacious[at]):
+            return False
+    return True
 
 
 def reaching(volume: Object, nodes: NodeColumns) -> Bools:
@@ -148,9 +164,9 @@ def reaching(volume: Object, nodes: NodeColumns) -> Bools:
 
 
 def _free_volumes(claim: Object, nodes: NodeColumns) -> list[Object]:
-    """Volumes that the claim could have, the smallest first; one reserved for it before all others."""
+    """Volumes that the claim could have, the smallest first; those reserved for it alone where there are any."""
     spec, metadata = claim["spec"], claim["metadata"]
-    wanted = quantity.value(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0"))
+    wanted = _wanted(claim)
     selector = label_selector_from(spec["selector"]) if spec.get("selector") else None
     reserved, found = [], []
     for volume in nodes.around.volumes.values():
@@ -158,6 +174,8 @@ def _free_volumes(claim: Object, nodes: NodeColumns) -> list[Object]:
         if class_name(volume) != class_name(claim) or not modes(claim) <= modes(volume):
             continue
         if (own.get("volumeMode") or "Filesystem") != (spec.get("volumeMode") or "Filesystem"):
+            continue
+        if (own.get("volumeAttributesClassName") or "") != (spec.get("volumeAttributesClassName") or ""):
             continue
         capacity = quantity.value((own.get("capacity") or {}).get("storage", "0"))
         if capacity < wanted or volume["metadata"].get("deletionTimestamp"):
@@ -172,7 +190,8 @@ def _free_volumes(claim: Object, nodes: NodeColumns) -> list[Object]:
             continue
         if (volume.get("status") or {}).get("phase") == "Available":
             found.append((capacity, volume))
-    return [v for _, v in sorted(reserved, key=lambda f: f[0]) + sorted(found, key=lambda f: f[0])]
+    # A claim that a volume is kept for takes no other.
+    return [v for _, v in sorted(reserved or found, key=lambda f: f[0])]
 
 
 def _provisionable(claim: Object, nodes: NodeColumns) -> tuple[Bools, Bools]:
@@ -198,7 +217,7 @@ def _provisionable(claim: Object, nodes: NodeColumns) -> tuple[Bools, Bools]:
 
 
 def _with_room(claim: Object, class_name: str, nodes: NodeColumns) -> Bools:
-    wanted = quantity.value(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0"))
+    wanted = _wanted(claim)
     room = np.zeros(nodes.size, dtype=np.bool_)
     for capacity in nodes.around.capacities.values():
         limit = capacity.get("maximumVolumeSize") or capacity.get("capacity")
