@@ -17,15 +17,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import orjson
 from dnslib import DNSRecord
 
-from shirube.cluster import cgroups, control, namespaces, preflight
-from shirube.cluster.command import CommandError, run
+from shirube.cluster import cgroups, control, doctor_network, namespaces, preflight
+from shirube.cluster.finding import Finding
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 from shirube.foundation.clock import SYSTEM
@@ -44,27 +41,6 @@ _LIMITS = {
     "user/max_net_namespaces": (256, "pods cannot be given a network"),
     "user/max_mnt_namespaces": (512, "containers cannot be started"),
 }
-_TRIAL = """
-add table ip trial
-add map ip trial verdicts { type ipv4_addr . inet_proto . inet_service : verdict; }
-add set ip trial ranges { type inet_proto . inet_service; flags interval; }
-add set ip trial clients { type ipv4_addr; flags dynamic,timeout; timeout 60s; }
-add chain ip trial pick { type nat hook prerouting priority dstnat; }
-add rule ip trial pick ip daddr . meta l4proto . th dport vmap @verdicts
-add rule ip trial pick fib daddr type local meta l4proto tcp dnat ip to numgen random mod 1 map { 0 : 192.0.2.1 . 80 }
-add chain ip trial leave { type nat hook postrouting priority srcnat; }
-add rule ip trial leave ct status dnat masquerade
-add chain ip trial refuse { type filter hook forward priority filter; }
-add rule ip trial refuse ct state new meta l4proto . th dport @ranges update @clients { ip saddr } reject
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    severity: Literal["error", "warning"]  # errors keep a cluster from working
-    cause: str
-    effect: str
-    remedy: str
 
 
 def examine(cluster: ClusterLayout, spec: ClusterSpec, *, quick: bool = False) -> list[Finding]:
@@ -239,64 +215,6 @@ def _clock(_c: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
     ]
 
 
-def _firewall(cluster: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
-    """Chains that drop by default: on the host for what leaves, inside the nodes for what is forwarded."""
-    found = []
-    places: list[tuple[str, list[str], set[str]]] = [("this machine", [], {"output"})]
-    if namespaces.network_namespace_path(cluster.netns).exists():
-        spec = ClusterSpec.load(cluster.spec) or ClusterSpec()
-        names = [cluster.netns, *(cluster.node(i).netns for i in spec.running())]
-        places += [
-            (f"namespace {n}", ["nsenter", f"--net={namespaces.network_namespace_path(n)}"], {"forward", "input"})
-            for n in names
-            if namespaces.network_namespace_path(n).exists()
-        ]
-    for place, prefix, hooks in places:
-        try:
-            listed = orjson.loads(run([*prefix, "nft", "-j", "list", "chains"], timeout=10))
-        except (CommandError, ValueError):
-            continue  # nft is reported by the other checks
-        for chain in dropping(listed, hooks):
-            found.append(
-                Finding(
-                    "warning",
-                    f"on {place} the firewall chain {chain} drops what no rule accepts",
-                    "connections of pods to the outside, DNS among them, may end there",
-                    "accept new connections (and port 53) in that chain, or set its policy to accept",
-                )
-            )
-    return found
-
-
-def dropping(listed: dict[str, object], hooks: set[str]) -> list[str]:
-    """The base chains of `nft -j list chains` at one of the hooks whose policy is drop."""
-    entries = listed.get("nftables")
-    chains = [e["chain"] for e in entries if "chain" in e] if isinstance(entries, list) else []
-    return [
-        f"{c['family']} {c['table']} {c['name']}"
-        for c in chains
-        if c.get("hook") in hooks and c.get("policy") == "drop" and not c["table"].startswith("shirube")
-    ]
-
-
-def _nftables(_c: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
-    if os.geteuid() != 0 or shutil.which("nft") is None:
-        return []  # reported already
-    try:
-        run(["unshare", "--net", "nft", "-f", "-"], input=_TRIAL, timeout=20)
-    except CommandError as error:
-        said = str(error).splitlines()[0]
-        return [
-            Finding(
-                "error",
-                f"the kernel does not take our kind of nftables rules: {said}",
-                "Services, host ports and network policies do not work",
-                "load nf_tables, nf_nat, nft_fib_ipv4, nft_numgen, nft_reject_ipv4 and nft_masq, or use Linux 5.10 up",
-            )
-        ]
-    return []
-
-
 def _disk(cluster: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
     there = cluster.lib
     while not there.exists():
@@ -304,7 +222,14 @@ def _disk(cluster: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
     try:
         seconds = fsync_seconds(there)
     except OSError as error:
-        return [Finding("error", f"{there} cannot be written: {error.strerror}", "nothing can be stored", "mend it")]
+        return [
+            Finding(
+                "error",
+                f"{there} cannot be written: {error.strerror}",
+                "nothing can be stored",
+                "free space, or mount it writable",
+            )
+        ]
     if seconds < _SLOW_FSYNC:
         return []
     return [
@@ -373,8 +298,8 @@ CHECKS: tuple[tuple[Callable[[ClusterLayout, ClusterSpec], list[Finding]], bool]
     (_way_out, True),
     (_left_over, False),  # `up` carries on from there
     (_clock, False),
-    (_firewall, False),
-    (_nftables, False),
+    (doctor_network.firewall, False),
+    (doctor_network.kernel, False),
     (_disk, False),
     (_resolvers, False),
 )
