@@ -60,30 +60,30 @@ BODIES = {
 HARMLESS = ("yaml huge number", "yaml sexagesimal")
 
 
-@pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_bodies(api, name, method):
-    media, body = BODIES[name]
-    target = CONFIGMAPS if method == "POST" else f"{CONFIGMAPS}/x"
-    answer = await api.call(method, target, raw=body, content_type=media)
-    assert answer.status in (400, 413, 415, 422) or (name in HARMLESS and answer.status == 404), answer.raw[:300]
-    assert answer.json["kind"] == "Status" and len(answer.raw) < 64 * 1024
+async def test_bodies(api, method):
+    for name, (media, body) in BODIES.items():
+        target = CONFIGMAPS if method == "POST" else f"{CONFIGMAPS}/x"
+        answer = await api.call(method, target, raw=body, content_type=media)
+        refused = answer.status in (400, 413, 415, 422) or (name in HARMLESS and answer.status == 404)
+        assert refused, (name, answer.raw[:300])
+        assert answer.json["kind"] == "Status" and len(answer.raw) < 64 * 1024, name
 
 
-@pytest.mark.parametrize("name", [n for n in BODIES if n.startswith("yaml")])
-async def test_apply(api, name):
-    answer = await api.call(
-        "PATCH", f"{CONFIGMAPS}/x?fieldManager=me&force=true", raw=BODIES[name][1], content_type=APPLY
-    )
-    assert answer.status in (400, 413, 422), answer.raw[:300]
+async def test_apply(api):
+    for name, (media, body) in BODIES.items():
+        if media == YAML:
+            target = f"{CONFIGMAPS}/x?fieldManager=me&force=true"
+            answer = await api.call("PATCH", target, raw=body, content_type=APPLY)
+            assert answer.status in (400, 413, 422), (name, answer.raw[:300])
 
 
-@pytest.mark.parametrize("name", [name for name in BODIES if name not in HARMLESS])
-async def test_options_of_a_delete(api, name):
+async def test_options_of_a_delete(api):
     await api.ok("POST", CONFIGMAPS, configmap("kept"))
-    media, body = BODIES[name]
-    answer = await api.call("DELETE", f"{CONFIGMAPS}/kept", raw=body, content_type=media)
-    assert answer.status in (400, 413, 415, 422), answer.raw[:300]
+    for name, (media, body) in BODIES.items():
+        if name not in HARMLESS:
+            answer = await api.call("DELETE", f"{CONFIGMAPS}/kept", raw=body, content_type=media)
+            assert answer.status in (400, 413, 415, 422), (name, answer.raw[:300])
     assert (await api.get(f"{CONFIGMAPS}/kept")).status == 200
 
 
@@ -105,14 +105,13 @@ PATCHES = {
 }
 
 
-@pytest.mark.parametrize("name", PATCHES)
-async def test_patches(api, name):
+async def test_patches(api):
     await api.ok("POST", CONFIGMAPS, configmap("x", a="b"))
-    kind, body = PATCHES[name]
-    raw = (body if isinstance(body, str) else json.dumps(body)).encode()
-    answer = await api.call("PATCH", f"{CONFIGMAPS}/x", raw=raw, content_type=f"application/{kind}")
-    assert answer.status in (400, 413, 422), answer.raw[:300]
-    assert (await api.ok("GET", f"{CONFIGMAPS}/x"))["data"] == {"a": "b"}
+    for name, (kind, body) in PATCHES.items():
+        raw = (body if isinstance(body, str) else json.dumps(body)).encode()
+        answer = await api.call("PATCH", f"{CONFIGMAPS}/x", raw=raw, content_type=f"application/{kind}")
+        assert answer.status in (400, 413, 422), (name, answer.raw[:300])
+        assert (await api.ok("GET", f"{CONFIGMAPS}/x"))["data"] == {"a": "b"}, name
 
 
 SELECTORS = [
@@ -129,11 +128,11 @@ SELECTORS = [
 ]
 
 
-@pytest.mark.parametrize("query", SELECTORS)
-async def test_queries(api, query):
-    answer = await api.get(f"{CONFIGMAPS}?{query.replace(' ', '+')}")
-    assert answer.status in (200, 400, 410, 422, 504), answer.raw[:300]
-    assert answer.status != 200 or answer.json["items"] == []
+async def test_queries(api):
+    for query in SELECTORS:
+        answer = await api.get(f"{CONFIGMAPS}?{query.replace(' ', '+')}")
+        assert answer.status in (200, 400, 410, 422, 504), (query[:50], answer.raw[:300])
+        assert answer.status != 200 or answer.json["items"] == [], query[:50]
 
 
 async def test_names_and_headers(api):
