@@ -131,6 +131,9 @@ class HorizontalPodAutoscalerController(Controller[str]):
                 message = f"the HPA was unable to compute the replica count: {refused}"
                 status = with_condition(status, "ScalingActive", "False", refused.reason, message, now)
                 status["currentReplicas"] = current
+                # Nothing is known to be better than what is there; 0 would say that nothing is wanted. (A predecessor
+                # may have scaled and died before it could say so.)
+                status["desiredReplicas"] = status.get("desiredReplicas") or current
                 return status
             desired, status = self._slowed(autoscaler, best.replicas, current, memory, status, now)
             if desired > current:

@@ -18,6 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from shirube.controllers.main import Entry
+from shirube.foundation.tasks import cancel, spawn
 from shirube.simulation.cluster import Cluster, Running, Setup, simulated
 from shirube.simulation.hollow import Pace
 from shirube.simulation.normal import difference, normal
@@ -80,13 +82,29 @@ class _Stage:
     async def play(self, death: Death | None) -> Outcome:
         async with self._world() as cluster:
             process = Process("under-test", death)
-            entries = [e for e in cluster.entries() if e.name == self._controller]
-            tested = await cluster.start_controllers(entries, process)
-            for number, step in enumerate(self._scenario.steps):
-                await step(cluster)
-                tested = await self._rest(cluster, tested, number)
+            first = await cluster.start_controllers(self._tested(cluster), process)
+            rising = spawn(self._rise_again(cluster, first), name="rise-again")
+            try:
+                for number, step in enumerate(self._scenario.steps):
+                    await step(cluster)
+                    await self._rest(cluster, number)
+                    if rising.done():
+                        rising.result()
+            finally:
+                await cancel(rising)
             items = (await cluster.storage.range("/")).items
             return Outcome(normal(items), process.writes)
+
+    def _tested(self, cluster: Cluster) -> list[Entry]:
+        return [e for e in cluster.entries() if e.name == self._controller]
+
+    async def _rise_again(self, cluster: Cluster, first: Running) -> None:
+        """When the controller has died, start its successor."""
+        await first.process.dead.wait()
+        await cluster.stop(first)
+        await asyncio.sleep(_RESTART_SECONDS)
+        await cluster.start_controllers(self._tested(cluster), Process("successor"))
+        self._last_write = self._clock.monotonic()
 
     @asynccontextmanager
     async def _world(self) -> AsyncIterator[Cluster]:
@@ -98,23 +116,16 @@ class _Stage:
                 await cluster.nodes.add(f"node-{number}")
             yield cluster
 
-    async def _rest(self, cluster: Cluster, tested: Running, number: int) -> Running:
-        """Until the step is over; whoever died meanwhile is started again."""
+    async def _rest(self, cluster: Cluster, number: int) -> None:
+        """Until the step is over."""
         deadline = self._clock.monotonic() + _LONGEST_SECONDS
         self._last_write = self._clock.monotonic()
         while self._clock.monotonic() - self._last_write < self._scenario.quiet:
             await asyncio.sleep(0.5)
-            if tested.process.dead.is_set():
-                await cluster.stop(tested)
-                await asyncio.sleep(_RESTART_SECONDS)
-                entries = [e for e in cluster.entries() if e.name == self._controller]
-                tested = await cluster.start_controllers(entries, Process("successor"))
-                self._last_write = self._clock.monotonic()
             if self._clock.monotonic() > deadline:
                 last = ", ".join(self._last_keys)
                 raise NeverQuiet(f"step {number + 1} did not come to rest in {_LONGEST_SECONDS:.0f} s: {last}")
             cluster.check_alive()
-        return tested
 
 
 def play(scenario: Scenario, controller: str, death: Death | None = None, setup: Setup | None = None) -> Outcome:

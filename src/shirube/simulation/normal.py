@@ -1,8 +1,8 @@
 """A world without what may differ between two runs that came to the same result.
 
 Names made by chance become their prefix and a `?`, UIDs what they name, times, addresses, nodes and revisions a word
-each; managed fields, generations, Events and Leases are left out. What remains is a sorted list of lines, one an object,
-so that two results can be compared and their difference read.
+each; managed fields, generations, Events and Leases are left out. What remains is a sorted list of lines, one for each
+object, so that two results can be compared and their difference read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,17 @@ _LEFT_OUT = ("/registry/core/events/", "/registry/coordination.k8s.io/leases/", 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ADDRESS = re.compile(r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(/\d+)?\b")
+# lastScaleTime: when an autoscaler scaled is written after it did; a crash in between loses it, and nothing else tells.
 _DROPPED = frozenset(
-    ("resourceVersion", "managedFields", "generation", "observedGeneration", "creationTimestamp", "nodePort")
+    (
+        "resourceVersion",
+        "managedFields",
+        "generation",
+        "observedGeneration",
+        "creationTimestamp",
+        "nodePort",
+        "lastScaleTime",
+    )
 )
 _ONE_WORD = {"nodeName": "node", "certificate": "certificate", "hostIP": "ip"}
 # Secret data made by chance; a volume's directory has its claim's UID, which is replaced where it stands.
