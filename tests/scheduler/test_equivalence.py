@@ -129,6 +129,35 @@ def spreads(draw):
     return constraint
 
 
+amounts = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpu": st.sampled_from(["100m", "1"]),
+        "memory": st.sampled_from(["64Mi", "1Gi"]),
+        "example.com/x": st.sampled_from(["1", "2"]),
+    },
+)
+
+
+@st.composite
+def surroundings(draw):
+    """What else of a pod's spec asks for resources."""
+    spec = {}
+    if draw(st.integers(0, 2)) == 0:
+        policies = st.sampled_from([{}, {"restartPolicy": "Always"}])
+        init = st.builds(
+            lambda asked, policy: {"name": "i", "resources": {"requests": asked}, **policy}, amounts, policies
+        )
+        spec["initContainers"] = draw(st.lists(init, min_size=1, max_size=3))
+    if draw(st.integers(0, 5)) == 0:
+        spec["overhead"] = {"cpu": "50m", "memory": "32Mi"}
+    if draw(st.integers(0, 5)) == 0:
+        spec["resources"] = {"requests": {"cpu": draw(st.sampled_from(["200m", "3"]))}}
+    if draw(st.integers(0, 9)) == 0:
+        spec["nodeName"] = draw(st.sampled_from(["n0", "n9"]))
+    return spec
+
+
 @st.composite
 def pods(draw):
     requests = {}
@@ -140,7 +169,9 @@ def pods(draw):
     if draw(st.integers(0, 4)) == 0:
         ip = draw(st.sampled_from(["", "10.0.0.1", "10.0.0.2"]))
         container["ports"] = [{"containerPort": 80, "hostPort": draw(st.sampled_from([80, 81])), "hostIP": ip}]
-    spec = {"affinity": draw(affinities())}
+    if draw(st.integers(0, 5)) == 0:
+        requests["example.com/x"] = draw(st.sampled_from(["1", "2"]))
+    spec = {"affinity": draw(affinities()), **draw(surroundings())}
     if draw(st.integers(0, 2)) == 0:
         spec["topologySpreadConstraints"] = draw(st.lists(spreads(), max_size=2, unique_by=lambda c: c["topologyKey"]))
     if draw(st.integers(0, 3)) == 0:
@@ -175,6 +206,8 @@ def clusters(draw):
             taints=draw(st.lists(taints, max_size=2)),
             images=draw(st.sampled_from([[], [{"names": ["app:latest"], "sizeBytes": 400 * 2**20}]])),
         )
+        if draw(st.integers(0, 2)) == 0:
+            made["status"]["allocatable"]["example.com/x"] = draw(st.sampled_from(["0", "2", "5"]))
         if draw(st.integers(0, 5)) == 0:
             made["spec"]["unschedulable"] = True
         found.append((made, draw(st.lists(pods(), max_size=3))))

@@ -22,13 +22,34 @@ def amount(resource, text):
     return milli(text) if resource == "cpu" else value(text)
 
 
+def of_container(container, defaults):
+    asked = {**(defaults or {}), **(container.get("resources", {}).get("requests") or {})}
+    return {resource: amount(resource, text) for resource, text in asked.items()}
+
+
+def plus(*parts):
+    return {r: sum(p.get(r, 0) for p in parts) for r in set().union(*parts)}
+
+
+def most(*parts):
+    return {r: max(p.get(r, 0) for p in parts) for r in set().union(*parts)}
+
+
 def requests(pod, defaults=None):
-    total = {}
-    for container in pod["spec"]["containers"]:
-        asked = {**(defaults or {}), **(container.get("resources", {}).get("requests") or {})}
-        for resource, text in asked.items():
-            total[resource] = total.get(resource, 0) + amount(resource, text)
-    return total
+    """What a pod needs at its most: its containers and sidecars together, or some moment while it is initialised."""
+    spec = pod["spec"]
+    sidecars, moments = {}, [{}]
+    for container in spec.get("initContainers", []):
+        own = of_container(container, defaults)
+        if container.get("restartPolicy") == "Always":
+            sidecars = plus(sidecars, own)
+            moments.append(sidecars)
+        else:
+            moments.append(plus(sidecars, own))
+    running = plus(sidecars, *(of_container(c, defaults) for c in spec["containers"]))
+    whole = {r: amount(r, text) for r, text in spec.get("resources", {}).get("requests", {}).items()}
+    overhead = {r: amount(r, text) for r, text in spec.get("overhead", {}).items()}
+    return plus({**most(running, *moments), **whole}, overhead)
 
 
 def nonzero(pod):
@@ -91,6 +112,10 @@ def wanted_nodes(pod, node):
 
 
 # Filters
+
+
+def node_name(pod, node, pods, cluster):
+    return pod["spec"].get("nodeName", node["metadata"]["name"]) == node["metadata"]["name"]
 
 
 def node_unschedulable(pod, node, pods, cluster):
@@ -229,6 +254,7 @@ def inter_pod_affinity(pod, node, pods, cluster, namespaces):
 
 
 FILTERS = {
+    "NodeName": node_name,
     "NodeUnschedulable": node_unschedulable,
     "TaintToleration": taint_toleration,
     "NodeAffinity": node_affinity,
