@@ -1,4 +1,4 @@
-"""Helm 4 against a real cluster: install with a hook, upgrade, roll back, uninstall."""
+"""Helm 4 against a real cluster: a chart with a CRD, an object of it, and Jobs as hooks, from install to uninstall."""
 
 from __future__ import annotations
 
@@ -34,16 +34,30 @@ def test_a_release_from_installation_to_removal(cluster, namespace, helm):
     def replicas() -> str:
         return cluster.kubectl("-n", namespace, "get", "deployment", "site", "-o", "jsonpath={.status.readyReplicas}")
 
+    def level() -> str:
+        return cluster.kubectl("-n", namespace, "get", "gauge", "site", "-o", "jsonpath={.spec.level}")
+
+    def said(hook: str) -> str:
+        return cluster.kubectl("-n", namespace, "logs", f"job/site-{hook}").strip()
+
     chart = "tests/cluster/chart"
     helm("install", "site", chart, "--wait", "--timeout", "60s")
     assert replicas() == "2"
+    assert level() == "2"
     helm("upgrade", "site", chart, "--set", "replicas=3", "--wait", "--timeout", "60s")
     assert replicas() == "3"
     hook = cluster.get("configmap", "-n", namespace, "site-before")
     assert hook["data"] == {"revision": "2"}
+    assert level() == "3"
+    assert said("pre-upgrade") == "pre-upgrade of revision 2"
     helm("rollback", "site", "1", "--wait", "--timeout", "60s")
     eventually(lambda: replicas() == "2", "the first revision is back")
+    assert level() == "2"
+    assert said("pre-rollback") == "pre-rollback of revision 1"
     assert [line.split()[0] for line in helm("history", "site").splitlines()[1:]] == ["1", "2", "3"]
     helm("uninstall", "site", "--wait", "--timeout", "60s")
-    left = "deployments,replicasets,services"
+    assert said("pre-delete") == "pre-delete of revision 1"  # the manifests are those of the first revision
+    left = "deployments,replicasets,services,gauges"
     eventually(lambda: not cluster.kubectl("-n", namespace, "get", left, "-o", "name"), "everything of it is gone")
+    # Helm leaves definitions, since deleting them would delete everybody's objects.
+    cluster.kubectl("delete", "crd", "gauges.chart.example.com", "--timeout=20s")
