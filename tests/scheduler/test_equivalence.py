@@ -145,14 +145,20 @@ def surroundings(draw):
     spec = {}
     if draw(st.integers(0, 2)) == 0:
         policies = st.sampled_from([{}, {"restartPolicy": "Always"}])
+        images = st.sampled_from([{}, {"image": "app"}])
         init = st.builds(
-            lambda asked, policy: {"name": "i", "resources": {"requests": asked}, **policy}, amounts, policies
+            lambda asked, policy, image: {"name": "i", "resources": {"requests": asked}, **policy, **image},
+            amounts,
+            policies,
+            images,
         )
         spec["initContainers"] = draw(st.lists(init, min_size=1, max_size=3))
     if draw(st.integers(0, 5)) == 0:
         spec["overhead"] = {"cpu": "50m", "memory": "32Mi"}
     if draw(st.integers(0, 5)) == 0:
         spec["resources"] = {"requests": {"cpu": draw(st.sampled_from(["200m", "3"]))}}
+    if draw(st.integers(0, 5)) == 0:
+        spec["volumes"] = [{"name": "v", "image": {"reference": draw(st.sampled_from(["app:latest", "other"]))}}]
     if draw(st.integers(0, 9)) == 0:
         spec["nodeName"] = draw(st.sampled_from(["n0", "n9"]))
     return spec

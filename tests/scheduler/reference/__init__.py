@@ -377,17 +377,18 @@ def score_pods(pod, feasible, cluster, namespaces):
 
 def score_images(pod, feasible, cluster, namespaces):
     found = {}
-    containers = pod["spec"]["containers"]
+    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    images = [c.get("image", "") for c in containers]
+    images += [v["image"]["reference"] for v in pod["spec"].get("volumes", []) if "image" in v]
     for n, _ in feasible:
         total = 0
-        for c in containers:
-            image = c.get("image", "")
+        for image in images:
             if ":" not in image.rsplit("/", 1)[-1]:
                 image += ":latest"
             holders = [m for m, _ in cluster if any(image in i["names"] for i in m["status"].get("images") or [])]
             size = next((i["sizeBytes"] for i in n["status"].get("images") or [] if image in i["names"]), 0)
             total += int(size * (len(holders) / len(cluster)))
-        low, high = 23 * 2**20, 1000 * 2**20 * len(containers)
+        low, high = 23 * 2**20, 1000 * 2**20 * len(images)
         found[n["metadata"]["name"]] = 100 * (min(max(total, low), high) - low) // (high - low)
     return found
 
