@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import struct
 from collections.abc import Awaitable, Callable
 
 from dnslib import (
@@ -20,8 +21,11 @@ from dnslib import (
     A,
     DNSError,
     DNSHeader,
+    DNSLabel,
     DNSRecord,
 )
+from dnslib.buffer import BufferError
+from dnslib.label import DNSLabelError
 
 from shirube.network.dns import wire
 from shirube.network.dns.records import Found, Zone
@@ -30,6 +34,10 @@ TTL = 5  # seconds; upstream's CoreDNS default for cluster records is the same
 _NEGATIVE_TTL = 5
 _SOA_TIMES = (1, 7200, 1800, 86400, _NEGATIVE_TTL)
 _CNAME_STEPS = 8
+
+_LONGEST_NAME = 255  # bytes on the wire
+# What the parser raises, for want of one exception of its own.
+_MALFORMED = (DNSError, DNSLabelError, BufferError, ValueError, IndexError, KeyError, UnicodeError, struct.error)
 
 Forwarder = Callable[[bytes, bool], Awaitable[bytes | None]]
 
@@ -59,8 +67,10 @@ class Responder:
         """The answer to one packet; None when there is nothing to say to it."""
         try:
             query = DNSRecord.parse(packet)
-        except (DNSError, ValueError, IndexError, KeyError, UnicodeError):
+        except _MALFORMED:
             return _format_error(packet)
+        if any(_length(q.qname) > _LONGEST_NAME for q in query.questions):
+            return _format_error(packet)  # no answer could repeat the question
         if query.header.qr:
             return None
         if query.header.opcode != 0 or len(query.questions) != 1:
@@ -156,8 +166,10 @@ def _address_record(owner: str, address: str) -> RR:
 
 def _parsed_answers(packet: bytes) -> list[RR]:
     try:
-        return list(DNSRecord.parse(packet).rr)
-    except (DNSError, ValueError, IndexError, KeyError, UnicodeError):
+        answers = list(DNSRecord.parse(packet).rr)
+        DNSRecord(rr=answers).pack()  # what cannot be said again is no answer
+        return answers
+    except _MALFORMED:
         return []
 
 
@@ -189,6 +201,10 @@ def _format_error(packet: bytes) -> bytes | None:
         return None
     header = DNSHeader(id=int.from_bytes(packet[:2], "big"), qr=1, rcode=RCODE.FORMERR)
     return bytes(DNSRecord(header).pack())
+
+
+def _length(name: DNSLabel) -> int:
+    return sum(len(label) + 1 for label in name.label) + 1
 
 
 def _reverse_address(name: str) -> str | None:

@@ -18,6 +18,7 @@ _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHHIH")  # name (a pointer), type, class, TTL, length
 _OPT_RECORD = struct.Struct("!BHHIH")
 _QUESTION_AT = 12
+_LONGEST_NAME = 255
 _POINTER = 0xC000 | _QUESTION_AT
 _RESPONSE, _AUTHORITATIVE, _RECURSION_WANTED, _RECURSION = 0x8000, 0x0400, 0x0100, 0x0080
 _NAME_ERROR = 3
@@ -45,7 +46,7 @@ def question(packet: bytes) -> Question | None:
         labels.append(packet[at + 1 : at + 1 + length])
         at += length + 1
     end = at + 5
-    if len(packet) < end or packet[end - 2 : end] != b"\0\1":
+    if end - 4 - _QUESTION_AT > _LONGEST_NAME or len(packet) < end or packet[end - 2 : end] != b"\0\1":
         return None
     name = b".".join(labels)
     if name.count(b".") != len(labels) - 1 or not name.isascii():
