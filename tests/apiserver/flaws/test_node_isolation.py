@@ -6,8 +6,15 @@ Through the whole server: the node authoriser, NodeRestriction and RBAC together
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.apiserver.conftest import PODS, pod
+from tests.apiserver.flaws.conftest import allow
 
 N1 = "system:node:n1"
 NS = "/api/v1/namespaces/default"
@@ -41,6 +48,7 @@ async def nodes(world):
             {"name": "s", "secret": {"secretName": f"secret{n}"}},
             {"name": "c", "configMap": {"name": f"config{n}"}},
             {"name": "p", "persistentVolumeClaim": {"claimName": f"claim{n}"}},
+            {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
         ]
         spec = {"nodeName": f"n{n}", "volumes": volumes, "serviceAccountName": f"account{n}"}
         await world.ok("POST", PODS, pod(f"pod{n}", **spec))
@@ -155,6 +163,57 @@ async def test_tokens_are_for_pods_of_the_node(nodes):
         assert (await nodes.post(account, body, x_test_user=N1)).status == 403
     secret = {"apiVersion": "v1", "kind": "Secret", "name": "secret1"}
     assert (await nodes.post(account, {"spec": {"boundObjectRef": secret}}, x_test_user=N1)).status == 403
+
+
+async def test_tokens_are_for_audiences_that_the_pod_uses(nodes):
+    account = f"{NS}/serviceaccounts/account1/token"
+    sources = [{"serviceAccountToken": {"path": "t", "audience": "vault"}}, {"serviceAccountToken": {"path": "u"}}]
+    spec = {"nodeName": "n1", "serviceAccountName": "account1"}
+    made = await nodes.ok(
+        "POST", PODS, pod("asking", volumes=[{"name": "v", "projected": {"sources": sources}}], **spec)
+    )
+    plain = await nodes.ok("POST", PODS, pod("plain", volumes=[], **spec))
+
+    async def status(bound, *audiences):
+        ref = {"apiVersion": "v1", "kind": "Pod", "name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"]}
+        body = {"spec": {"boundObjectRef": ref, "audiences": list(audiences)}}
+        return (await nodes.post(account, body, x_test_user=N1)).status
+
+    assert await status(made, "vault") == await status(made) == 201
+    assert await status(made, "other") == await status(plain, "vault") == await status(plain) == 403
+    assert await status(made, "vault", "other") == 403
+    # a role may allow more
+    rules = [{"apiGroups": [""], "resources": ["other"], "verbs": ["request-serviceaccounts-token-audience"]}]
+    await allow(nodes, N1, rules)
+    assert await status(made, "other") == 201
+
+
+def request_for(name: str) -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes"),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
+    )
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+async def test_certificates_are_for_the_node_itself(nodes):
+    target = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+
+    async def status(name, signer, usages):
+        spec = {"request": request_for(name), "signerName": signer, "usages": usages}
+        return (await nodes.post(target, {"metadata": {"generateName": "c-"}, "spec": spec}, x_test_user=N1)).status
+
+    client = ("kubernetes.io/kube-apiserver-client-kubelet", ["digital signature", "client auth"])
+    serving = ("kubernetes.io/kubelet-serving", ["digital signature", "server auth"])
+    for signer, usages in (client, serving):
+        assert await status("system:node:n1", signer, usages) == 201
+        assert await status("system:node:n2", signer, usages) == 403
+        assert await status("admin", signer, usages) == 403
+    assert await status("anybody", "example.com/signer", ["client auth"]) == 201
 
 
 LABELS = [

@@ -1,19 +1,30 @@
 """NodeRestriction: a node agent writes its own Node, its own Lease, and the pods bound to it, and little in those.
 
+It asks for certificates in its own name only, and for tokens of the accounts and audiences that its pods use
+(KEP-4412).
+
 It works with the node authoriser (`authorization.node`), which sees names; this plugin sees the objects.
 See "NodeRestriction" under "Admission Control" in the upstream documentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import base64
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from shirube.api.gvr import NODES, PODS
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from shirube.api.gvr import CSIDRIVERS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CREATE, DELETE, UPDATE, AdmissionRequest
+from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.authorization.node import node_name
 from shirube.apiserver.authorization.pod_graph import MIRROR_ANNOTATION, references
+
+if TYPE_CHECKING:
+    from shirube.apiserver.reader import Reader
 
 Json = dict[str, Any]
 
@@ -48,7 +59,9 @@ _RESOURCES = (
     ("coordination.k8s.io", "leases"),
     ("storage.k8s.io", "csinodes"),
     ("resource.k8s.io", "resourceslices"),
+    ("certificates.k8s.io", "certificatesigningrequests"),
 )
+_OWN_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 
 
 class NodeRestriction(Plugin):
@@ -61,8 +74,8 @@ class NodeRestriction(Plugin):
         if node is None:
             return
         check = _CHECKS.get((req.resource.group, req.resource.name))
-        if check is not None:
-            check(self, node, req)
+        if check is not None and (further := check(self, node, req)) is not None:
+            await further
 
     def _pod(self, node: str, req: AdmissionRequest) -> None:
         if req.subresource == "status":
@@ -163,7 +176,7 @@ class NodeRestriction(Plugin):
                 f'node "{node}" is not allowed to update fields other than status.capacity and status.conditions'
             )
 
-    def _token(self, node: str, req: AdmissionRequest) -> None:
+    async def _token(self, node: str, req: AdmissionRequest) -> None:
         ref = ((req.obj or {}).get("spec") or {}).get("boundObjectRef") or {}
         if ref.get("apiVersion") != "v1" or ref.get("kind") != "Pod" or not ref.get("name"):
             raise req.refusal("node requested token not bound to a pod")
@@ -179,6 +192,42 @@ class NodeRestriction(Plugin):
             )
         if _node_of(pod) != node:
             raise req.refusal("node requested token bound to a pod scheduled on a different node")
+        await self._audience(req, pod)
+
+    async def _audience(self, req: AdmissionRequest, pod: Json) -> None:
+        audiences = ((req.obj or {}).get("spec") or {}).get("audiences") or []
+        own = list(self.server.authenticator.audiences)
+        if audiences in ([], own):
+            audience = ""  # that of the API server
+        elif len(audiences) > 1:
+            raise req.refusal("node may only request 0 or 1 audiences")
+        else:
+            audience = audiences[0]
+        if audience in own:
+            audience = ""
+        known = ("" if a in own else a for a in token_audiences(self.server.reader, pod))
+        if audience in known:
+            return
+        asked = Attributes(
+            req.user, "request-serviceaccounts-token-audience", "", "v1", audience, "", req.namespace, req.shown_name
+        )
+        if not (await self.server.authorizer.authorize(asked)).allowed:
+            raise req.refusal(
+                f'audience "{audience}" not found in pod spec volume, {req.user.name} is not authorized to request '
+                "tokens for this audience"
+            )
+
+    def _certificate(self, node: str, req: AdmissionRequest) -> None:
+        spec = (req.obj or {}).get("spec") or {}
+        if req.operation != CREATE or req.subresource or spec.get("signerName") not in _OWN_SIGNERS:
+            return
+        try:
+            asked = x509.load_pem_x509_csr(base64.b64decode(spec.get("request", "")))
+            names = [str(a.value) for a in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        except ValueError as error:
+            raise req.refusal(f"unable to parse csr: {error}") from None
+        if names != [f"system:node:{node}"]:
+            raise req.refusal(f"can only create a node CSR with CN=system:node:{node}")
 
     def _lease(self, node: str, req: AdmissionRequest) -> None:
         if req.namespace != "kube-node-lease":
@@ -205,7 +254,31 @@ _CHECKS = {
     ("coordination.k8s.io", "leases"): NodeRestriction._lease,
     ("storage.k8s.io", "csinodes"): NodeRestriction._csi_node,
     ("resource.k8s.io", "resourceslices"): NodeRestriction._resource_slice,
+    ("certificates.k8s.io", "certificatesigningrequests"): NodeRestriction._certificate,
 }
+
+
+def token_audiences(reader: Reader, pod: Json) -> Iterator[str]:
+    """For whom a pod's volumes want tokens of its account; "" is the API server."""
+    namespace = pod["metadata"].get("namespace", "")
+    drivers = []
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if (token := source.get("serviceAccountToken")) is not None:
+                yield token.get("audience") or ""
+        if inline := volume.get("csi"):
+            drivers.append(inline.get("driver", ""))
+        claim_name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if volume.get("ephemeral"):
+            claim_name = f"{pod['metadata'].get('name', '')}-{volume['name']}"
+        claim = reader.get(PERSISTENTVOLUMECLAIMS, namespace, claim_name) if claim_name else None
+        bound = ((claim or {}).get("spec") or {}).get("volumeName")
+        found = reader.get(PERSISTENTVOLUMES, "", bound) if bound else None
+        drivers.append((((found or {}).get("spec") or {}).get("csi") or {}).get("driver", ""))
+    for name in filter(None, drivers):
+        driver = reader.get(CSIDRIVERS, "", name)
+        for wanted in ((driver or {}).get("spec") or {}).get("tokenRequests") or ():
+            yield wanted.get("audience") or ""
 
 
 def _node_of(pod: Json) -> str:
