@@ -23,6 +23,7 @@ API = {
     "watch": "watch",
     "delete": "delete",
     "full_store": "full_store",
+    "many_lists": "many_lists",
 }
 CLUSTER = {
     "first_pod": "first_pod",

@@ -19,7 +19,7 @@ def run(shared: Shared) -> list[Figure]:
     server = shared.server
     server.at_least(OBJECTS)
     target = server.target
-    times, size = in_process(lists, target)
+    times, size = in_process(read_lists, target, PODS, ROUNDS)
     return [
         Figure(
             f"LIST of {OBJECTS:,} pods ({size / 1e6:.0f} MB), p50 of {ROUNDS}",
@@ -30,16 +30,16 @@ def run(shared: Shared) -> list[Figure]:
     ]
 
 
-def lists(target: Target) -> tuple[list[float], int]:
+def read_lists(target: Target, path: str, rounds: int) -> tuple[list[float], int]:
     """(seconds of each round, bytes of the answer)."""
-    request = target.request("GET", PODS)
+    request = target.request("GET", path)
     times, size = [], 0
     buffer = memoryview(bytearray(1 << 20))
     with (
         socket.create_connection((target.host, target.port)) as plain,
         target.tls().wrap_socket(plain, server_hostname=target.host) as connection,
     ):
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             size, tail = 0, b""
             began = time.perf_counter()
             connection.sendall(request)

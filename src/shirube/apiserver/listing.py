@@ -9,16 +9,17 @@ again, and a whole list is never one buffer. What has to be decoded (tables, pro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from shirube.api import errors
 from shirube.api.kinds import strategy_of
-from shirube.apiserver import caches, continuation, encoding, selection, stored
+from shirube.apiserver import caches, continuation, encoding, past, selection, stored
 from shirube.apiserver.extensions import views
 from shirube.apiserver.negotiation import JSON, PROTOBUF, Accepted
+from shirube.apiserver.past import PAGE, Bytes, Past
 from shirube.apiserver.watch_cache import Entry, Listing
 from shirube.serving.messages import Response
 from shirube.storage.types import Compacted, FutureRevision
@@ -31,7 +32,7 @@ Json = dict[str, Any]
 
 GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
-PAGE = 500  # objects that one read of storage brings when a selector drops some of them
+MOST_AT_ONCE = 5000  # objects that one read of storage brings at most
 SLICE = 64  # objects decoded or encoded between two turns of the loop
 YIELD_EVERY = 4000  # objects held against selectors between two turns of the loop: a millisecond
 TOO_OLD = "The resourceVersion for the provided list is too old."
@@ -51,31 +52,24 @@ class Wanted(NamedTuple):
 NEWEST = -1
 
 
-class Bytes:
-    """An object that did not come from the cache: like an entry, but its encodings are made for this answer."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def encoding(self, media: Hashable, make: Callable[[Any], bytes]) -> bytes:
-        return make(self)
-
-
 class Page(NamedTuple):
-    items: Sequence[Any]  # Entry or Bytes: `.data` with resourceVersion, of the stored version
+    items: Any  # a sequence of Entry or Bytes, or a Past of them: `.data` with resourceVersion, of the stored version
     revision: int
     more_after: str  # key (relative to the prefix) that a continuation goes on after; "" when done
     remaining: int | None
 
 
 async def handle(server: ServerContext, rc: RequestContext) -> Response:
-    page = await read(server, rc)
-    return respond(rc, page)
+    return respond(rc, await _read(server, rc))
 
 
 async def read(server: ServerContext, rc: RequestContext) -> Page:
+    """What a list answers, its items as a sequence."""
+    page = await _read(server, rc)
+    return page._replace(items=await page.items.whole()) if isinstance(page.items, Past) else page
+
+
+async def _read(server: ServerContext, rc: RequestContext) -> Page:
     assert rc.resource is not None
     wanted = plan(rc, server.clock.now())
     definition, late = rc.resource.definition, None
@@ -88,6 +82,9 @@ async def read(server: ServerContext, rc: RequestContext) -> Page:
         page = await _from_cache(server, rc.resource, wanted)
     if definition is None:
         return page
+    served, selector = definition, late
+    if isinstance(page.items, Past):
+        return page._replace(items=page.items.changed(lambda items: views.page(served, items, selector)))
     return page._replace(items=await views.page(definition, page.items, late))
 
 
@@ -214,50 +211,49 @@ def _only_key(resource: Resource, prefix: str, name: str) -> str:
 
 
 async def _from_storage(server: ServerContext, resource: Resource, wanted: Wanted) -> Page:
+    cache = server.caches.of(resource)
+    if cache.ready and cache.changed <= wanted.exact <= cache.revision:  # nothing has changed since
+        return (await _from_cache(server, resource, wanted))._replace(revision=wanted.exact)
     strategy, chosen = strategy_of(stored.hub(server.table, resource)), wanted.selection
+    after = wanted.prefix + wanted.start_after if wanted.start_after else ""
+    try:
+        if not wanted.limit:
+            found = await past.read(server.storage, strategy, chosen, wanted.prefix, after, wanted.exact)
+            return Page(found, wanted.exact, "", None)
+        return await _piece(server, strategy, wanted, after)
+    except Compacted:
+        if wanted.start_after:
+            raise expired(wanted.start_after, server.clock.now()) from None
+        raise errors.expired(TOO_OLD) from None
+    except FutureRevision as error:
+        raise caches.too_large_version(error.revision, error.current) from None
+
+
+async def _piece(server: ServerContext, strategy: Any, wanted: Wanted, after: str) -> Page:
+    """At most `limit` of what is selected; the size of the piece is the client's choice."""
+    chosen = wanted.selection
     data: list[Bytes] = []
-    after = prefix_after = wanted.prefix + wanted.start_after if wanted.start_after else ""
-    step = wanted.limit if wanted.limit and chosen.empty else (PAGE if wanted.limit else 0)
     while True:
-        try:
-            found = await server.storage.range(
-                wanted.prefix,
-                start_after=after,
-                limit=step,
-                revision=wanted.exact,
-                count=bool(wanted.limit) and chosen.empty,
-            )
-        except Compacted:
-            if wanted.start_after:
-                raise expired(prefix_after[len(wanted.prefix) :], server.clock.now()) from None
-            raise errors.expired(TOO_OLD) from None
-        except FutureRevision as error:
-            raise caches.too_large_version(error.revision, error.current) from None
+        found = await server.storage.range(
+            wanted.prefix,
+            start_after=after,
+            limit=min(wanted.limit, MOST_AT_ONCE) if chosen.empty else PAGE,
+            revision=wanted.exact,
+            count=chosen.empty,
+        )
         for n, item in enumerate(found.items):
             value = stored.splice(item.value, item.mod_revision)
             if n % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
-            if chosen.empty or _selected(strategy, chosen, value):
+            if chosen.empty or past.selected(strategy, chosen, value):
                 data.append(Bytes(value))
-                if wanted.limit and len(data) == wanted.limit:
+                if len(data) == wanted.limit:
                     more = found.more or n + 1 < len(found.items)
-                    remaining = found.count - len(found.items) if chosen.empty and more else None
+                    remaining = found.count - n - 1 if chosen.empty and more else None
                     return Page(data, wanted.exact, item.key[len(wanted.prefix) :] if more else "", remaining)
         if not found.more:
             return Page(data, wanted.exact, "", None)
         after = found.items[-1].key
-
-
-def _selected(strategy: Any, chosen: selection.Selection, value: bytes) -> bool:
-    obj = stored.decode(value)
-    meta = obj["metadata"]
-    if chosen.labels is not None and not chosen.labels.matches(meta.get("labels") or {}):
-        return False
-    if chosen.fields is None:
-        return True
-    fields = dict(strategy.selectable_fields(obj))
-    fields["metadata.name"], fields["metadata.namespace"] = meta["name"], meta.get("namespace", "")
-    return chosen.fields.matches(fields)
 
 
 # ---------------------------------------------------------------------------------------- answering
@@ -279,9 +275,12 @@ def respond(rc: RequestContext, page: Page) -> Response:
     meta = list_meta(rc, page)
     headers = encoding.headers(rc)
     pretty = encoding.wants_pretty(rc) and wanted.media == JSON
-    if wanted.plain and not pretty:
+    streamed = isinstance(page.items, Past)
+    if wanted.plain and not pretty and not streamed:
         return _plain(rc, resource, page, meta, headers)
-    if wanted.media == PROTOBUF and not wanted.transform:
+    if streamed and wanted.media == JSON and not wanted.transform:
+        chunks = _of_past(rc, resource, page, meta, pretty)
+    elif wanted.media == PROTOBUF and not wanted.transform:
         chunks = _protobuf(rc, resource, page, meta)
     elif wanted.transform and wanted.media == JSON and not pretty:
         chunks = _transformed(rc, resource, page, meta, wanted)
@@ -295,12 +294,53 @@ def respond(rc: RequestContext, page: Page) -> Response:
     return Response(200, chunks, headers, wanted.media)
 
 
-def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, headers: list[tuple[str, str]]) -> Response:
-    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+async def _slices(items: Any) -> AsyncIterator[Sequence[Any]]:
+    """At most SLICE items at a time; the loop runs after each."""
+    pages = items.pages() if isinstance(items, Past) else None
+    page = items if pages is None else await anext(pages)
+    while page is not None:
+        for start in range(0, len(page), SLICE):
+            yield page[start : start + SLICE]
+            await asyncio.sleep(0)
+        page = None if pages is None else await anext(pages, None)
+
+
+async def _of_past(
+    rc: RequestContext, resource: Resource, page: Page, meta: Json, pretty: bool
+) -> AsyncIterator[bytes]:
+    """JSON of a past state: chunk by chunk as it is read from storage."""
+    head, tail = _head(resource, meta), b"]}\n"
+    if pretty:
+        head, _, tail = _indented(rc, resource, page, meta)
+    parts, size, comma = [head], len(head), b""
+    async for items in _slices(page.items):
+        if pretty:
+            found: Iterable[bytes] = _indented_items(rc, resource, items)
+        else:
+            data = [item.data for item in items]
+            found = data if resource.direct else _converted(rc.server, resource, data)
+        for piece in found:
+            parts += (comma, piece)
+            comma = b","
+            size += len(piece)
+        if size >= CHUNK:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    parts.append(tail)
+    yield b"".join(parts)
+
+
+def _head(resource: Resource, meta: Json) -> bytes:
+    return b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
         resource.list_kind.encode(),
         resource.api_version.encode(),
         orjson.dumps(meta),
     )
+
+
+def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, headers: list[tuple[str, str]]) -> Response:
+    head = _head(resource, meta)
     direct = resource.direct
     data = [item.data for item in page.items]
     size = sum(map(len, data))
@@ -316,17 +356,17 @@ def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, heade
 
 def accepts_much(rc: RequestContext, page: Page) -> bool:
     """Whether to compress: the client can, and there is enough of it."""
+    if isinstance(page.items, Past):
+        return encoding.accepts_gzip(rc)
     return encoding.accepts_gzip(rc) and sum(len(item.data) for item in page.items) > encoding.GZIP_FROM
 
 
 async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Json) -> AsyncIterator[bytes]:
     from shirube.api import protobuf
 
-    bodies = []
-    for n, item in enumerate(page.items):
-        bodies.append(protobuf.body_of(encoding.protobuf_of(rc, resource, item)))
-        if n % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
+    bodies = []  # a message begins with its length: all of it is needed
+    async for items in _slices(page.items):
+        bodies += [protobuf.body_of(encoding.protobuf_of(rc, resource, item)) for item in items]
     parts: list[bytes] = []
     size = 0
     for piece in protobuf.encode_list(resource.api_version, resource.list_kind, meta, bodies):
@@ -349,15 +389,20 @@ def _indented(rc: RequestContext, resource: Resource, page: Page, meta: Json) ->
     """(head, items, tail) of a list for people: each item is indented by itself as it leaves."""
     whole = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta, "items": []}
     head = orjson.dumps(whole, option=orjson.OPT_INDENT_2)
+    if isinstance(page.items, Past):
+        return head[: head.rindex(b"[]") + 1], (), b"\n  ]\n}\n"
     if not page.items:
         return head, (), b"\n"
     at = head.rindex(b"[]")
-    items = (
+    return head[: at + 1], _indented_items(rc, resource, page.items), b"\n  ]\n}\n"
+
+
+def _indented_items(rc: RequestContext, resource: Resource, items: Iterable[Any]) -> Iterable[bytes]:
+    return (
         b"\n    "  # line breaks inside texts are escaped: every one here is of the layout
         + orjson.dumps(_decoded(rc, resource, [item])[0], option=orjson.OPT_INDENT_2).replace(b"\n", b"\n    ")
-        for item in page.items
+        for item in items
     )
-    return head[: at + 1], items, b"\n  ]\n}\n"
 
 
 async def _joined(head: bytes, items: Iterable[bytes], tail: bytes) -> AsyncIterator[bytes]:
@@ -387,11 +432,9 @@ async def _transformed(
     head = orjson.dumps(shape)
     at = head.rindex(b'"%b":[]' % field.encode()) + len(field) + 4
     parts, size, comma = [head[:at]], at, b""
-    for start in range(0, len(page.items), SLICE):
+    async for items in _slices(page.items):
         # In one expression: while the client reads slowly, nothing decoded waits with the chunk.
-        piece = orjson.dumps(
-            encoding.transform(rc, resource, _decoded(rc, resource, page.items[start : start + SLICE]), wanted)[field]
-        )[1:-1]
+        piece = orjson.dumps(encoding.transform(rc, resource, _decoded(rc, resource, items), wanted)[field])[1:-1]
         parts += (comma, piece)
         comma = b","
         size += len(piece)
@@ -399,7 +442,6 @@ async def _transformed(
             yield b"".join(parts)
             parts.clear()
             size = 0
-        await asyncio.sleep(0)
     parts.append(head[at:])
     yield b"".join(parts)
 
@@ -413,9 +455,8 @@ async def _whole(
 ) -> AsyncIterator[bytes]:
     """YAML and indented JSON, for people: decoded a slice at a time, encoded as one."""
     objects: list[Json] = []
-    for start in range(0, len(page.items), SLICE):
-        objects += _decoded(rc, resource, page.items[start : start + SLICE])
-        await asyncio.sleep(0)
+    async for items in _slices(page.items):
+        objects += _decoded(rc, resource, items)
     if wanted.transform:
         out = encoding.transform(rc, resource, objects, wanted)
         out["metadata"] = meta

@@ -19,6 +19,7 @@ from shirube.apiserver import (
     delete,
     encoding,
     listing,
+    past,
     patch,
     stored,
     update,
@@ -222,7 +223,7 @@ async def delete_collection(server: ServerContext, rc: RequestContext) -> Respon
     except* errors.ApiError as failed:
         raise failed.exceptions[0] from None
     done = listing.Page(
-        [listing.Bytes(d) for d in outcome if d is not None], page.revision, page.more_after, page.remaining
+        [past.Bytes(d) for d in outcome if d is not None], page.revision, page.more_after, page.remaining
     )
     return listing.respond(rc, done)
 
