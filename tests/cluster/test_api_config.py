@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -53,4 +55,20 @@ def test_every_file_is_read_as_the_server_will(tmp_path, name):
 
 def test_good_files_pass(tmp_path):
     (tmp_path / "audit-policy.yaml").write_text(POLICY)
+    api_config.check(tmp_path)
+
+
+def test_the_examples_of_the_documentation_are_good(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "access.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    names = {
+        "AuthenticationConfiguration": "authentication.yaml",
+        "EncryptionConfiguration": "encryption.yaml",
+        "Policy": "audit-policy.yaml",
+    }
+    for example in examples:
+        kind = re.search(r"^kind: (\w+)$", example, re.MULTILINE)[1]
+        filled = example.replace("BASE64_OF_32_BYTES", base64.b64encode(b"k" * 32).decode())
+        (tmp_path / names.pop(kind)).write_text(filled)
+    assert not names
     api_config.check(tmp_path)
