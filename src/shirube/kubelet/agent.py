@@ -18,12 +18,13 @@ from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import address_family, log
 from shirube.foundation.clock import SYSTEM, Clock
-from shirube.kubelet import admission, dns, downward, eviction, node_status, runtime_features
+from shirube.kubelet import admission, cdi, dns, downward, eviction, node_status, runtime_features
 from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
 from shirube.kubelet.device_plugins import DevicePlugins
+from shirube.kubelet.dynamic_resources import DynamicResources
 from shirube.kubelet.environment import service_environment, services_for
 from shirube.kubelet.image_garbage import ImageGarbage
 from shirube.kubelet.images import Images
@@ -38,6 +39,7 @@ from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.node_usage import NodeUsage
 from shirube.kubelet.object_watches import ObjectWatches
 from shirube.kubelet.paths import Paths
+from shirube.kubelet.plugin_registry import PluginRegistry
 from shirube.kubelet.pod_registry import PodRegistry
 from shirube.kubelet.probes.prober import Prober
 from shirube.kubelet.restart_backoff import RestartBackoff
@@ -138,6 +140,9 @@ class Agent:
         self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
         self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
         self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed)
+        specifications = (*cdi.DIRECTORIES, self.paths.root / "cdi")
+        self.claims = DynamicResources(client, self.paths.root / "dynamic_resources.json", specifications)
+        self._plugins = PluginRegistry(self.paths.root / "plugins_registry", {"DRAPlugin": self.claims})
         self.services = self._services()
         disk = DiskUsage(clock)
         stats = NodeStats(self.pods, self.runtime, self.services.cgroups, self.paths, disk, clock)
@@ -227,6 +232,7 @@ class Agent:
             watches=ObjectWatches(client, objects, self.pods.changed),
             cgroups=Cgroups(options.cgroup_root, pod_pids=options.pod_pids_limit),
             devices=self.devices,
+            claims=self.claims,
             recorder=self._recorder,
             paths=self.paths,
             clock=clock,
@@ -281,6 +287,7 @@ class Agent:
                     group.create_task(self._housekeeping(), name="housekeeping"),
                     group.create_task(self.pressure.run(self.options.eviction_period), name="node pressure"),
                     group.create_task(self.images.run(), name="image garbage"),
+                    group.create_task(self._plugins.run(), name="plugins"),
                     group.create_task(self._local_paths.run(), name="local paths"),
                 ]
                 if self.options.cni_conf_dir is not None:
@@ -336,6 +343,7 @@ class Agent:
         await self.services.prober.close()
         await self.services.images.close()
         await self.devices.close()
+        await self.claims.close()
         await self.services.statuses.close()
         await self._recorder.close()
         await self._image_volumes.close()

@@ -114,7 +114,7 @@ class ContainerStart:
         service_environment = services.services_for(pod)
         sources = environments.Sources(objects, service_environment, services.node(), self._pod_ips)
         variables = environments.environment(pod, container, sources)
-        grants = services.devices.grants(pod, container)
+        grants = [*services.devices.grants(pod, container), *await services.claims.grants(pod, container)]
         inputs = Inputs(
             attempt=self._start.attempt,
             image_ref=image.id,

@@ -15,6 +15,7 @@ from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import Runtime
 from shirube.kubelet.device_plugins import DevicePlugins
+from shirube.kubelet.dynamic_resources import DynamicResources
 from shirube.kubelet.images import Images
 from shirube.kubelet.object_watches import ObjectWatches
 from shirube.kubelet.paths import Paths
@@ -44,6 +45,7 @@ class NodeServices:
     watches: ObjectWatches
     cgroups: Cgroups
     devices: DevicePlugins
+    claims: DynamicResources
     recorder: Recorder
     paths: Paths
     clock: Clock

@@ -12,14 +12,17 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from shirube.foundation import log
 from shirube.foundation.tasks import cancel, spawn
 from shirube.kubelet import pod as pods
 from shirube.kubelet import qos
+from shirube.kubelet.device_allocation import DeviceError
 from shirube.kubelet.node_services import NodeServices
 from shirube.kubelet.pod_worker import PodWorker
 from shirube.kubelet.runtime_state import Container, Listing
 from shirube.kubelet.volumes.claims import claim_name
 
+_logger = log.get("kubelet.pods")
 Pods = list[pods.Pod]
 
 
@@ -141,7 +144,7 @@ class PodRegistry:
         """Directories, logs and cgroups of pods that neither API nor runtime knows."""
         assert self._services is not None
         services = self._services
-        found = services.cgroups.pod_uids() | services.devices.holders()
+        found = services.cgroups.pod_uids() | services.devices.holders() | services.claims.holders()
         if services.paths.pods.is_dir():
             found |= {path.name for path in services.paths.pods.iterdir()}
         logs = services.paths.logs_by_pod()
@@ -149,6 +152,11 @@ class PodRegistry:
         for pod_uid in sorted(found - self._workers.keys()):
             await services.cgroups.remove_pod(pod_uid)
             services.devices.release(pod_uid)
+            try:
+                await services.claims.release(pod_uid)
+            except DeviceError as error:
+                # Its driver is not there yet; when it is, it is asked.
+                _logger.info("a claim is given back later", pod=pod_uid, error=str(error))
             await services.volumes.remove_directory(pod_uid)
             if pod_uid in logs:
                 await asyncio.to_thread(shutil.rmtree, logs[pod_uid], ignore_errors=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import RUNTIMECLASSES
 from shirube.foundation import log
 from shirube.foundation.clock import parse_rfc3339
 from shirube.foundation.tasks import cancel, spawn
@@ -34,9 +33,10 @@ from shirube.kubelet.plan import Held, Kill, Memory, Plan, Start, Waiting, garba
 from shirube.kubelet.pod_removal import delete_from_api, remove_everything
 from shirube.kubelet.pod_status import Overall, pod_ips, pod_status, rejected_status
 from shirube.kubelet.runtime_state import EXITED, PodRuntime
-from shirube.kubelet.sandbox_config import sandbox_config
 from shirube.kubelet.termination import termination_message
+from shirube.kubelet.worker_claims import WorkerClaims
 from shirube.kubelet.worker_resize import WorkerResize
+from shirube.kubelet.worker_sandbox import WorkerSandbox
 from shirube.kubelet.worker_volumes import WorkerVolumes
 
 _logger = log.get("kubelet.pod")
@@ -62,7 +62,8 @@ class PodWorker:
         self._ending = asyncio.Event()
         self._exited: set[str] = set()
         self._volumes = WorkerVolumes(services)
-        self._cgroup = ""
+        self._claims = WorkerClaims(services)
+        self._sandbox = WorkerSandbox(services)
         self._held: dict[str, Held] = {}
         self._retries: dict[str, int] = {}
         self._messages: dict[str, str] = {}
@@ -121,7 +122,7 @@ class PodWorker:
                 failures = 0
             except Interrupted:
                 continue
-            except (CriError, OSError, ApiError) as error:
+            except (CriError, OSError, ApiError, DeviceError) as error:
                 failures += 1
                 wait = min(_RETRY_FIRST * 2 ** (failures - 1), _RETRY_MOST)
                 _logger.warning("cannot sync pod", pod=pods.full_name(self.pod), error=str(error), retry=wait)
@@ -257,8 +258,7 @@ class PodWorker:
         waits += [until - clock.now() for until in times]
         if (again := self.resize.next_round) is not None:
             waits.append(again)
-        if (due := self._volumes.next_round(self.pod)) is not None:
-            waits.append(due)
+        waits += [due for due in (self._volumes.next_round(self.pod), self._claims.next_round()) if due is not None]
         # Timers may ring a little early; a round that finds nothing due costs a millisecond.
         return max(min(waits), 0.01) if waits else None
 
@@ -271,7 +271,7 @@ class PodWorker:
         if step.kill:
             await asyncio.gather(*(self._kill(step, kill.container_id) for kill in step.kill))
             return True
-        if not await self._volumes.ensure(self.pod, self._pod_ips()):
+        if not await self._prepare():
             return False
         progress = False
         for start in step.start:
@@ -301,41 +301,14 @@ class PodWorker:
         for old in self.runtime.sandboxes:
             if old.ready or old is self.runtime.sandbox:
                 await services.runtime.call("StopPodSandbox", pod_sandbox_id=old.id)
-        if step.create_sandbox is None or not await self._volumes.ensure(self.pod, self._pod_ips()):
+        if step.create_sandbox is None or not await self._prepare():
             return False
-        services.paths.pod_logs(pod).mkdir(parents=True, exist_ok=True)
-        try:
-            await services.runtime.call(
-                "RunPodSandbox",
-                deadline=240,
-                config=self._sandbox_config(step.create_sandbox),
-                runtime_handler=await self._runtime_handler(),
-            )
-        except CriError as error:
-            message = f"Failed to create pod sandbox: {error}"
-            services.tell(pod, "Warning", "FailedCreatePodSandBox", message)
-            raise
+        await self._sandbox.run(pod, step.create_sandbox)
         return True
 
-    def _sandbox_config(self, attempt: int) -> dict[str, Any]:
-        services = self._services
-        if not self._cgroup:
-            self._cgroup = services.cgroups.create_pod(self.pod)
-        return sandbox_config(
-            self.pod, attempt, paths=services.paths, cluster=services.cluster, cgroup_parent=self._cgroup
-        )
-
-    async def _runtime_handler(self) -> str:
-        name = self.pod["spec"].get("runtimeClassName")
-        if not name:
-            return ""
-        try:
-            found = await self._services.client.get(RUNTIMECLASSES, name)
-        except ApiError as error:
-            message = f'Failed to create pod sandbox: failed to find runtime class "{name}": {error.message}'
-            self._services.tell(self.pod, "Warning", "FailedCreatePodSandBox", message)
-            raise
-        return str(found.get("handler") or "")
+    async def _prepare(self) -> bool:
+        """What must be there before the pod: its claims and its volumes. Whether they are."""
+        return await self._claims.ensure(self.pod) and await self._volumes.ensure(self.pod, self._pod_ips())
 
     # -- containers
 
@@ -347,7 +320,7 @@ class PodWorker:
         previous = self.runtime.latest(name)
         if previous is not None and previous.state == EXITED:
             services.restart_backoff.next(self._backoff_key(name), services.clock.now())
-        config = self._sandbox_config(sandbox.attempt)
+        config = self._sandbox.config(self.pod, sandbox.attempt)
         job = ContainerStart(
             services, self.pod, start, self.runtime, self._volumes.paths or {}, self._pod_ips(), config
         )
@@ -437,8 +410,10 @@ class PodWorker:
         await services.volumes.remove(self.uid)
         await services.cgroups.remove_pod(self.uid)
         services.devices.release(self.uid)
+        await services.claims.release(self.uid)
         self._volumes.reset(self.pod)
-        self._cgroup = ""
+        self._claims.reset()
+        self._sandbox.reset()
         self.ended = True
         if pods.is_deleting(self.pod) and not self._gone and not self._deleted:
             await delete_from_api(services, self.pod)
