@@ -32,6 +32,7 @@ Json = dict[str, Any]
 
 GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
+FEW = 4000  # objects that may fit into one chunk
 MOST_AT_ONCE = 5000  # objects that one read of storage brings at most
 SLICE = 64  # objects decoded or encoded between two turns of the loop
 YIELD_EVERY = 4000  # objects held against selectors between two turns of the loop: a millisecond
@@ -342,10 +343,11 @@ def _head(resource: Resource, meta: Json) -> bytes:
 def _plain(rc: RequestContext, resource: Resource, page: Page, meta: Json, headers: list[tuple[str, str]]) -> Response:
     head = _head(resource, meta)
     direct = resource.direct
-    data = [item.data for item in page.items]
-    size = sum(map(len, data))
-    if direct and size < CHUNK // 2:
-        return Response(200, b"%b%b]}\n" % (head, b",".join(data)), headers)
+    if direct and len(page.items) < FEW:
+        small = [item.data for item in page.items]
+        if sum(map(len, small)) < CHUNK // 2:
+            return Response(200, b"%b%b]}\n" % (head, b",".join(small)), headers)
+    data = (item.data for item in page.items)  # a hundred thousand are not even counted in one turn of the loop
     items = data if direct else _converted(rc.server, resource, data)
     chunks = _joined(head, items, b"]}\n")
     if accepts_much(rc, page):
@@ -358,7 +360,9 @@ def accepts_much(rc: RequestContext, page: Page) -> bool:
     """Whether to compress: the client can, and there is enough of it."""
     if isinstance(page.items, Past):
         return encoding.accepts_gzip(rc)
-    return encoding.accepts_gzip(rc) and sum(len(item.data) for item in page.items) > encoding.GZIP_FROM
+    if not encoding.accepts_gzip(rc):
+        return False
+    return len(page.items) >= FEW or sum(len(item.data) for item in page.items) > encoding.GZIP_FROM
 
 
 async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Json) -> AsyncIterator[bytes]:
@@ -380,7 +384,7 @@ async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Js
     yield b"".join(parts)
 
 
-def _converted(server: ServerContext, resource: Resource, data: list[bytes]) -> Iterable[bytes]:
+def _converted(server: ServerContext, resource: Resource, data: Iterable[bytes]) -> Iterable[bytes]:
     """Stored bytes in another served version, one by one as they leave."""
     return (orjson.dumps(stored.from_hub(server.table, resource, stored.decode(d))) for d in data)
 
