@@ -34,6 +34,7 @@ from shirube.api.gvr import (
     RESOURCEQUOTAS,
     SECRETS,
     SERVICEACCOUNTS,
+    SERVICECIDRS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -571,6 +572,15 @@ DEVICES = Scenario(
     ),
 )
 
+SERVICE_CIDR = Scenario(
+    "a range of addresses comes and goes",
+    ("service-cidr-controller",),
+    (
+        step(create(SERVICECIDRS, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.200.0.0/24"]}}, None)),
+        step(delete(SERVICECIDRS, "more", None), wait(15)),
+    ),
+)
+
 SCENARIOS: tuple[Scenario, ...] = (
     DEPLOYMENT,
     ORPHANS,
@@ -590,4 +600,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     VOLUMES,
     EPHEMERAL,
     DEVICES,
+    SERVICE_CIDR,
 )

@@ -8,7 +8,7 @@ import pytest
 from tests.simulation.crashes import keys
 from tests.simulation.scenarios import SCENARIOS
 
-from shirube.controllers import cluster_role_aggregation
+from shirube.controllers import replication_controller
 from shirube.controllers.main import CONTROLLERS
 from shirube.simulation.cluster import Setup
 from shirube.simulation.crash import Scenario, deaths, judge, play
@@ -46,26 +46,20 @@ def test_a_crash_changes_nothing_of_the_result(name: str, setup: Setup):
 
 
 def test_the_harness_sees_a_controller_that_forgets(monkeypatch: pytest.MonkeyPatch):
-    """One that acts on what it hears only, never on what is there: its crash must show."""
-    name = "clusterrole-aggregation-controller"
-    scenario = FIRST[name]
+    """One whose successor does not look at what is there already: its crash must show."""
+    name = "replicationcontroller-controller"
+    lives: list[object] = []
 
-    class Forgetful(cluster_role_aggregation.ClusterRoleAggregationController):
-        started_with: frozenset[str] | None = None
-
+    class Forgetful(replication_controller.ReplicationControllerController):
         async def started(self) -> None:
-            first = type(self).started_with is None
-            type(self).started_with = frozenset()
-            self.deaf = not first
+            lives.append(self)
 
         async def reconcile(self, key: str) -> float | None:
-            return None if self.deaf else await super().reconcile(key)
+            return await super().reconcile(key) if lives[0] is self else None
 
-    monkeypatch.setattr(cluster_role_aggregation, "ClusterRoleAggregationController", Forgetful)
-    expected = play(scenario, name)
-    Forgetful.started_with = None
-    found = play(scenario, name, Death(1, False))
-    assert found.world != expected.world
+    monkeypatch.setattr(replication_controller, "ReplicationControllerController", Forgetful)
+    verdict = judge(FIRST[name], name, choose=lambda all_: lives.clear() or all_[:1])
+    assert verdict.crashes == len(verdict.failures) == 1
 
 
 def test_the_same_play_has_the_same_end(setup: Setup):
