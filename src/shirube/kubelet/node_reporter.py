@@ -150,7 +150,9 @@ class NodeReporter:
         seen = without_heartbeat(status)
         if seen == self._written and self._clock.monotonic() - self._written_at < _STATUS_SECONDS:
             return
-        await self._client.patch(NODES, self._identity.name, {"status": status}, type="strategic", subresource="status")
+        # Addresses merge by type, and of two families two have the same: say that the list is whole.
+        body = {**status, "addresses": [*status["addresses"], {"$patch": "replace"}]}
+        await self._client.patch(NODES, self._identity.name, {"status": body}, type="strategic", subresource="status")
         self._conditions = status["conditions"]
         self._written, self._written_at = seen, self._clock.monotonic()
 
