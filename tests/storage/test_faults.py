@@ -82,6 +82,9 @@ class _Server(ApiServer):
         self._outside = outside
         self._inside = disk.inside
 
+    def log_to(self, path: Path) -> None:
+        self._log = path
+
     def client(self) -> Client:
         shutil.copy(self._inside / "admin.kubeconfig", self._outside / "admin.kubeconfig")
         return Client.from_kubeconfig(self._outside / "admin.kubeconfig", "faults")
@@ -188,6 +191,25 @@ async def test_killed_and_started_on_a_full_disk(disk: Disk, server: _Server):
         server.start()
         await server.ready()
         assert await _names(client) == {f"c-{n}" for n in range(50)}
+        await client.create(CONFIGMAPS, config_map("after"))
+        assert server.complaints() == []
+    finally:
+        await client.close()
+
+
+async def test_logs_on_the_full_disk_too(disk: Disk, server: _Server):
+    server.kill()
+    server.log_to(disk.inside / "server.log")
+    server.start()
+    await server.ready()
+    client = server.client()
+    try:
+        disk.fill()
+        for n in range(20):
+            with contextlib.suppress(ApiError):
+                await client.create(CONFIGMAPS, config_map(f"full-{n}"))
+        assert await _names(client) is not None
+        disk.make_room()
         await client.create(CONFIGMAPS, config_map("after"))
         assert server.complaints() == []
     finally:

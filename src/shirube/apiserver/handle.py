@@ -26,12 +26,15 @@ from shirube.storage.types import StorageError
 _logger = log.get("apiserver")
 
 _NOBODY = User("")
+COMPLAIN_SECONDS = 5.0
 _NAMED_VERBS = ("list", "watch", "deletecollection")
 
 
 class ApiServer:
     def __init__(self, context: ServerContext) -> None:
         self.context = context
+        self._complained = float("-inf")
+        self._unsaid = 0
 
     async def handle(self, request: Request) -> Response | Upgrade:
         """Answer a request. Raises only Disconnected and cancellation."""
@@ -48,7 +51,7 @@ class ApiServer:
         except CannotDecrypt as error:
             response = failure(request, rc, errors.internal_error(str(error)))
         except StorageError as error:
-            _logger.error("storage failed", method=request.method, path=request.path, error=str(error))
+            self._complain(request, error)
             response = failure(request, rc, errors.service_unavailable(f"storage: {error}", 1))
         except (Disconnected, ConnectionError, asyncio.CancelledError):
             if rc is not None and rc.audit is not None and server.audit is not None:
@@ -66,6 +69,16 @@ class ApiServer:
         if rc is not None and rc.audit is not None and server.audit is not None:
             server.audit.answered(rc, response, panic)
         return response
+
+    def _complain(self, request: Request, error: StorageError) -> None:
+        """A store that is away or full fails every request; one line in five seconds says as much."""
+        self._unsaid += 1
+        now = self.context.clock.monotonic()
+        if now - self._complained >= COMPLAIN_SECONDS:
+            _logger.error(
+                "storage failed", requests=self._unsaid, method=request.method, path=request.path, error=str(error)
+            )
+            self._complained, self._unsaid = now, 0
 
     def _parse(self, request: Request) -> RequestContext:
         server = self.context

@@ -67,6 +67,7 @@ def configure(level: str = "info") -> None:
     """Send log lines to stderr. Called once by each process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
+    logging.raiseExceptions = False  # a line that a full disk has no room for is lost without a word in its place
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
