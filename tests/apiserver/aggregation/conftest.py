@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass, field
@@ -50,6 +51,13 @@ class Wardle:
     requests: list[Request] = field(default_factory=list)
     healthy: bool = True
     openapi_v2: dict[str, Any] = field(default_factory=dict)
+    speak: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def events(self):
+        """A watch that says nothing before it is told to."""
+        yield b""
+        await self.speak.wait()
+        yield b"{}\n"
 
     async def handle(self, request: Request) -> Response | Upgrade:
         self.requests.append(request)
@@ -68,6 +76,8 @@ class Wardle:
             return Response(200, orjson.dumps({"paths": paths}))
         if request.path == f"/openapi/v3{ROOT}":
             return Response(200, orjson.dumps(OPENAPI))
+        if request.query == "watch=true":
+            return Response(200, self.events(), [])
         body = await request.read(1 << 20)
         answer = {"kind": "Flunder", "path": request.path, "body": body.decode()}
         return Response(200, orjson.dumps(answer), [("X-Mark", "1")])

@@ -183,3 +183,18 @@ async def test_upgrades_pass_through(front, wardle):
             await connection.write(b"hello")
             assert await connection.read() == b"HELLO"
         await connection.close()
+
+
+async def test_a_watch_begins_before_anything_happens(front, wardle):
+    """The head of the answer does not wait for the first event."""
+    await register(front, wardle)
+    await availability.check(front.context)
+    async with served(front.server.handle) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {ROOT}/namespaces/default/flunders?watch=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            wardle.speak.set()
+            assert b"{}" in await reader.readuntil(b"{}\n")
+        writer.close()
+        await writer.wait_closed()

@@ -154,12 +154,16 @@ class Body:
         self._parser = parser
         self._sender = sender
         self._empty = empty
+        self._begun = False
 
     def __aiter__(self) -> Body:
         return self
 
     async def __anext__(self) -> bytes:
         parser = self._parser
+        begun, self._begun = self._begun, True
+        if not begun and not self._empty and not parser.chunks and not parser.complete:
+            return b""  # the head leaves now: whoever watches waits for it
         if not self._empty:
             try:
                 while not parser.chunks and not parser.complete:
