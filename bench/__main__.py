@@ -22,6 +22,7 @@ API = {
     "list": "list_pods",
     "watch": "watch",
     "delete": "delete",
+    "commit": "commit",
     "full_store": "full_store",
     "many_lists": "many_lists",
 }
