@@ -67,3 +67,18 @@ async def test_attaches_shows_and_detaches(tmp_path: Path):
             await until(detached, 10)
             await until(lambda: shown(), 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_a_volume_that_was_detached_unseen_is_not_shown(tmp_path: Path):
+    """The attachment went, then the controller died: its successor takes the volume out of the node's status."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(NODES, {"metadata": {"name": "n1"}})
+        stale = {"status": {"volumesAttached": [{"name": "kubernetes.io/csi/disk.example.com^v1", "devicePath": ""}]}}
+        await admin.patch(NODES, "n1", stale, subresource="status")
+        async with house.controllers(only="persistentvolume-attach-detach-controller"):
+
+            async def cleared() -> bool:
+                return not ((await admin.get(NODES, "n1")).get("status") or {}).get("volumesAttached")
+
+            await until(cleared, 10)

@@ -120,7 +120,7 @@ class AttachDetachController(Controller[str]):
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         self._claims.add_handler(None, self._claim_updated)
         self._volumes.add_handler(self._volume_seen)
-        self._nodes.add_handler(None, self._node_updated, lambda node: self.queue.add(key_of(node)))
+        self._nodes.add_handler(self._node_seen, self._node_updated, lambda node: self.queue.add(key_of(node)))
         for_node = self._attachment_changed
         self._attachments.add_handler(for_node, lambda _, new: for_node(new), self._attachment_deleted)
 
@@ -147,6 +147,11 @@ class AttachDetachController(Controller[str]):
         for pod in self._pods.store.by_index(_BY_CLAIM, key):
             self._pod_changed(pod)
 
+    def _node_seen(self, node: Object) -> None:
+        """It may still show a volume whose attachment went just before a predecessor of ours died."""
+        if (node.get("status") or {}).get("volumesAttached"):
+            self.queue.add(key_of(node))
+
     def _node_updated(self, old: Object, new: Object) -> None:
         before, after = ((o.get("status") or {}).get("volumesInUse") for o in (old, new))
         given_up = of_objects.out_of_service(old) != of_objects.out_of_service(new)
@@ -158,7 +163,7 @@ class AttachDetachController(Controller[str]):
 
     def _attachment_deleted(self, one: Object) -> None:
         """Another node may have waited for the volume."""
-        for node in {one["spec"]["nodeName"], *self._pods.store.index_values(_BY_NODE)}:
+        for node in dict.fromkeys((one["spec"]["nodeName"], *self._pods.store.index_values(_BY_NODE))):
             if node:
                 self.queue.add(node)
 
