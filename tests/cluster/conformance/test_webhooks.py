@@ -26,7 +26,7 @@ DENIED = "denied the request: this webhook denies all requests"
 UNWANTED = "denied the request: the object contains unwanted key and value"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def _certificate(folder: Path, host: str = f"{SERVICE}.default.svc") -> tuple[Path, Path]:
     """(certificate, key), for the Service's name, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, SERVICE)])
@@ -39,7 +39,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{SERVICE}.default.svc")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     certificate, key_file = folder / "hook.crt", folder / "hook.key"
