@@ -10,7 +10,7 @@ Two marks tell plugins what they may remember: `version` changes with any node's
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +85,8 @@ class NodeColumns:
         self.counts = Counts(self)
         self._taint_index: dict[tuple[Taint, ...], int] = {(): 0}
         self._label_columns: dict[str, LabelColumn] = {}
+        self._label_keys: Counter[str] = Counter()  # on how many nodes
+        self._nowhere = LabelColumn(self.rows, "")  # of every key that no node has
         self._touched: list[int] = []
         self._touched_base = 0
         self._index: dict[str, int] = {}
@@ -119,6 +121,8 @@ class NodeColumns:
 
     def label(self, key: str) -> LabelColumn:
         column = self._label_columns.get(key)
+        if column is None and not self._label_keys[key]:
+            return self._nowhere
         if column is None:
             column = self._label_columns[key] = LabelColumn(self.rows, key)
         return column
@@ -184,6 +188,8 @@ class NodeColumns:
 
     def _set_static(self, at: int, labels: dict[str, str], taints: tuple[Taint, ...], unschedulable: bool) -> None:
         row = self.rows[at]
+        self._label_keys.subtract(row.labels.keys())
+        self._label_keys.update(labels.keys())
         row.labels, row.taints = labels, taints
         self.unschedulable[at] = unschedulable
         self._code_taints(at, taints)
@@ -257,7 +263,7 @@ class NodeColumns:
         for columns in (self.allocatable, self.requested, *self._by_priority.values()):
             for name in columns:
                 columns[name] = longer(columns[name])
-        for label in self._label_columns.values():
+        for label in (self._nowhere, *self._label_columns.values()):
             label.codes = np.concatenate([label.codes, np.full(size, -1, dtype=np.int32)])
         self.counts.grow(size)
         self._remembered.clear()  # every result is as long as the columns were
