@@ -215,16 +215,21 @@ def merge(old: Any, patch: Any) -> Any:
             else:
                 result[key] = merge(result.get(key), value)
         return result
+    if isinstance(patch, list) and {"$patch": "replace"} in patch:
+        return [merge(None, item) for item in patch if item != {"$patch": "replace"}]
     if isinstance(patch, list) and patch and isinstance(patch[0], dict) and "type" in patch[0]:
-        result = {item["type"]: item for item in old or []}
+        whole = {"$patch": "replace"} in patch
+        result = {} if whole else {item["type"]: item for item in old or []}
         for item in patch:
+            if item == {"$patch": "replace"}:
+                continue
             if item.get("$patch") == "delete":
                 result.pop(item["type"], None)
                 continue
             result[item["type"]] = merge(result.get(item["type"]), item)
         return list(result.values())
     if isinstance(patch, list):
-        return [merge(None, item) for item in patch if item != {"$patch": "replace"}]
+        return [merge(None, item) for item in patch]
     return patch
 
 
