@@ -76,6 +76,13 @@ async def test_a_plugin_registers_gives_its_devices_and_is_missed(containerd):
             await node.log_with(name, "got gpu-0\ngpu-0\n")
             greedy = await node.phase(node.run(pod("greedy", shell(script, **asking(2)))), "Failed")
             assert greedy["reason"] == "OutOf" + GPU
+            (directory / "gpu-0.sick").touch()
+            ill = [{"name": GPU, "resources": [{"resourceID": "gpu-0", "health": "Unhealthy"}]}]
+            await node.until(lambda: node.container(name).get("allocatedResourcesStatus") == ill)
+            (directory / "gpu-0.sick").unlink()
+            await node.until(
+                lambda: node.container(name)["allocatedResourcesStatus"][0]["resources"][0]["health"] == "Healthy"
+            )
             (directory / "gpu-1.sick").touch()
             await node.until(lambda: resources(node) == ("2", "1"))
             (directory / "gpu-1.sick").unlink()

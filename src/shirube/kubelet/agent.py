@@ -50,6 +50,7 @@ from shirube.kubelet.static_pods import StaticPods
 from shirube.kubelet.stats import NodeStats
 from shirube.kubelet.stats_disk import DiskUsage, FileSystem
 from shirube.kubelet.status_writer import StatusWriter
+from shirube.kubelet.system_oom import SystemOom
 from shirube.kubelet.volumes.images import ImageVolumes
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
@@ -139,8 +140,8 @@ class Agent:
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
         self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
         self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
-        self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed)
         specifications = (*cdi.DIRECTORIES, self.paths.root / "cdi")
+        self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed, specifications)
         self.claims = DynamicResources(client, self.paths.root / "dynamic_resources.json", specifications)
         self._plugins = PluginRegistry(self.paths.root / "plugins_registry", {"DRAPlugin": self.claims})
         self.services = self._services()
@@ -193,6 +194,8 @@ class Agent:
         extended = {name: str(count) for name, count in self.devices.extended().allocatable.items()}
         self._facts = replace(self._facts, allocatable={**allocatable, **extended})
         self.node.changed()
+        for pod_uid in self.devices.holders():
+            self.pods.changed(pod_uid)
 
     def _tell_of_node(self, type: str, reason: str, message: str) -> None:
         # A node's events are found by its name, which upstream therefore gives as the UID.
@@ -288,6 +291,7 @@ class Agent:
                     group.create_task(self.pressure.run(self.options.eviction_period), name="node pressure"),
                     group.create_task(self.images.run(), name="image garbage"),
                     group.create_task(self._plugins.run(), name="plugins"),
+                    group.create_task(SystemOom(self._tell_of_node).run(), name="system OOM"),
                     group.create_task(self._local_paths.run(), name="local paths"),
                 ]
                 if self.options.cni_conf_dir is not None:

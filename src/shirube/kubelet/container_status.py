@@ -27,6 +27,8 @@ class View:
     ending: bool = False
     # The resources in force for a container ID; None for what its spec says.
     resources: Callable[[str], Mapping[str, Any] | None] = lambda _id: None
+    # The devices that the container of a name was given, with their health: `allocatedResourcesStatus`.
+    devices: Callable[[str], list[dict[str, Any]]] = lambda _name: []
 
 
 def container_status(
@@ -60,6 +62,8 @@ def container_status(
         status["resources"] = view.resources(current.id) or container["resources"]
         if requests := container["resources"].get("requests"):
             status["allocatedResources"] = requests
+    if devices := view.devices(name):
+        status["allocatedResourcesStatus"] = devices
     if signal := (container.get("lifecycle") or {}).get("stopSignal"):
         status["stopSignal"] = signal
     if current is not None and (mounts := container.get("volumeMounts")):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import grpc.aio
 
 from shirube.foundation import log
 from shirube.foundation.tasks import cancel, spawn
+from shirube.kubelet import cdi
 from shirube.kubelet import pod as pods
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.cri.descriptors import Protocol
@@ -45,10 +46,13 @@ class _Plugin:
 
 
 class DevicePlugins:
-    def __init__(self, directory: Path, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, directory: Path, changed: Callable[[], None], cdi_directories: Sequence[Path] = cdi.DIRECTORIES
+    ) -> None:
         """`changed` is called when what the node has is different."""
         self._directory = directory
         self._changed = changed
+        self._cdi_directories = cdi_directories
         self._protocol = Protocol("device_plugin.json")
         self._plugins: dict[str, _Plugin] = {}
         self._server: Any = None
@@ -162,6 +166,19 @@ class DevicePlugins:
             if plugin is not None and plugin.alive and plugin.pre_start:
                 await self._call(plugin, "PreStartContainer", devices_ids=grant.device_ids)
 
+    def health(self, pod_uid: str, container: str) -> list[dict[str, Any]]:
+        """The container's devices as `allocatedResourcesStatus` tells of them."""
+        return [
+            {"name": resource, "resources": [self._health(resource, device) for device in sorted(grant.device_ids)]}
+            for resource, grant in sorted(self._book.of(pod_uid, container).items())
+        ]
+
+    def _health(self, resource: str, device: str) -> dict[str, str]:
+        plugin = self._plugins.get(resource)
+        if plugin is None or not plugin.alive:
+            return {"resourceID": device, "health": "Unknown"}
+        return {"resourceID": device, "health": _HEALTHY if plugin.devices.get(device) else "Unhealthy"}
+
     def holders(self) -> set[str]:
         """UIDs of the pods that have devices."""
         return set(self._book.grants)
@@ -185,7 +202,12 @@ class DevicePlugins:
         answer = await self._call(plugin, "Allocate", container_requests=[{"devices_ids": ids}])
         if not answer.container_responses:
             raise DeviceError(f"Allocate failed due to an empty answer of the device plugin of {resource}")
-        self._book.give(uid, name, resource, _grant(ids, answer.container_responses[0], resource))
+        given = answer.container_responses[0]
+        grant = _grant(ids, given)
+        if given.cdi_devices:
+            described = [device.name for device in given.cdi_devices]
+            _merge(grant, await asyncio.to_thread(cdi.grant, described, self._cdi_directories))
+        self._book.give(uid, name, resource, grant)
 
     async def _preferred(
         self, plugin: _Plugin, count: int, healthy: list[str], taken: set[str], reusable: list[str], ids: list[str]
@@ -210,10 +232,13 @@ def _is_extended(resource: str) -> bool:
     return bool(slash and domain and name) and not domain.endswith("kubernetes.io") and "/" not in name
 
 
-def _grant(ids: list[str], answer: Any, resource: str) -> Grant:
-    if answer.cdi_devices:
-        # The container runtimes that we know to drop the field would start the container without its device.
-        raise DeviceError(f"Allocate failed due to {resource} needing CDI, which this node does not have")
+def _merge(grant: Grant, more: Grant) -> None:
+    grant.envs |= more.envs
+    grant.mounts += more.mounts
+    grant.devices += more.devices
+
+
+def _grant(ids: list[str], answer: Any) -> Grant:
     mounts = [
         {
             "container_path": mount.container_path,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "riscv64": "riscv64"}
@@ -21,6 +22,7 @@ class MachineInfo:
     kernel: str
     os_image: str
     architecture: str
+    huge_pages: Mapping[int, int] = field(default_factory=dict)  # bytes of a page -> bytes of all
 
 
 def machine_info(root_dir: Path) -> MachineInfo:
@@ -36,7 +38,17 @@ def machine_info(root_dir: Path) -> MachineInfo:
         kernel=platform.release(),
         os_image=_os_image(),
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+        huge_pages=huge_pages(),
     )
+
+
+def huge_pages(directory: Path = Path("/sys/kernel/mm/hugepages")) -> dict[int, int]:
+    """Of each size that the kernel has (bytes): how many bytes of such pages were set aside."""
+    found = {}
+    for entry in sorted(directory.glob("hugepages-*kB")):
+        size = int(entry.name.removeprefix("hugepages-").removesuffix("kB")) * 1024
+        found[size] = int(_text(str(entry / "nr_hugepages")) or 0) * size
+    return found
 
 
 def _text(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from shirube import KUBERNETES_VERSION
 from shirube.api import quantity
 from shirube.foundation.clock import rfc3339
+from shirube.kubelet import huge_pages
 from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.runtime_features import Features, node_features
 
@@ -104,8 +105,7 @@ def capacity(identity: NodeIdentity, machine: MachineInfo) -> dict[str, str]:
         "cpu": str(machine.cpus),
         "memory": f"{machine.memory // 1024}Ki",
         "ephemeral-storage": f"{machine.disk // 1024}Ki",
-        "hugepages-1Gi": "0",
-        "hugepages-2Mi": "0",
+        **{name: huge_pages.amount(total) for name, total in huge_pages.resources(machine.huge_pages).items()},
         "pods": str(identity.max_pods),
     }
 
@@ -115,7 +115,8 @@ def allocatable(identity: NodeIdentity, machine: MachineInfo, kept: Reserve) -> 
     return {
         **capacity(identity, machine),
         "cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m",
-        "memory": f"{max(machine.memory - kept.memory, 0) // 1024}Ki",
+        # Huge pages are taken from the memory, whoever uses them.
+        "memory": f"{max(machine.memory - kept.memory - sum(machine.huge_pages.values()), 0) // 1024}Ki",
         "ephemeral-storage": str(max(machine.disk - kept.storage, 0)),
     }
 

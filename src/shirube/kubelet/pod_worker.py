@@ -376,6 +376,7 @@ class PodWorker:
             services.runtime_name,
             ending,
             self.resize.resources,
+            lambda name: services.devices.health(self.uid, name),
         )
         reason, message = self._verdict
         overall = Overall(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shirube.api import quantity
+from shirube.kubelet import huge_pages
 from shirube.kubelet import pod as pods
 
 GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
@@ -115,6 +116,8 @@ def linux_resources(pod: pods.Pod, container: pods.Container, memory_capacity: i
         found["cpu_period"], found["cpu_quota"] = PERIOD, quota(limit)
     if memory := amount(resources, "limits", "memory"):
         found["memory_limit_in_bytes"] = memory
+    if limits := huge_pages.limits(resources):
+        found["hugepage_limits"] = limits
     return found
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from shirube.api import quantity
+from shirube.kubelet import huge_pages, qos
 from shirube.kubelet import pod as pods
-from shirube.kubelet import qos
 from shirube.kubelet.volumes import (
     atomic_writer,
     claims,
@@ -72,14 +72,31 @@ async def _empty_dir(host: Host, request: Request) -> Made:
     source, uid = request.volume["emptyDir"], pods.uid(request.pod)
     directory = host.paths.volume(uid, "kubernetes.io/empty-dir", request.volume["name"])
     medium = source.get("medium") or ""
+    if medium.startswith("HugePages"):
+        return _huge_pages(request, directory, medium)
     if medium not in ("", "Memory"):
-        raise VolumeError(f"emptyDir medium {medium!r} is not supported yet")
+        raise VolumeError(f"unknown storage medium {medium!r}")
     if medium == "Memory" and not (directory.is_dir() and kernel_mounts.is_mounted(directory)):
         directory.mkdir(parents=True, exist_ok=True)
         size = _memory_size(request.pod, source)
         kernel_mounts.mount("tmpfs", str(directory), "tmpfs", data=f"size={size}" if size else "")
         _open_to_all(directory, request.fs_group)
     _make_directory(directory, request.fs_group)
+    return Made(directory)
+
+
+def _huge_pages(request: Request, directory: Path, medium: str) -> Made:
+    """An emptyDir of huge pages: a hugetlbfs of the page size that the medium or else the pod's requests name."""
+    try:
+        size = huge_pages.page_size(medium, request.pod)
+    except ValueError as error:
+        raise VolumeError(str(error)) from error
+    if not (directory.is_dir() and kernel_mounts.is_mounted(directory)):
+        directory.mkdir(parents=True, exist_ok=True)
+        limit = request.volume["emptyDir"].get("sizeLimit")
+        options = [f"pagesize={size}", *([f"size={quantity.value(limit)}"] if limit else [])]
+        kernel_mounts.mount("nodev", str(directory), "hugetlbfs", data=",".join(options))
+        _open_to_all(directory, request.fs_group)
     return Made(directory)
 
 
