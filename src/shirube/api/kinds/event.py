@@ -6,16 +6,17 @@ Follows core's ``legacyValidateEvent``, ``ValidateEventCreate`` and ``pkg/regist
 
 from __future__ import annotations
 
+from typing import Any
+
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
-from shirube.api.validation.field import invalid, required, too_long
+from shirube.api.validation.equality import semantic_equal
+from shirube.api.validation.field import invalid, required
 from shirube.api.validation.object_meta import immutable
 
-_MAX_REASON = 128
-_MAX_ACTION = 128
+_MAX_TEXT = 128
 _MAX_NOTE = 1024
-_MAX_INSTANCE = 128
 
 
 class CoreEventStrategy(Strategy):
@@ -55,16 +56,22 @@ class EventStrategy(CoreEventStrategy):
     """Events written through events.k8s.io/v1: the fields that its clients select and fill differ in name."""
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_new_style(obj)
+        causes = super().validate(obj) + _validate_series(obj)
+        if not obj.get("eventTime"):
+            causes.append(required("eventTime"))
+        if obj.get("type", "") not in ("Normal", "Warning"):
+            causes.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
+        old_fields = {f: obj.get(f) for f in ("firstTimestamp", "lastTimestamp", "count")}
+        old_fields["source"] = any((obj.get("source") or {}).values())
+        return causes + [invalid(f, "", "needs to be unset") for f, value in old_fields.items() if value]
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
-        fields = {"involvedObject": "regarding", "message": "note"}
-        for field in (
-            "involvedObject", "reason", "message", "type", "action", "eventTime",
-            "related", "reportingComponent", "reportingInstance",
-        ):  # fmt: skip
-            causes += immutable(obj.get(field), old.get(field), fields.get(field, field))
+        if not semantic_equal(obj.get("series"), old.get("series")):
+            causes += _validate_series(obj)
+        for field, zero in _FIXED.items():
+            name = "reportingController" if field == "reportingComponent" else field
+            causes += immutable(obj.get(field) or zero, old.get(field) or zero, name)
         return causes
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
@@ -73,38 +80,45 @@ class EventStrategy(CoreEventStrategy):
         return {**fields, **renamed, "reportingController": fields["reportingComponent"]}
 
 
+_FIXED: dict[str, Any] = {
+    "involvedObject": {}, "reason": "", "message": "", "source": {}, "firstTimestamp": None, "lastTimestamp": None,
+    "count": 0, "type": "", "eventTime": None, "action": "", "related": None, "reportingComponent": "",
+    "reportingInstance": "",
+}  # fmt: skip
+
+
 def _validate(obj: Obj) -> list[Cause]:
-    """The namespace of an event is that of its object; objects of the cluster report in "default"."""
+    """What both groups want: more of an event that tells its eventTime, which older writers do not."""
     about, namespace = obj.get("involvedObject") or {}, obj["metadata"].get("namespace", "")
     wanted = about.get("namespace", "")
-    if not wanted:
-        if namespace not in ("", "default"):
-            return [invalid("involvedObject.namespace", wanted, "does not match event.namespace")]
-    elif wanted != namespace:
-        return [invalid("involvedObject.namespace", wanted, "does not match event.namespace")]
-    return []
-
-
-def _validate_new_style(obj: Obj) -> list[Cause]:
     causes: list[Cause] = []
     if not obj.get("eventTime"):
-        causes.append(required("eventTime"))
-    controller, instance = obj.get("reportingComponent", ""), obj.get("reportingInstance", "")
+        # objects of the cluster report in "default"
+        if wanted != namespace and (wanted or namespace not in ("", "default")):
+            causes.append(invalid("involvedObject.namespace", wanted, "does not match event.namespace"))
+        return causes
+    if not wanted and namespace not in ("default", "kube-system"):
+        causes.append(invalid("involvedObject.namespace", wanted, "does not match event.namespace"))
+    controller = obj.get("reportingComponent", "")
     if not controller:
         causes.append(required("reportingController"))
     causes.extend(invalid("reportingController", controller, m) for m in names.is_qualified_name(controller))
-    if not instance:
-        causes.append(required("reportingInstance"))
-    if len(instance) > _MAX_INSTANCE:
-        causes.append(too_long("reportingInstance", _MAX_INSTANCE))
-    for field, limit in (("action", _MAX_ACTION), ("reason", _MAX_REASON)):
-        value = obj.get(field, "")
-        if not value:
+    for field in ("reportingInstance", "action", "reason"):
+        text = obj.get(field, "")
+        if not text:
             causes.append(required(field))
-        if len(value) > limit:
-            causes.append(too_long(field, limit))
-    if len(obj.get("message", "")) > _MAX_NOTE:
-        causes.append(too_long("message", _MAX_NOTE))
-    if obj.get("type", "") not in ("Normal", "Warning"):
-        causes.append(invalid("type", obj.get("type", ""), "has invalid value: " + repr(obj.get("type", ""))))
+        if len(text.encode()) > _MAX_TEXT:
+            causes.append(invalid(field, "", f"can have at most {_MAX_TEXT} characters"))
+    if len(obj.get("message", "").encode()) > _MAX_NOTE:
+        causes.append(invalid("message", "", f"can have at most {_MAX_NOTE} characters"))
+    return causes
+
+
+def _validate_series(obj: Obj) -> list[Cause]:
+    series, causes = obj.get("series"), []
+    if series is not None:
+        if series.get("count", 0) < 2:
+            causes.append(invalid("series.count", "", "should be at least 2"))
+        if not series.get("lastObservedTime"):
+            causes.append(required("series.lastObservedTime"))
     return causes

@@ -5,6 +5,8 @@ Follows flowcontrol's defaults, ``ValidateFlowSchema`` and ``ValidatePriorityLev
 
 from __future__ import annotations
 
+from math import ceil, log2
+
 from shirube.api import names
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
@@ -13,6 +15,7 @@ from shirube.api.validation.field import duplicate, forbidden, invalid, not_supp
 _VERBS = {"get", "list", "create", "update", "delete", "deletecollection", "patch", "watch", "proxy"}
 _SUBJECTS = {"User": "user", "Group": "group", "ServiceAccount": "serviceAccount"}
 _MAX_PRECEDENCE = 10000
+_HASH_BITS = 60  # what shuffle sharding takes the hands from
 _MAX_QUEUES = 10_000_000
 
 
@@ -221,6 +224,8 @@ def _validate_level(obj: Obj) -> list[Cause]:
     if kind == "Exempt":
         if limited is not None:
             causes.append(forbidden("spec.limited", "must be nil if the type is not Limited"))
+        if exempt is not None:
+            _validate_shares(causes, exempt, "spec.exempt")
     elif kind == "Limited":
         if exempt is not None:
             causes.append(forbidden("spec.exempt", "must be nil if the type is Limited"))
@@ -233,10 +238,20 @@ def _validate_level(obj: Obj) -> list[Cause]:
     return causes
 
 
-def _validate_limited(causes: list[Cause], limited: Obj) -> None:
-    shares = limited.get("nominalConcurrencyShares", 0)
+def _validate_shares(causes: list[Cause], level: Obj, path: str) -> None:
+    shares, lent = level.get("nominalConcurrencyShares", 0), level.get("lendablePercent", 0)
     if shares < 0:
-        causes.append(invalid("spec.limited.nominalConcurrencyShares", shares, "must be a non-negative integer"))
+        causes.append(invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer"))
+    if not 0 <= lent <= 100:
+        causes.append(invalid(f"{path}.lendablePercent", lent, "must be between 0 and 100, inclusive"))
+
+
+def _validate_limited(causes: list[Cause], limited: Obj) -> None:
+    _validate_shares(causes, limited, "spec.limited")
+    borrowed = limited.get("borrowingLimitPercent")
+    if borrowed is not None and borrowed < 0:
+        detail = "if specified, must be a non-negative integer"
+        causes.append(invalid("spec.limited.borrowingLimitPercent", borrowed, detail))
     response = limited.get("limitResponse") or {}
     kind, queuing, at = response.get("type", ""), response.get("queuing"), "spec.limited.limitResponse"
     if kind == "Reject":
@@ -257,5 +272,8 @@ def _validate_limited(causes: list[Cause], limited: Obj) -> None:
         if hand > queues:
             detail = f"should not be greater than queues ({queues})"
             causes.append(invalid(f"{at}.queuing.handSize", hand, detail))
+        elif hand > 0 and ceil(log2(queues) * hand) > _HASH_BITS:
+            detail = f"required entropy bits of deckSize {queues} and handSize {hand} should not be greater than"
+            causes.append(invalid(f"{at}.queuing.handSize", hand, f"{detail} {_HASH_BITS}"))
     else:
         causes.append(not_supported(f"{at}.type", kind, ["Queue", "Reject"]))

@@ -33,8 +33,11 @@ class IngressStrategy(Strategy):
         causes = super().validate(obj)
         spec = obj["spec"]
         annotations = obj["metadata"].get("annotations") or {}
-        if _OLD_CLASS in annotations and spec.get("ingressClassName") is not None:
-            detail = "can not be set when the class field is also set"
+        if (
+            _OLD_CLASS in annotations
+            and spec.get("ingressClassName", annotations[_OLD_CLASS]) != annotations[_OLD_CLASS]
+        ):
+            detail = "must match `ingressClassName` when both are specified"
             causes.append(invalid("annotations.kubernetes.io/ingress.class", annotations[_OLD_CLASS], detail))
         _validate_spec(causes, spec)
         return causes

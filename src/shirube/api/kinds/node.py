@@ -21,7 +21,12 @@ class NodeStrategy(Strategy):
     allow_create_on_update = False
 
     def default(self, obj: Obj) -> None:
-        obj.setdefault("spec", {})
+        spec = obj.setdefault("spec", {})
+        address, addresses = spec.get("podCIDR"), spec.get("podCIDRs")
+        if address and (not addresses or addresses[0] != address):
+            spec["podCIDRs"] = [address]  # what old clients write decides
+        elif addresses:
+            spec["podCIDR"] = addresses[0]
         status = obj.get("status") or {}
         canonical_resources(status.get("capacity"))
         if status.get("capacity") and not status.get("allocatable"):

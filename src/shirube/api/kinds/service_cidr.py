@@ -6,6 +6,7 @@ Follows networking's ``ValidateServiceCIDR`` and ``ValidateIPAddress``.
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from shirube.api import names
 from shirube.api.errors import Cause
@@ -13,16 +14,40 @@ from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import invalid, required
 from shirube.api.validation.object_meta import immutable
 
+_LEADING_ZERO = re.compile(r"((?:^|\.))0+(?=[0-9])")
+
 
 def name_is_canonical_ip(name: str, prefix: bool) -> list[str]:
     """The name of an IPAddress is the address in its one canonical form."""
     if prefix:
         return []
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return [] if str(address) == name else ["must be a canonical format IP address"]
+    if wrong := names.is_ip(_without_zeros(name)):
+        return wrong
+    address = ipaddress.ip_address(_without_zeros(name))
+    if _without_zeros(name) != name:
+        return ["must not have leading 0s"]
+    if address.version == 6 and address.ipv4_mapped:
+        return ["must not be an IPv4-mapped IPv6 address"]
+    return [] if str(address) == name else [f'must be in canonical form ("{address}")']
+
+
+def _strict_block(block: str) -> list[str]:
+    """What is wrong with an address range that has to be in its one canonical form."""
+    if wrong := names.is_cidr(_without_zeros(block)):
+        return wrong
+    if _without_zeros(block) != block:
+        return ["must not have leading 0s in IP or prefix length"]
+    network = ipaddress.ip_network(block, strict=False)
+    address = ipaddress.ip_address(block.partition("/")[0])
+    if address.version == 6 and address.ipv4_mapped:
+        return ["must not have an IPv4-mapped IPv6 address"]
+    if network.network_address != address:
+        return ["must not have bits set beyond the prefix length"]
+    return [] if str(network) == block else [f'must be in canonical form ("{network}")']
+
+
+def _without_zeros(address: str) -> str:
+    return address if ":" in address else _LEADING_ZERO.sub(r"\1", address)
 
 
 class IPAddressStrategy(Strategy):
@@ -35,11 +60,13 @@ class IPAddressStrategy(Strategy):
         if parent is None:
             causes.append(required("spec.parentRef"))
             return causes
-        for field in ("resource", "name"):
+        if group := parent.get("group"):
+            causes.extend(invalid("spec.parentRef.group", group, m) for m in names.is_dns1123_subdomain(group))
+        for field in ("resource", "name", "namespace"):
             value = parent.get(field, "")
             at = f"spec.parentRef.{field}"
             if not value:
-                causes.append(required(at))
+                causes.extend([required(at)] if field != "namespace" else ())
             else:
                 causes.extend(invalid(at, value, m) for m in names.is_path_segment_name(value))
         return causes
@@ -68,16 +95,14 @@ class ServiceCIDRStrategy(Strategy):
             causes.append(required("spec.cidrs", "at least one CIDR required"))
             return causes
         if len(blocks) > 2:
-            causes.append(invalid("spec", obj["spec"], "may only hold up to 2 values"))
+            causes.append(invalid("spec.cidrs", obj["spec"], "may only hold up to 2 values"))
+            return causes
+        if len(blocks) == 2 and (any(map(names.is_cidr, blocks)) or (":" in blocks[0]) == (":" in blocks[1])):
+            detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+            causes.append(invalid("spec.cidrs", obj["spec"], detail))
+            return causes
         for i, block in enumerate(blocks):
-            messages = names.is_cidr(block)
-            if not messages and str(ipaddress.ip_network(block, strict=False)) != block:
-                canonical = ipaddress.ip_network(block, strict=False)
-                messages = [f'must be in canonical form ("{canonical}")']
-            causes.extend(invalid(f"spec.cidrs[{i}]", block, m) for m in messages)
-        if len(blocks) == 2 and (":" in blocks[0]) == (":" in blocks[1]):
-            detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"
-            causes.append(invalid("spec.cidrs", blocks, detail))
+            causes.extend(invalid(f"spec.cidrs[{i}]", block, m) for m in _strict_block(block))
         return causes
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
