@@ -25,6 +25,7 @@ API = {
     "commit": "commit",
     "full_store": "full_store",
     "many_lists": "many_lists",
+    "controllers": "controllers",
 }
 CLUSTER = {
     "first_pod": "first_pod",
@@ -32,6 +33,7 @@ CLUSTER = {
     "deployment": "deployment",
     "thirty_pods": "thirty_pods",
     "network_rules": "network_rules",
+    "dns_change": "dns_change",
 }
 GROUPS = {"api": list(API), "cluster": list(CLUSTER)}
 FIGURES = API | CLUSTER
