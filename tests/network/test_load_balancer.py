@@ -26,6 +26,17 @@ def test_a_load_balancer_gets_the_addresses_of_the_nodes_that_are_not_excluded()
     assert plan(service("a", (80, "TCP", 0), ingress=BOTH)) == {}
 
 
+def test_a_load_balancer_gets_addresses_of_its_families():
+    nodes = {**NODES, "fd00:172:30::2": NODES["172.30.0.2"]}
+    for families, wanted in (
+        (["IPv6"], ("fd00:172:30::2",)),
+        (["IPv4", "IPv6"], (*BOTH, "fd00:172:30::2")),
+        (["IPv4"], BOTH),
+    ):
+        [step] = load_balancer.plan([service("a", (80, "TCP", 0), ipFamilies=families)], nodes, {})
+        assert step.addresses == wanted
+
+
 def test_policy_local_gets_the_nodes_that_serve():
     local = service("a", (80, "TCP", 0), externalTrafficPolicy="Local")
     assert plan(local, serving={"x/a": {"172.30.0.4", "172.30.0.3"}})["a"].addresses == ("172.30.0.4",)

@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.cluster.conformance import net_pods as net
-from tests.cluster.conformance.api import MERGE, STRATEGIC
+from tests.cluster.conformance.api import MERGE, STRATEGIC, Refused
 from tests.cluster.conformance.lifecycle import every_verb, is_discovered, status_verbs
 from tests.cluster.conformance.objects import container, pod
+from tests.cluster.conformance.test_admission_policies import policy
 from tests.cluster.conftest import eventually
 
 NETWORKING, DISCOVERY = "networking.k8s.io/v1", "discovery.k8s.io/v1"
@@ -139,6 +140,29 @@ def test_endpoints_come_soon(api, ns):
             times.append(time.monotonic() - began)
     times.sort()
     assert times[50] < 20 and times[90] < 50
+
+
+def test_external_addresses_can_be_restricted(api, ns):
+    """By an admission policy, as upstream's documentation advises: whoever may make Services may not take addresses."""
+    rule = {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["services"]}
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": ns}}
+    check = "!has(object.spec.externalIPs) || object.spec.externalIPs.all(a, cidr('203.0.113.0/24').containsIP(a))"
+    spec = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selector},
+        "validations": [{"expression": check, "message": "external addresses must be ours"}],
+    }
+    services = api.at("v1", "services", ns)
+
+    def tried(address):
+        try:
+            services.create(net.service("taking", ports=PORTS, externalIPs=[address]), dryRun="All")
+        except Refused as error:
+            return error.message
+        return ""
+
+    with policy(api, "ValidatingAdmissionPolicy", "external-addresses", spec, {"validationActions": ["Deny"]}):
+        eventually(lambda: "external addresses must be ours" in tried("198.51.100.7"), "others are refused")
+        assert tried("203.0.113.7") == ""
 
 
 # -- endpoints
