@@ -5,7 +5,19 @@ from tests.scheduler.pods import info, node
 
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, diagnose
-from shirube.scheduler.hints import HINTS, NODE, POD_ASSIGNED, POD_REMOVED, STORAGE, Event, helps
+from shirube.scheduler.hints import (
+    CLAIM,
+    DEVICES,
+    HINTS,
+    NODE,
+    NODE_REMOVED,
+    NOMINATION,
+    POD_ASSIGNED,
+    POD_REMOVED,
+    STORAGE,
+    Event,
+    helps,
+)
 from shirube.scheduler.plugins import FILTERS
 
 PROFILE = Profile.default()
@@ -80,3 +92,52 @@ def test_without_any_node_only_a_node_helps():
     columns = NodeColumns()
     assert helps(info(), frozenset(), Event(NODE, 0), columns, PROFILE)
     assert not helps(info(), frozenset(), Event(POD_REMOVED, 0, info()), columns, PROFILE)
+
+
+def using(*claims, **spec):
+    return info(volumes=[{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims], **spec)
+
+
+def claiming(*names):
+    return info(resourceClaims=[{"name": n, "resourceClaimName": n} for n in names])
+
+
+DISK = {"name": "d", "gcePersistentDisk": {"pdName": "disk"}}
+ANY = NodeColumns()
+HELP = [
+    # (who waits, refused by, the event, whether it may help)
+    (using("mine"), "VolumeBinding", Event(STORAGE, key="default/mine", table="claims"), True),
+    (using("mine"), "VolumeBinding", Event(STORAGE, key="default/other", table="claims"), False),
+    (using("mine"), "VolumeBinding", Event(STORAGE, key="elsewhere/mine", table="claims"), False),
+    (using("mine"), "VolumeBinding", Event(STORAGE, key="pv", table="volumes"), True),
+    (using("mine"), "VolumeZone", Event(STORAGE, key="default/other", table="claims"), False),
+    (using("mine"), "VolumeZone", Event(STORAGE, key="slow", table="classes"), True),
+    (using("mine"), "VolumeRestrictions", Event(POD_REMOVED, 0, using("mine")), True),
+    (using("mine"), "VolumeRestrictions", Event(POD_REMOVED, 0, using("other")), False),
+    (using("mine"), "VolumeRestrictions", Event(POD_REMOVED, 0, using("mine", namespace="other")), False),
+    (info(volumes=[DISK]), "VolumeRestrictions", Event(POD_REMOVED, 0, info(volumes=[DISK])), True),
+    (using("mine"), "NodeVolumeLimits", Event(POD_REMOVED, 0, using("other")), True),
+    (using("mine"), "NodeVolumeLimits", Event(POD_REMOVED, 0, info()), False),
+    (using("mine"), "NodeVolumeLimits", Event(STORAGE, key="a", table="csi_nodes"), True),
+    (using("mine"), "NodeVolumeLimits", Event(STORAGE, key="default/other", table="claims"), False),
+    (info(topologySpreadConstraints=[SPREAD]), "PodTopologySpread", Event(NODE_REMOVED, labels={HOST: "a"}), True),
+    (info(topologySpreadConstraints=[SPREAD]), "PodTopologySpread", Event(NODE_REMOVED, labels={}), False),
+    (info(cpu="1"), "NodeResourcesFit", Event(NODE_REMOVED, labels={HOST: "a"}), False),
+    (info(cpu="1"), "NodeResourcesFit", Event(NOMINATION), True),
+    (info(cpu="1"), "NodeResourcesFit", Event(POD_ASSIGNED, 0, info()), False),
+    (info(cpu="1"), "NodeResourcesFit", Event(STORAGE, key="pv", table="volumes"), False),
+    (info(cpu="1"), "NodeResourcesFit", Event(DEVICES), False),
+    (claiming("c"), "DynamicResources", Event(CLAIM, key="default/c"), True),
+    (claiming("c"), "DynamicResources", Event(CLAIM, key="default/other"), False),
+    (claiming("c"), "DynamicResources", Event(CLAIM, key="default/other", freed=True), True),
+    (claiming("c"), "DynamicResources", Event(DEVICES), True),
+    (claiming("c"), "DynamicResources", Event(POD_REMOVED, 0, info()), False),
+    (info(nodeSelector={"disk": "ssd"}), "NodeAffinity", Event(POD_REMOVED, 0, info()), False),
+    (info(), "TaintToleration", Event(STORAGE, key="pv", table="volumes"), False),
+    (info(), "NodeUnschedulable", Event(POD_REMOVED, 0, info()), False),
+]
+
+
+@pytest.mark.parametrize(("waiting", "by", "event", "woken"), HELP, ids=[f"{h[1]}-{h[2].kind}-{h[3]}" for h in HELP])
+def test_each_plugins_hints(waiting, by, event, woken):
+    assert helps(waiting, frozenset([by]), event, ANY, PROFILE) is woken

@@ -46,6 +46,47 @@ async def test_a_new_node_or_label_wakes_who_waits_for_it(stage):
         assert await until(lambda: stage.on("picky")) == "a"
 
 
+async def test_a_friend_that_comes_or_changes_wakes_who_waits_for_it(stage):
+    await stage.node("a")
+    term = {"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    async with stage.scheduling():
+        await stage.pod("waiting", affinity=near)
+        await until(lambda: stage.condition("waiting"))
+        await stage.pod("friend")
+        assert await until(lambda: stage.on("friend")) == "a"
+        assert not await stage.on("waiting")
+        await stage.api.patch(gvr.PODS, "friend", {"metadata": {"labels": {"app": "web"}}}, "default")
+        assert await until(lambda: stage.on("waiting")) == "a"
+        other = {"matchLabels": {"app": "db"}}
+        near["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"] = other
+        await stage.pod("second", affinity=near)
+        await until(lambda: stage.condition("second"))
+        container = {"name": "c", "image": "x"}
+        body = {"metadata": {"name": "db", "labels": {"app": "db"}}, "spec": {"containers": [container]}}
+        await stage.api.create(gvr.PODS, {"apiVersion": "v1", "kind": "Pod", **body}, "default")
+        assert await until(lambda: stage.on("second")) == "a"
+
+
+async def test_a_rival_that_changes_or_a_domain_that_goes_wakes_who_waits(stage):
+    for name in ("a", "b"):
+        await stage.node(name, cpu="1", labels={"zone": name})
+    web = {"matchLabels": {"app": "web"}}
+    hard = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": web}
+    async with stage.scheduling():
+        for name, on in (("one", "a"), ("filler", "b")):
+            await stage.pod(name, cpu="500m" if name == "one" else "1", nodeSelector={"zone": on})
+            await until(lambda name=name: stage.on(name))
+        await stage.api.patch(gvr.PODS, "one", {"metadata": {"labels": {"app": "web"}}}, "default")
+        container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": "500m"}}}
+        spec = {"containers": [container], "topologySpreadConstraints": [hard]}
+        body = {"metadata": {"name": "two", "labels": {"app": "web"}}, "spec": spec}
+        await stage.api.create(gvr.PODS, {"apiVersion": "v1", "kind": "Pod", **body}, "default")
+        await until(lambda: stage.condition("two"))
+        await stage.api.delete(gvr.NODES, "b")
+        assert await until(lambda: stage.on("two")) == "a"
+
+
 async def test_gates_hold_a_pod_back(stage):
     await stage.node("a")
     async with stage.scheduling():

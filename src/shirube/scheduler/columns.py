@@ -119,6 +119,11 @@ class NodeColumns:
         found = self._where.get(uid)
         return None if found is None else found[0]
 
+    def counted(self, uid: str) -> PodInfo | None:
+        """A pod as it counts on its node."""
+        found = self._where.get(uid)
+        return None if found is None else found[1]
+
     def label(self, key: str) -> LabelColumn:
         column = self._label_columns.get(key)
         if column is None and not self._label_keys[key]:

@@ -14,7 +14,7 @@ from shirube.api.gvr import GVR
 from shirube.client.informer import Informer, InformerFactory, key_of
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.devices.inventory import Inventory
-from shirube.scheduler.hints import CLAIM, DEVICES, NAMESPACE, NODE, STORAGE, Event
+from shirube.scheduler.hints import CLAIM, DEVICES, NAMESPACE, NODE, NODE_REMOVED, STORAGE, Event
 from shirube.scheduler.pod import project
 from shirube.scheduler.surroundings import Surroundings
 
@@ -82,7 +82,11 @@ def _follow_nodes(factory: InformerFactory, nodes: NodeColumns, tell: Tell) -> I
         ):
             seen(new)
 
-    informer.add_handler(seen, changed, lambda node: nodes.remove_node(node["metadata"]["name"]))
+    def gone(node: Object) -> None:
+        nodes.remove_node(node["metadata"]["name"])
+        tell(Event(NODE_REMOVED, labels=node["metadata"].get("labels") or {}))
+
+    informer.add_handler(seen, changed, gone)
     return informer
 
 
@@ -113,16 +117,16 @@ def _follow_table(factory: InformerFactory, table: _Table, around: Surroundings,
 
     def seen(obj: Object) -> None:
         kept[key_of(obj)] = obj
-        told()
+        told(obj)
 
     def gone(obj: Object) -> None:
         kept.pop(key_of(obj), None)
-        told()
+        told(obj)
 
-    def told() -> None:
+    def told(obj: Object) -> None:
         around.version += 1
         if table.event:
-            tell(Event(table.event))
+            tell(Event(table.event, key=key_of(obj), table=table.name))
 
     informer = factory.informer(table.collection, projection=slim)
     informer.add_handler(seen, lambda _, new: seen(new), gone)
@@ -142,11 +146,11 @@ def _follow_devices(factory: InformerFactory, devices: Inventory, tell: Tell) ->
 
     def claim_seen(claim: Object) -> None:
         freed = devices.set_claim(claim)
-        tell(Event(CLAIM, claim=key_of(claim), freed=freed))
+        tell(Event(CLAIM, key=key_of(claim), freed=freed))
 
     def claim_gone(claim: Object) -> None:
         freed = devices.remove_claim(claim)
-        tell(Event(CLAIM, claim=key_of(claim), freed=freed))
+        tell(Event(CLAIM, key=key_of(claim), freed=freed))
 
     slices.add_handler(slice_seen, lambda _, new: slice_seen(new), devices.remove_slice)
     classes.add_handler(class_seen, lambda _, new: class_seen(new), devices.remove_class)

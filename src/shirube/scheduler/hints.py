@@ -13,12 +13,14 @@ from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile
 from shirube.scheduler.extender import EXTENDER
 from shirube.scheduler.plugins.node_ports import conflict
+from shirube.scheduler.plugins.volume_restrictions import share
 from shirube.scheduler.pod import PodInfo
 
-NODE, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION, DEVICES, CLAIM = KINDS = (
+NODE, NODE_REMOVED, POD_REMOVED, POD_ASSIGNED, STORAGE, NAMESPACE, NOMINATION, DEVICES, CLAIM = KINDS = (
     "node",
-    "pod-removed",
-    "pod-assigned",
+    "node-removed",
+    "pod-removed",  # or smaller, or no longer one that a term selects
+    "pod-assigned",  # or now one that a term selects
     "storage",
     "namespace",
     "nomination",
@@ -31,8 +33,10 @@ class Event(NamedTuple):
     kind: str
     row: int = -1  # of the node concerned
     pod: PodInfo | None = None  # the pod that came or went
-    claim: str = ""  # the resource claim, as namespace/name
-    freed: bool = False  # whether it gave devices back
+    key: str = ""  # of a claim to devices or of an object of storage, as namespace/name
+    freed: bool = False  # whether a claim gave devices back
+    table: str = ""  # of storage, as `Surroundings` calls it
+    labels: Mapping[str, str] | None = None  # of a node that went
 
 
 Hint = Callable[[PodInfo, Event, NodeColumns], bool]
@@ -46,8 +50,30 @@ def _ports_freed(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
     return event.pod is not None and conflict(pod.shape.ports, event.pod.shape.ports)
 
 
-def _has_volumes(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+def _volumes_freed(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The pod that left used a disk or a claim of this one."""
+    return event.pod is not None and share(pod, event.pod)
+
+
+def _detached(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
     return event.pod is not None and bool(event.pod.shape.volumes)
+
+
+def _storage_concerns(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """Of claims only the pod's own; of volumes, classes and drivers any, for a pod that has claims."""
+    claims = [f"{pod.namespace}/{v['claim']}" for v in pod.shape.volumes if "claim" in v]
+    return event.key in claims if event.table == "claims" else bool(claims)
+
+
+def _attachable(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """A node's limits, or what the pod would attach there."""
+    return event.table in ("csi_nodes", "volumes") or _storage_concerns(pod, event, nodes)
+
+
+def _lost_domain(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
+    """The node that went was in a domain that a hard constraint counts."""
+    keys = [s.topology_key for s in pod.shape.spread if s.hard]
+    return not keys or any(key in (event.labels or {}) for key in keys)
 
 
 def _spread_counts(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
@@ -88,7 +114,7 @@ def _has_domain(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
 
 def _claim_concerns(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
     """Devices came free, or it is a claim of the pod's own."""
-    return event.freed or any(event.claim == f"{pod.namespace}/{claim}" for claim, _ in pod.claims)
+    return event.freed or any(event.key == f"{pod.namespace}/{claim}" for claim, _ in pod.claims)
 
 
 def _provides(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
@@ -100,11 +126,16 @@ def _provides(pod: PodInfo, event: Event, nodes: NodeColumns) -> bool:
 HINTS: Mapping[str, Mapping[str, Hint]] = {
     "NodePorts": {POD_REMOVED: _ports_freed},
     "NodeResourcesFit": {NOMINATION: always, DEVICES: _provides},
-    "VolumeRestrictions": {POD_REMOVED: _has_volumes, STORAGE: always},
-    "NodeVolumeLimits": {POD_REMOVED: _has_volumes, STORAGE: always},
-    "VolumeBinding": {STORAGE: always},
-    "VolumeZone": {STORAGE: always},
-    "PodTopologySpread": {POD_REMOVED: _spread_counts, POD_ASSIGNED: _spread_counts, NODE: _has_domain},
+    "VolumeRestrictions": {POD_REMOVED: _volumes_freed, STORAGE: _storage_concerns},
+    "NodeVolumeLimits": {POD_REMOVED: _detached, STORAGE: _attachable},
+    "VolumeBinding": {STORAGE: _storage_concerns},
+    "VolumeZone": {STORAGE: _storage_concerns},
+    "PodTopologySpread": {
+        POD_REMOVED: _spread_counts,
+        POD_ASSIGNED: _spread_counts,
+        NODE: _has_domain,
+        NODE_REMOVED: _lost_domain,
+    },
     "InterPodAffinity": {POD_REMOVED: _kept_away, POD_ASSIGNED: _company, NODE: _has_domain, NAMESPACE: always},
     "DynamicResources": {DEVICES: always, CLAIM: _claim_concerns},
 }

@@ -87,7 +87,7 @@ class Scheduler:
             self._wake.set()
         if event.kind == CLAIM and self._unclaimed:
             for key, pod in list(self._unclaimed.items()):
-                if any(event.claim == f"{pod['info'].namespace}/{name}" for name, _ in pod["info"].claims):
+                if any(event.key == f"{pod['info'].namespace}/{name}" for name, _ in pod["info"].claims):
                     del self._unclaimed[key]
                     self._offer(pod, pod["info"])
 
@@ -99,12 +99,15 @@ class Scheduler:
             self._unreadable(pod)
         elif node:
             self._queue.remove(info.key)
-            known = self._nodes.where(uid) is not None
+            before = self._nodes.counted(uid)
             self._nodes.add_pod(node, info)
             self._nodes.withdraw(uid)
-            self._assumed.pop(uid, None)
-            if not known:
-                self._tell_queue(Event(POD_ASSIGNED, self._nodes.index(node) or 0, info))
+            arrived = self._assumed.pop(uid, None) is not None or before is None
+            at = self._nodes.index(node)
+            if at is not None and before is not None and _lets_others_in(before, info):
+                self._tell_queue(Event(POD_REMOVED, at, before))
+            if at is not None and (arrived or (before is not None and before.shape.labels != info.shape.labels)):
+                self._tell_queue(Event(POD_ASSIGNED, at, info))
         elif uid not in self._assumed and info.shape.scheduler_name in self._profiles:
             self._offer(pod, info)
 
@@ -319,7 +322,7 @@ class Scheduler:
             if info.uid in inventory.special:
                 await delete_special(self._client, info, inventory)
         elif await deallocate(self._client, idle, inventory):
-            self._tell_queue(Event(CLAIM, claim=idle.key, freed=True))
+            self._tell_queue(Event(CLAIM, key=idle.key, freed=True))
 
     async def _preempt(self, info: PodInfo, diagnosis: Diagnosis, profile: Profile) -> Preemption:
         if extenders := [e for e in self._extenders if e.preempt_verb and e.interested(info)]:
@@ -368,6 +371,13 @@ class Scheduler:
                 action="Preempting",
                 related=reference(info),
             )
+
+
+def _lets_others_in(before: PodInfo, now: PodInfo) -> bool:
+    """Whether a pod that stays on its node has become smaller, or may have stopped being in somebody's way."""
+    if before.shape.labels != now.shape.labels or now.terminating > before.terminating:
+        return True
+    return any(now.requests.get(resource, 0) < amount for resource, amount in before.requests.items())
 
 
 def _condition(pod: Object) -> Object:

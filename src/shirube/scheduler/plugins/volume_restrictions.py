@@ -53,6 +53,15 @@ def _exclusive(pod: PodInfo, nodes: NodeColumns) -> list[str]:
     return [n for n, c, _ in claims_of(pod, nodes.around) if c is not None and "ReadWriteOncePod" in modes(c)]
 
 
+def share(one: PodInfo, other: PodInfo) -> bool:
+    """Whether two pods have a disk or a claim in common."""
+    claims = {(one.namespace, v["claim"]) for v in one.shape.volumes if "claim" in v}
+    disks = {name for name, _ in _disks(one)}
+    return any((other.namespace, v.get("claim")) in claims for v in other.shape.volumes) or any(
+        name in disks for name, _ in _disks(other)
+    )
+
+
 def _disks(pod: PodInfo) -> list[tuple[tuple[str, ...], bool]]:
     """(what names the disk, whether it is mounted read-only)"""
     return [
