@@ -82,7 +82,7 @@ def judge(pod: pods.Pod, others: Iterable[pods.Pod], view: NodeView) -> Rejectio
         return Rejection("PodOSNotSupported", f"Failed to admit pod as the OS field doesn't match node OS: {system}")
     # Memory pressure keeps only those away that asked for none.
     barred = qos.qos_class(pod) == qos.BEST_EFFORT or list(view.pressures) != ["MemoryPressure"]
-    if view.pressures and barred and not _is_critical(pod):
+    if view.pressures and barred and not is_critical(pod):
         return Rejection("Evicted", f"The node had condition: [{' '.join(view.pressures)}]. ")
     others = list(others)
     for lack in lacks(pod, others, view.allocatable):
@@ -96,7 +96,7 @@ def judge(pod: pods.Pod, others: Iterable[pods.Pod], view: NodeView) -> Rejectio
     return None
 
 
-def _is_critical(pod: pods.Pod) -> bool:
+def is_critical(pod: pods.Pod) -> bool:
     """Static pods and those of the system's priority classes stay whatever the node suffers from."""
     return pods.is_static(pod) or (pod["spec"].get("priority") or 0) >= 2_000_000_000
 

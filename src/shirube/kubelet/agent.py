@@ -36,6 +36,7 @@ from shirube.kubelet.node_info import machine_info
 from shirube.kubelet.node_pressure import NodePressure
 from shirube.kubelet.node_reporter import NodeReporter
 from shirube.kubelet.node_services import NodeServices
+from shirube.kubelet.node_shutdown import REJECTION, NodeShutdown
 from shirube.kubelet.node_usage import NodeUsage
 from shirube.kubelet.object_watches import ObjectWatches
 from shirube.kubelet.paths import Paths
@@ -99,6 +100,9 @@ class Options:
     eviction_pressure_transition: float = 300.0
     eviction_period: float = 10.0
     node_lease_duration: int = 40  # seconds; the Lease is renewed four times in it
+    # Seconds that pods get when the machine ends (SIGPWR), and how many of them are for the system's.
+    shutdown_grace: float = 30.0
+    shutdown_grace_critical: float = 10.0
     max_parallel_image_pulls: int = 5  # 0 for no limit
     image_gc_high: int = 85  # percent of the images' file system; 100 for never
     image_gc_low: int = 80
@@ -153,6 +157,10 @@ class Agent:
 
         self.images = self._image_garbage()
         self.pressure = self._node_pressure()
+        self.shutdown = NodeShutdown(
+            self.pods, self.node.changed, options.shutdown_grace, options.shutdown_grace_critical
+        )
+        self.node.shutting_down = lambda: self.shutdown.active
         self.node.extended = self.devices.extended
         self.node.pressures = lambda: self.pressure.conditions
 
@@ -249,6 +257,8 @@ class Agent:
         )
 
     def _refuse(self, pod: pods.Pod) -> admission.Rejection | None:
+        if self.shutdown.active:
+            return REJECTION
         view = admission.NodeView(self.node_object(), self._facts.allocatable, self.pressure.conditions)
         return runtime_features.refuse(pod, self.node.report.features) or admission.judge(
             pod, self.pods.others(pod), view
@@ -290,6 +300,7 @@ class Agent:
                     group.create_task(self._housekeeping(), name="housekeeping"),
                     group.create_task(self.pressure.run(self.options.eviction_period), name="node pressure"),
                     group.create_task(self.images.run(), name="image garbage"),
+                    group.create_task(self.shutdown.run(), name="node shutdown"),
                     group.create_task(self._plugins.run(), name="plugins"),
                     group.create_task(SystemOom(self._tell_of_node).run(), name="system OOM"),
                     group.create_task(self._local_paths.run(), name="local paths"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from shirube.client.rest import Client
 from shirube.foundation import log
@@ -20,6 +21,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     client = Client.from_kubeconfig(options.kubeconfig, "kubelet")
     try:
         agent = Agent(options, client)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGPWR, agent.shutdown.begin)
         settle_memory()
         async with asyncio.TaskGroup() as group:
             group.create_task(agent.run(stop), name="agent")

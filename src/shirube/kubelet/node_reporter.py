@@ -19,6 +19,7 @@ from shirube.foundation import log
 from shirube.foundation.clock import Clock, rfc3339_micro
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.node_info import MachineInfo
+from shirube.kubelet.node_shutdown import PROBLEM
 from shirube.kubelet.node_status import (
     Extended,
     NodeIdentity,
@@ -57,6 +58,7 @@ class NodeReporter:
         self.kept = Reserve()
         self.pressures: Callable[[], Sequence[str]] = tuple
         self.extended: Callable[[], Extended] = Extended
+        self.shutting_down: Callable[[], bool] = lambda: False
         self._changed = asyncio.Event()
         self.report = RuntimeReport()
         self.registered = asyncio.Event()
@@ -122,7 +124,7 @@ class NodeReporter:
             images = (await self._runtime.call("ListImages", deadline=10)).images
         except CriError as error:
             return RuntimeReport(problems=(f"container runtime is down: {error}",))
-        problems = []
+        problems = [PROBLEM] if self.shutting_down() else []
         for condition in answer.status.conditions:
             if not condition.status:
                 detail = f"{condition.type}=false reason:{condition.reason} message:{condition.message}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shirube.foundation import log
@@ -63,6 +63,9 @@ class PodRegistry:
         if previous:
             records = records[1:]
         return records[0] if records else None
+
+    def workers(self) -> Sequence[PodWorker]:
+        return tuple(self._workers.values())
 
     def running_containers(self) -> Iterator[Container]:
         for worker in self._workers.values():
