@@ -200,3 +200,25 @@ async def test_devices_with_binding_conditions_are_waited_for(stage):
         patch = {"status": {"devices": status}}
         await stage.api.patch(gvr.RESOURCECLAIMS, "one", patch, "default", subresource="status")
         assert await until(lambda: stage.on("p")) == "a"
+
+
+async def test_from_a_template_to_a_device_and_back(stage):
+    """Scheduler and claim controller together."""
+    await stage.node("a")
+    await driver_on(stage, "a", "gpu-0")
+    await device_class(stage)
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+    body = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": "t"}}
+    spec = {"spec": {"devices": {"requests": [request]}}}
+    await stage.api.create(gvr.RESOURCECLAIMTEMPLATES, {**body, "spec": spec}, "default")
+    from_template = {"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "t"}]}
+    async with stage.house.controllers(only="resourceclaim-controller"), stage.scheduling():
+        await stage.pod("first", **from_template)
+        assert await until(lambda: stage.on("first")) == "a"
+        assert not await stage.events("first", "FailedScheduling")  # it was not tried before its claim was there
+        await stage.pod("second", **from_template)
+        assert "1 cannot allocate all claims" in (await until(lambda: stage.condition("second")))["message"]
+        await stage.api.patch(gvr.PODS, "first", {"status": {"phase": "Succeeded"}}, "default", subresource="status")
+        assert await until(lambda: stage.on("second")) == "a"
+        (claim_left,) = (await stage.api.list(gvr.RESOURCECLAIMS, "default"))["items"]
+        assert [c["name"] for c in claim_left["status"]["reservedFor"]] == ["second"]
