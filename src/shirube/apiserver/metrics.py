@@ -88,6 +88,13 @@ class Metrics:
         yield from AdmissionMetrics.of(server).families()
         if server.audit is not None:
             yield from server.audit.families()
+        for name, file in server.files.items():
+            reloads = CounterMetricFamily(
+                f"apiserver_{name}_config_controller_automatic_reloads", "New contents of a file.", labels=["status"]
+            )
+            for status, number in file.reloads.items():
+                reloads.add_metric([status], number)
+            yield reloads
         lag = GaugeMetricFamily("shirube_event_loop_lag_seconds", "How late the event loop ran.", labels=["kind"])
         lag.add_metric(["last"], self.lag_last)
         lag.add_metric(["max"], self.lag_max)

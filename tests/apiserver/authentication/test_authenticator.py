@@ -271,3 +271,18 @@ async def test_certificates(world, tmp_path):
 )  # fmt: skip
 def test_where_tokens_are_shown(headers, token):
     assert bearer_token(Headers(headers)) == token
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource", "namespace"), [("Pod", "pods", "ns"), ("Secret", "secrets", "ns"), ("Node", "nodes", "")]
+)
+async def test_token_ends_with_whatever_it_is_bound_to(world, kind, resource, namespace):
+    world.stored.put(resource, namespace, "thing")
+    token = world.token(bound=Bound(kind, "thing", "uid-thing"))
+    await world.who(token)
+    world.stored.put(resource, namespace, "thing")["metadata"]["uid"] = "another"
+    world.clock.advance(11)
+    assert await world.refused(token)
+    del world.stored.objects[resource, namespace, "thing"]
+    world.clock.advance(11)
+    assert await world.refused(token)

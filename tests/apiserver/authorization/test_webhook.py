@@ -131,7 +131,7 @@ async def test_the_masters_ask_nobody(judge):
 
 async def test_what_a_webhook_is_asked(judge):
     world = World(webhook(judge))
-    await world.ask(field_selector="a=b", label_selector="c")
+    await world.ask(field_selector="spec.a=b,spec.c!=d", label_selector="app in (y,x),!gone,here")
     assert judge.asked[0]["apiVersion"] == "authorization.k8s.io/v1"
     assert judge.asked[0]["spec"] == {
         "user": "jane",
@@ -144,8 +144,19 @@ async def test_what_a_webhook_is_asked(judge):
             "version": "v1",
             "resource": "pods",
             "name": "x",
-            "fieldSelector": {"rawSelector": "a=b"},
-            "labelSelector": {"rawSelector": "c"},
+            "fieldSelector": {
+                "requirements": [
+                    {"key": "spec.a", "operator": "In", "values": ["b"]},
+                    {"key": "spec.c", "operator": "NotIn", "values": ["d"]},
+                ]
+            },
+            "labelSelector": {
+                "requirements": [
+                    {"key": "app", "operator": "In", "values": ["x", "y"]},
+                    {"key": "gone", "operator": "DoesNotExist"},
+                    {"key": "here", "operator": "Exists"},
+                ]
+            },
         },
     }
     await world.authorizer.authorize(Attributes(JANE, "get", path="/metrics", is_resource=False))

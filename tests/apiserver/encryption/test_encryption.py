@@ -161,7 +161,8 @@ async def test_a_configuration_that_is_wrong_leaves_the_old_one(tmp_path):
     async with server(tmp_path, provider("aesgcm", "key1")) as api:
         (tmp_path / "encryption.yaml").write_text("kind: Nonsense\n")
         assert not await api.context.files["encryption"].check()
-        assert api.context.files["encryption"].reloads == {"success": 0, "failure": 1}
+        text = (await api.get("/metrics")).raw.decode()
+        assert 'apiserver_encryption_config_controller_automatic_reloads_total{status="failure"} 1.0' in text
         await api.ok("POST", SECRETS, secret("s"))
         assert (await raw(api, "s")).startswith(b"k8s:enc:aesgcm:v1:key1:")
 

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from shirube.api import selectors
 from shirube.api.cel import CelError
+from shirube.api.errors import ApiError
 from shirube.apiserver.attributes import Attributes
 from shirube.apiserver.authorization.configuration import WebhookConfig
 from shirube.apiserver.authorization.decision import Decision
@@ -28,6 +30,15 @@ from shirube.foundation.clock import Clock
 Json = dict[str, Any]
 _logger = log.get("authorization")
 
+_LABEL_OPERATORS = {
+    "=": "In",
+    "==": "In",
+    "in": "In",
+    "!=": "NotIn",
+    "notin": "NotIn",
+    "exists": "Exists",
+    "!": "DoesNotExist",
+}
 MAX_ANSWER = 1 << 20
 TRIES = 2
 _CACHED = 8192
@@ -188,10 +199,34 @@ def spec_of(a: Attributes) -> Json:
         "name": a.name,
     }
     spec["resourceAttributes"] = {key: value for key, value in about.items() if value}
-    for name, raw in (("fieldSelector", a.field_selector), ("labelSelector", a.label_selector)):
-        if raw:
-            spec["resourceAttributes"][name] = {"rawSelector": raw}
+    for name, found in (("fieldSelector", _fields(a.field_selector)), ("labelSelector", _labels(a.label_selector))):
+        if found:
+            spec["resourceAttributes"][name] = {"requirements": found}
     return spec
+
+
+def _fields(text: str) -> list[Json]:
+    """A field selector as requirements; none of one that cannot be read: the request will be refused for it."""
+    try:
+        terms = selectors.parse_field_selector(text).requirements if text else ()
+    except ApiError:
+        return []
+    operators = {"=": "In", "==": "In", "!=": "NotIn"}
+    return [{"key": field, "operator": operators[op], "values": [value]} for field, op, value in terms]
+
+
+def _labels(text: str) -> list[Json]:
+    try:
+        terms = selectors.parse_label_selector(text).requirements if text else ()
+    except ApiError:
+        return []
+    return [
+        {"key": term.key, "operator": _LABEL_OPERATORS[term.operator], "values": sorted(term.values)}
+        if term.operator not in ("exists", "!")
+        else {"key": term.key, "operator": _LABEL_OPERATORS[term.operator]}
+        for term in terms
+        if term.operator in _LABEL_OPERATORS  # as upstream: a comparison is left out, which asks for more
+    ]
 
 
 def _older(spec: Json) -> Json:

@@ -40,9 +40,9 @@ class Ticket(NamedTuple):
     """A request that runs."""
 
     found: Class
-    seated: Seated
+    seated: Seated | None  # None: one seat that was free, taken without more ado
     began: float
-    afterwards: float
+    afterwards: float = 0.0
 
 
 class Fairness:
@@ -99,7 +99,13 @@ class Fairness:
         if level.exempt or (info.long_running and info.verb != "watch"):
             counts.dispatched += 1
             return None
-        asked = work.estimate(rc, level.widest)
+        asked = work.estimate(rc, level) if info.verb in work.JUDGED else work.ONE
+        if asked is work.ONE and level.seats < level.nominal and not level.queues.waiting:
+            # What nearly every request of a server that is not overloaded takes: counted, nothing more.
+            level.seats += 1
+            level.running += 1
+            counts.at_once += 1
+            return Ticket(found, None, self._server.clock.monotonic())
         flow = f"{found.schema.name}/{distinguisher(found.schema, rc)}"
         seated = self.levels.try_take(level, asked.seats, flow)
         if seated is None:
@@ -132,15 +138,19 @@ class Fairness:
     def leave(self, ticket: Ticket) -> None:
         counts = ticket.found.counts
         counts.ran(self._server.clock.monotonic() - ticket.began)
+        if ticket.seated is None:
+            counts.left += 1
+            self.levels.give_back_one(ticket.found.level)
+            return
         counts.running -= 1
         if ticket.afterwards:
-            asyncio.get_running_loop().call_later(ticket.afterwards, self._give_back, ticket)
+            asyncio.get_running_loop().call_later(ticket.afterwards, self._give_back, counts, ticket.seated)
         else:
-            self._give_back(ticket)
+            self._give_back(counts, ticket.seated)
 
-    def _give_back(self, ticket: Ticket) -> None:
-        ticket.found.counts.seats -= ticket.seated.seats
-        self.levels.give_back(ticket.seated)
+    def _give_back(self, counts: Counts, seated: Seated) -> None:
+        counts.seats -= seated.seats
+        self.levels.give_back(seated)
 
     def families(self) -> Iterator[Any]:
         """Upstream's metrics."""

@@ -195,6 +195,16 @@ class Levels:
         level.running -= 1
         if seated.queue is not None:
             level.queues.finished(seated.queue, seated.seats, asyncio.get_running_loop().time() - seated.since)
+        self._pass_on(level)
+
+    def give_back_one(self, level: Level) -> None:
+        """A seat that was taken without more ado."""
+        level.seats -= 1
+        level.running -= 1
+        self._pass_on(level)
+
+    def _pass_on(self, level: Level) -> None:
+        """Seats of the level, or lent to it, may go to somebody who waits."""
         if level.queues.waiting:
             self._dispatch(level)
         if not level.queues.waiting:

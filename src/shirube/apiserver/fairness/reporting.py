@@ -29,24 +29,22 @@ class Histogram:
         self._counts[bisect.bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    @property
-    def count(self) -> int:
-        return sum(self._counts)
-
-    def shown(self) -> tuple[list[tuple[str, float]], float]:
-        """(buckets as Prometheus counts them, the sum)."""
-        total, buckets = 0.0, []
+    def shown(self, least: int = 0) -> tuple[list[tuple[str, float]], float]:
+        """(buckets as Prometheus counts them, the sum), with `least` more of the first bucket's bound."""
+        total, buckets = float(least), []
         for bound, count in zip([*map(str, self._bounds), "+Inf"], self._counts, strict=True):
             total += count
             buckets.append((bound, total))
-        return buckets, self._sum
+        return buckets, self._sum + least * self._bounds[0]
 
 
 @dataclass(eq=False, slots=True)
 class Counts:
     """Of one flow schema in one level."""
 
-    dispatched: int = 0
+    at_once: int = 0  # requests that took one free seat
+    left: int = 0  # of these, those that are done
+    dispatched: int = 0  # all others, and the next two as well
     running: int = 0
     seats: int = 0
     waiting: int = 0
@@ -82,8 +80,8 @@ _LEVELS: tuple[tuple[str, str, Callable[[Levels, Level], int]], ...] = (
     ("demand_seats", "Seats in use and wanted.", lambda _, v: v.seats + v.waiting),
 )
 _CLASSES: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
-    ("current_executing_requests", "Requests being run.", lambda c: c.running),
-    ("current_executing_seats", "Seats in use.", lambda c: c.seats),
+    ("current_executing_requests", "Requests being run.", lambda c: c.running + c.at_once - c.left),
+    ("current_executing_seats", "Seats in use.", lambda c: c.seats + c.at_once - c.left),
     ("current_inqueue_requests", "Requests waiting.", lambda c: c.waiting),
 )
 
@@ -113,12 +111,12 @@ def families(levels: Levels, counts: Mapping[tuple[str, str], Counts]) -> Iterat
     runs = HistogramMetricFamily(_PREFIX + "request_execution_seconds", "Time in seats.", labels=labels)
     estimates = HistogramMetricFamily(_PREFIX + "work_estimated_seats", "Seats that requests take.", labels=labels)
     for key, counted in counts.items():
-        dispatched.add_metric(list(key), counted.dispatched)
+        dispatched.add_metric(list(key), counted.dispatched + counted.at_once)
         for reason, number in counted.refused.items():
             rejected.add_metric([*key, reason], number)
-        waits.add_metric([*key, "true"], *counted.waits.shown())
+        waits.add_metric([*key, "true"], *counted.waits.shown(counted.at_once))
         if counted.refused:
             waits.add_metric([*key, "false"], *counted.refused_waits.shown())
         runs.add_metric(list(key), *counted.runs.shown())
-        estimates.add_metric(list(key), *counted.estimates.shown())
+        estimates.add_metric(list(key), *counted.estimates.shown(counted.at_once))
     yield from (dispatched, rejected, waits, runs, estimates)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext
+    from shirube.apiserver.fairness.levels import Level
 
 OBJECTS_PER_SEAT = 100
 WATCHERS_PER_SEAT = 10
 TELLING = 0.005  # seconds for a seat's worth of watchers
 
 _WRITES = frozenset(("create", "update", "patch", "delete"))
+JUDGED = _WRITES | {"list", "watch"}  # all others take one seat
 
 
 class Work(NamedTuple):
@@ -26,19 +28,19 @@ class Work(NamedTuple):
 ONE = Work()
 
 
-def estimate(rc: RequestContext, widest: int) -> Work:
-    """`widest`: the seats that one request of the level may take."""
+def estimate(rc: RequestContext, level: Level) -> Work:
+    """What a request with one of the JUDGED verbs takes, as far as one of its level may."""
     verb = rc.info.verb
     resource = rc.resource
     if resource is None or resource.virtual or rc.info.subresource:
         return ONE
     if verb == "list" or (verb == "watch" and rc.params.get("resourceVersion") in ("", "0")):
-        return _list(rc, widest)
+        return _list(rc, level.widest)
     if verb in _WRITES:
         watchers = rc.server.caches.of(resource).watchers
         if watchers >= WATCHERS_PER_SEAT:
             rounds = -(-watchers // WATCHERS_PER_SEAT)
-            seats = min(rounds, widest)
+            seats = min(rounds, level.widest)
             return Work(1, TELLING * rounds / seats)
     return ONE
 
