@@ -48,7 +48,7 @@ async def do_patch(server: ServerContext, rc: RequestContext) -> Response:
 async def _change(server: ServerContext, rc: RequestContext, make: Callable[[Json], Json]) -> Response:
     resource = rc.resource
     assert resource is not None
-    w = resources.write_of(rc, "UpdateOptions")
+    w = resources.write_of(rc, "PatchOptions" if rc.info.verb == "patch" else "UpdateOptions")
 
     def change(old: Json) -> Json:
         current = scale.get_scale(resource, old)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shirube.api import errors, managed_fields, schema
+from shirube.api import errors, managed_fields, scale, schema
 from shirube.api.kinds import strategy_of
 from shirube.apiserver import allocation, stored
 from shirube.apiserver.admission.request import AdmissionRequest
@@ -123,7 +123,8 @@ class Write:
         """What admission is asked about this write; None where it has no say."""
         if not self.admit:
             return None
-
+        if self.subresource == "scale":  # is another kind to whoever looks at it
+            obj, old = (scale.get_scale(self.resource, o) if o is not None else None for o in (obj, old))
         return AdmissionRequest(
             operation=operation,
             resource=self.hub,
@@ -144,6 +145,9 @@ class Write:
         if request is None:
             return obj
         await self.server.admission.mutate(request)
+        if self.subresource == "scale":
+            scale.set_replicas(self.resource, obj, ((request.obj or {}).get("spec") or {}).get("replicas") or 0)
+            return obj
         made = request.obj if request.obj is not None else obj
         if self.resource.definition is not None:
             self.resource.definition.complete(made)  # what admission added is held to the schema, too

@@ -132,7 +132,7 @@ def mutated(mutation: Json, scope: Scope, obj: Json, resource: Resource) -> Json
     for path in _FIXED:
         if _names(value, path):
             raise CannotMutate(f"invalid ApplyConfiguration: may not set {path}")
-    return merging.merge(versions.plain(obj), value, _node(resource))  # type: ignore[no-any-return]
+    return merging.merge(versions.plain(obj), value, _node(resource, obj))  # type: ignore[no-any-return]
 
 
 def _names(value: Any, path: str) -> bool:
@@ -143,7 +143,10 @@ def _names(value: Any, path: str) -> bool:
     return True
 
 
-def _node(resource: Resource) -> nodes.Node:
+def _node(resource: Resource, obj: Json) -> nodes.Node:
+    if obj.get("kind") not in (None, resource.kind):  # a subresource of another kind (Scale)
+        group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
+        return nodes.root_of(schema.type_of(group, version, obj["kind"]))
     definition = getattr(resource, "definition", None)
     found = definition.type if definition else schema.type_of(resource.group, resource.version, resource.kind)
     return nodes.root_of(found)
