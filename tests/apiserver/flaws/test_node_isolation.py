@@ -216,6 +216,25 @@ async def test_certificates_are_for_the_node_itself(nodes):
     assert await status("anybody", "example.com/signer", ["client auth"]) == 201
 
 
+async def test_reviews_know_what_a_selector_narrows(nodes):
+    review = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+    async def allowed(*requirements, **more):
+        about = {"verb": "list", "resource": "pods", **more}
+        if requirements:
+            about["fieldSelector"] = {"requirements": list(requirements)}
+        spec = {"user": N1, "groups": ["system:nodes"], "resourceAttributes": about}
+        return (await nodes.ok("POST", review, {"spec": spec}))["status"]["allowed"]
+
+    own = {"key": "spec.nodeName", "operator": "In", "values": ["n1"]}
+    assert await allowed(own)
+    assert not await allowed()
+    assert not await allowed({**own, "operator": "NotIn"})
+    assert not await allowed({**own, "values": ["n2"]})
+    assert not await allowed({**own, "values": ["n1", "n2"]})
+    assert await allowed(fieldSelector={"rawSelector": "spec.nodeName=n1"})
+
+
 LABELS = [
     ("node-restriction.kubernetes.io/team", False),
     ("sub.node-restriction.kubernetes.io/team", False),

@@ -119,20 +119,29 @@ def attributes(spec: Json, user: User) -> Attributes:
         asked.get("subresource", ""),
         asked.get("namespace", ""),
         asked.get("name", ""),
-        field_selector=_raw_selector(asked.get("fieldSelector")),
+        field_selector=_raw_selector(asked.get("fieldSelector"), {"In": "=", "NotIn": "!="}),
+        label_selector=_raw_selector(asked.get("labelSelector"), _LABELS),
     )
 
 
-def _raw_selector(selector: Json | None) -> str:
+_LABELS = {"In": " in ", "NotIn": " notin ", "Exists": "", "DoesNotExist": "!"}
+
+
+def _raw_selector(selector: Json | None, operators: dict[str, str]) -> str:
+    """A selector as a query would have it. What cannot be said so is left out, which asks for more, not for less."""
     if not selector:
         return ""
     if selector.get("rawSelector"):
         return str(selector["rawSelector"])
-    terms = [
-        f"{r.get('key')}={(r.get('values') or [''])[0]}"
-        for r in selector.get("requirements") or ()
-        if r.get("operator") == "In" and len(r.get("values") or ()) == 1
-    ]
+    terms = []
+    for r in selector.get("requirements") or ():
+        key, values, operator = r.get("key", ""), r.get("values") or [], operators.get(r.get("operator", ""))
+        if operator in ("=", "!=") and len(values) == 1:
+            terms.append(f"{key}{operator}{values[0]}")
+        elif operator in (" in ", " notin ") and values:
+            terms.append(f"{key}{operator}({','.join(values)})")
+        elif operator in ("", "!") and not values:
+            terms.append(f"{operator}{key}")
     return ",".join(terms)
 
 
