@@ -232,6 +232,7 @@ async def test_reviews_know_what_a_selector_narrows(nodes):
     assert not await allowed({**own, "operator": "NotIn"})
     assert not await allowed({**own, "values": ["n2"]})
     assert not await allowed({**own, "values": ["n1", "n2"]})
+    assert not await allowed({**own, "values": ["n1,spec.x=y"]})
     assert await allowed(fieldSelector={"rawSelector": "spec.nodeName=n1"})
 
 

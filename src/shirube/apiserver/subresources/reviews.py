@@ -6,6 +6,7 @@ Nothing is stored; the object comes back with its status filled in. See "Checkin
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
@@ -124,6 +125,7 @@ def attributes(spec: Json, user: User) -> Attributes:
     )
 
 
+_ESCAPED = re.compile(r"[\\,=]")
 _LABELS = {"In": " in ", "NotIn": " notin ", "Exists": "", "DoesNotExist": "!"}
 
 
@@ -137,7 +139,7 @@ def _raw_selector(selector: Json | None, operators: dict[str, str]) -> str:
     for r in selector.get("requirements") or ():
         key, values, operator = r.get("key", ""), r.get("values") or [], operators.get(r.get("operator", ""))
         if operator in ("=", "!=") and len(values) == 1:
-            terms.append(f"{key}{operator}{values[0]}")
+            terms.append(f"{key}{operator}{_ESCAPED.sub(r'\\\g<0>', values[0])}")
         elif operator in (" in ", " notin ") and values:
             terms.append(f"{key}{operator}({','.join(values)})")
         elif operator in ("", "!") and not values:
