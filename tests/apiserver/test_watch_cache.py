@@ -19,7 +19,7 @@ from shirube.apiserver.watcher import WatchEnded
 from shirube.foundation.clock import ManualClock
 from shirube.storage import open_storage
 from shirube.storage.sqlite import SQLiteStorage
-from shirube.storage.types import Delete, Put, Storage
+from shirube.storage.types import Compacted, Delete, Put, Storage, StorageUnavailable
 
 PREFIX = "/registry/core/pods/"
 
@@ -82,6 +82,25 @@ async def drain(watch: watcher.Watcher, count: int) -> list:
         while len(events) < count:
             events += await watch.next_batch()
     return events
+
+
+async def test_a_store_that_is_away_while_the_cache_reads_anew_is_asked_again(w, monkeypatch):
+    monkeypatch.setattr(watch_cache, "_RETRY_SECONDS", 0.0)
+    real, away = w.store.range, [StorageUnavailable("away")] * 3
+
+    async def range_or_away(*args: Any, **asked: Any) -> Any:
+        if away:
+            raise away.pop()
+        return await real(*args, **asked)
+
+    monkeypatch.setattr(w.store, "range", range_or_away)
+    await w.put("a")
+    w.cache._source.end(Compacted(2))  # it fell behind, and then nobody answers
+    revision = await w.put("b")
+    async with asyncio.timeout(10):
+        while w.cache.revision < revision or w.cache.count() < 2:
+            await asyncio.sleep(0)
+    assert not away
 
 
 async def test_what_is_acknowledged_is_in_the_cache(w: World):

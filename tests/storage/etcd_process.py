@@ -46,13 +46,17 @@ def _with_room(folder: Path) -> Path:
 
 
 class EtcdProcess:
-    def __init__(self, folder: Path, *, pki: EtcdPki | None = None, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, pki: EtcdPki | None = None, flags: tuple[str, ...] = (), start: bool = True
+    ) -> None:
         self.folder = _with_room(folder)
         self._said = self.folder.with_name(self.folder.name + ".log")
         self._pki = pki
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self._peer_port = free_ports(2)
+        self.port, self.peer_port = free_ports(2)
+        if not start:
+            return
         for last in (False, False, True):
             try:
                 self.start()
@@ -62,7 +66,7 @@ class EtcdProcess:
                 if last or "address already in use" not in self._tail():
                     self.remove()
                     raise
-                self.port, self._peer_port = free_ports(2)
+                self.port, self.peer_port = free_ports(2)
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -80,6 +84,16 @@ class EtcdProcess:
         self._launch()
         self._wait()
 
+    def join(self, name: str, members: dict[str, EtcdProcess]) -> None:
+        """Start as one of several, which wait for one another; `healthy` tells when they are there."""
+        cluster = ",".join(f"{name}=http://127.0.0.1:{one.peer_port}" for name, one in members.items())
+        self._flags = (*self._flags, f"--name={name}", f"--initial-cluster={cluster}")
+        self._launch()
+
+    def healthy(self) -> None:
+        """Returns when it is."""
+        self._wait()
+
     def start_and_kill(self, after: float) -> None:
         """A start that is cut short after some seconds, wherever it is then."""
         self._launch()
@@ -90,7 +104,7 @@ class EtcdProcess:
         program = shutil.which("etcd")
         assert program, "etcd is not installed: apt-get install etcd-server"
         scheme = "http" if self._pki is None else "https"
-        client, peer = f"{scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._peer_port}"
+        client, peer = f"{scheme}://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
         flags = [
             f"--data-dir={self.folder}",
             f"--listen-client-urls={client}",

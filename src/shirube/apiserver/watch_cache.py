@@ -300,8 +300,11 @@ class WatchCache:
                         self._apply(batch)
             except Compacted:
                 _logger.warning("fell behind the store's history, reading anew", prefix=self.prefix)
-            except StorageUnavailable:
-                return
+            except StorageUnavailable as error:
+                if self._source is not None or not self._filled.is_set():
+                    return  # the store is closed, or was not there when the server started
+                _logger.error("cannot read the store anew, trying again", prefix=self.prefix, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
             except CannotDecrypt as error:
                 self._give_up(error)
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -17,7 +17,6 @@ from shirube.storage.types import StorageError, StorageUnavailable
 
 _DEADLINE = 10.0
 _AGAIN_SECONDS = 0.05
-_REASON_SECONDS = 0.5
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
@@ -43,69 +42,90 @@ class RevisionInFuture(Exception):
     """etcd's `mvcc: required revision is a future revision`."""
 
 
-class EtcdClient:
-    """`url`: `etcd://HOST:PORT[,HOST:PORT…]`, or `etcds://…?ca=FILE&cert=FILE&key=FILE` for TLS."""
+class _Member:
+    """One member of the etcd: a channel, its calls. It connects when it is first used."""
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        target = parts.netloc
-        if "," in target:
-            target = "ipv4:" + target
-        self._protocol = Protocol("shirube.storage", "etcd_messages.json")
-        self._channel = (
-            grpc.aio.secure_channel(target, _credentials(parts.query), options=_OPTIONS)
-            if parts.scheme == "etcds"
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None, protocol: Protocol) -> None:
+        self.channel = (
+            grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
+            if credentials is not None
             else grpc.aio.insecure_channel(target, options=_OPTIONS)
         )
-        self._methods: dict[str, Any] = {}
-        for name, call in self._protocol.calls.items():
-            kind = self._channel.stream_stream if call.streaming else self._channel.unary_unary
-            self._methods[name] = kind(
+        self.calls: dict[str, Any] = {}
+        for name, call in protocol.calls.items():
+            kind = self.channel.stream_stream if call.streaming else self.channel.unary_unary
+            self.calls[name] = kind(
                 call.path,
                 request_serializer=call.request.SerializeToString,
                 response_deserializer=call.response.FromString,
             )
 
+
+class EtcdClient:
+    """`url`: `etcd://HOST:PORT[,HOST:PORT…]`, or `etcds://…?ca=FILE&cert=FILE&key=FILE` for TLS.
+
+    One member is used at a time, each under its own name (which its certificate must carry); when it fails, the next.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        credentials = _credentials(parts.query) if parts.scheme == "etcds" else None
+        self._protocol = Protocol("shirube.storage", "etcd_messages.json")
+        targets = [target for target in parts.netloc.split(",") if target]
+        self._members = [_Member(target, credentials, self._protocol) for target in targets]
+        self._at = 0
+
+    def _leave(self, member: _Member) -> None:
+        """The next one, unless somebody has turned away from this one already."""
+        if self._members[self._at] is member:
+            self._at = (self._at + 1) % len(self._members)
+
     async def call(self, method: str, *, writes: bool = False, within: float = 0, **fields: Any) -> Any:
-        """One request, one response. A read whose connection breaks is sent again while its time lasts; a write is
-        sent once. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
+        """One request, one response. A read that finds no answer is asked again, of the next member, while its time
+        lasts; a write is sent once. Raises StorageError, StorageUnavailable, RevisionCompacted, RevisionInFuture."""
         request = self._protocol.calls[method].request(**fields)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (within or _DEADLINE)
+        unsent = len(self._members) - 1  # members that a write may be brought to when one before was not there
         while True:
+            member = self._members[self._at]
             try:
-                return await self._methods[method](request, timeout=deadline - loop.time(), wait_for_ready=not writes)
+                return await member.calls[method](request, timeout=deadline - loop.time())
             except grpc.aio.AioRpcError as error:
-                broken = error.code() is grpc.StatusCode.UNAVAILABLE and not writes
-                if broken and loop.time() + _AGAIN_SECONDS < deadline:
-                    await asyncio.sleep(_AGAIN_SECONDS)
-                    continue
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not writes:
-                    error = await self._reason(method, request) or error
-                raise _translated(method, error, writes) from None
-
-    async def _reason(self, method: str, request: Any) -> grpc.aio.AioRpcError | None:
-        """Why a call that waited for a connection got none: it says so only when it does not wait."""
-        try:
-            await self._methods[method](request, timeout=_REASON_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            return error if error.code() is grpc.StatusCode.UNAVAILABLE else None
-        return None
+                if error.code().name in _UNAVAILABLE:
+                    self._leave(member)
+                again = error.code() is grpc.StatusCode.UNAVAILABLE
+                if writes:
+                    again = again and unsent > 0 and not _was_sent(error)
+                    unsent -= 1
+                if not again or loop.time() + _AGAIN_SECONDS >= deadline:
+                    raise _translated(method, error, writes) from None
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def watch(self, **create: Any) -> AsyncIterator[Any]:
         """The responses of one watch until it is cancelled or the connection breaks (StorageUnavailable)."""
-        stream = self._methods["Watch"](wait_for_ready=True)
+        member = self._members[self._at]
+        # A member that has lost the others would be silent for ever: it is to end the stream.
+        stream = member.calls["Watch"](metadata=(("hasleader", "true"),))
         try:
             await stream.write(self._protocol["WatchRequest"](create_request=create))
             while (response := await stream.read()) is not grpc.aio.EOF:
                 yield response
         except grpc.aio.AioRpcError as error:
+            if error.code().name in _UNAVAILABLE:
+                self._leave(member)
             raise _translated("Watch", error, writes=False) from None
         finally:
             stream.cancel()
 
     async def close(self) -> None:
-        await self._channel.close()
+        for member in self._members:
+            await member.channel.close()
+
+
+def _was_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the request may have reached a member."""
+    return "failed to connect to all addresses" not in (error.details() or "")
 
 
 def _credentials(query: str) -> grpc.ChannelCredentials:
@@ -135,8 +155,7 @@ def _translated(method: str, error: grpc.aio.AioRpcError, writes: bool) -> Excep
             "cannot write to etcd: it has reached its quota (--quota-backend-bytes); old history is being forgotten to "
             "make room; if it stays full, delete objects or raise the quota, nothing that was acknowledged is lost"
         )
-    sent = "failed to connect to all addresses" not in said
-    unknown = "; whether it was written is unknown" if writes and sent else ""
+    unknown = "; whether it was written is unknown" if writes and _was_sent(error) else ""
     if error.code().name in _UNAVAILABLE:
         return StorageUnavailable(f"cannot reach etcd for {method}: {said}{unknown}")
     return StorageError(f"etcd refused {method}: {said}{unknown if 'timed out' in said else ''}")

@@ -42,6 +42,10 @@ class WatchHub:
         self._fail(StorageUnavailable("the store is closed"))
         await cancel(self._task)
 
+    def check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
     async def oldest_held(self) -> int:
         """The revision up to which etcd was compacted, as a watch from the beginning is told; 0 when it never was."""
         if self.revision <= 1:
@@ -191,7 +195,14 @@ class EtcdWatch:
 
     async def _from_history(self) -> Batch:
         assert self._history is not None
-        events = await anext(self._history, None)
+        try:
+            events = await anext(self._history, None)
+        except StorageError as error:
+            await self._leave_history()
+            self._hub.check_open()
+            _logger.warning("reading history from etcd again", after=self.revision, error=str(error))
+            await asyncio.sleep(_RETRY_SECONDS)
+            return Batch((), self.revision)
         if events is None:
             await self._leave_history()
             return Batch((), self.revision)
