@@ -129,6 +129,10 @@ _ESCAPED = re.compile(r"[\\,=]")
 _LABELS = {"In": " in ", "NotIn": " notin ", "Exists": "", "DoesNotExist": "!"}
 
 
+def _escape(found: re.Match[str]) -> str:
+    return "\\" + found[0]
+
+
 def _raw_selector(selector: Json | None, operators: dict[str, str]) -> str:
     """A selector as a query would have it. What cannot be said so is left out, which asks for more, not for less."""
     if not selector:
@@ -139,7 +143,7 @@ def _raw_selector(selector: Json | None, operators: dict[str, str]) -> str:
     for r in selector.get("requirements") or ():
         key, values, operator = r.get("key", ""), r.get("values") or [], operators.get(r.get("operator", ""))
         if operator in ("=", "!=") and len(values) == 1:
-            terms.append(f"{key}{operator}{_ESCAPED.sub(r'\\\g<0>', values[0])}")
+            terms.append(key + operator + _ESCAPED.sub(_escape, values[0]))
         elif operator in (" in ", " notin ") and values:
             terms.append(f"{key}{operator}({','.join(values)})")
         elif operator in ("", "!") and not values:
