@@ -5,6 +5,7 @@ from shirube.foundation.chance import Chance
 from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, decide
 from shirube.scheduler.plugins.volume_binding import VolumeBinding
+from shirube.scheduler.reserving import give_back, reserve
 
 ZONE = "topology.kubernetes.io/zone"
 DONE = {"pv.kubernetes.io/bind-completed": "yes"}
@@ -154,3 +155,30 @@ def test_no_more_volumes_than_a_node_attaches():
     made.add_pod("a", user("one"))
     assert "1 node(s) exceed max volume count" in placed(made, user("two")).message
     assert placed(made, user("one")).node == "a"  # attached already
+
+
+def test_volumes_on_their_way_are_not_given_twice():
+    made = columns()
+    storage_class(made, provisioner="kubernetes.io/no-provisioner")
+    for name in ("one", "two"):
+        claim(made, name)
+    volume(made, "pv", size="2Gi")
+    first = user("one")
+    plan = reserve(first, made, "a", PROFILE, Chance(1))
+    assert plan.volumes.bind == (("one", "pv"),)
+    assert "2 node(s) didn't find available persistent volumes to bind" in placed(made, user("two")).message
+    give_back(first, made, plan)
+    assert placed(made, user("two")).node
+
+
+def test_a_claim_whose_volume_is_being_made_keeps_its_pods_together():
+    made = columns()
+    storage_class(made)
+    claim(made, "shared")
+    first = user("shared")
+    plan = reserve(first, made, "b", PROFILE, Chance(1))
+    assert plan.volumes.provision == ("shared",)
+    assert {placed(made, user("shared")).node for _ in range(5)} == {"b"}
+    give_back(first, made, plan)
+    made.around.claims["default/shared"]["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": "a"}
+    assert {placed(made, user("shared")).node for _ in range(5)} == {"a"}

@@ -65,6 +65,8 @@ def claims(draw, name):
     if draw(st.booleans()):
         spec["volumeName"] = draw(st.sampled_from(["v0", "v1", "v2", "gone"]))
         metadata["annotations"] = reference.DONE
+    elif draw(st.integers(0, 4)) == 0:
+        metadata["annotations"] = {"volume.kubernetes.io/selected-node": draw(st.sampled_from(NODES))}
     return {"metadata": metadata, "spec": spec, "status": {}}
 
 

@@ -14,9 +14,9 @@ from shirube.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from shirube.client.rest import Client
 from shirube.foundation.clock import Clock, rfc3339
 from shirube.scheduler.plugins.volume_binding import VolumePlan
-from shirube.scheduler.plugins.volumes import SELECTED_NODE, claims_of, is_bound
+from shirube.scheduler.plugins.volumes import claims_of, is_bound
 from shirube.scheduler.pod import PodInfo
-from shirube.scheduler.surroundings import Surroundings
+from shirube.scheduler.surroundings import SELECTED_NODE, Surroundings
 
 Object = dict[str, Any]
 _LOOK_SECONDS = 0.1

@@ -250,10 +250,10 @@ class Scheduler:
         except Exception as error:
             if not isinstance(error, ApiError | BindingFailed | ExtenderError):
                 _logger.error("cannot bind", pod=info.key, error=repr(error), exc_info=error)
-            if plan.devices is not None:
-                await self._release(info, plan)
+            await self._release(info, plan)
             self._unplace(info, error)
         else:
+            give_back(info, self._nodes, plan)
             self._queue.remove(info.key)
             self._say.bound(info, node)
         finally:
@@ -264,7 +264,7 @@ class Scheduler:
                 self._say.pump()
 
     async def _release(self, info: PodInfo, plan: Plan) -> None:
-        """Devices that were chosen for a pod that is not bound."""
+        """Volumes and devices that were chosen for a pod that is not bound."""
         if give_back(info, self._nodes, plan):
             self._tell_queue(Event(CLAIM, freed=True))
         if plan.devices is not None:

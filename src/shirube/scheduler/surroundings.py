@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.api.selectors import LabelSelector
+from shirube.client.informer import key_of
 from shirube.scheduler.devices.inventory import Inventory
 from shirube.scheduler.matching import selector_of, selector_of_service
 
 Object = dict[str, Any]
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 
 @dataclass(slots=True)
@@ -30,8 +32,19 @@ class Surroundings:
     devices: Inventory = field(default_factory=Inventory)
     services: dict[str, dict[str, LabelSelector]] = field(default_factory=dict)  # namespace -> name -> selector
     owners: dict[tuple[str, str, str], LabelSelector] = field(default_factory=dict)  # (kind, namespace, name)
+    chosen_volumes: dict[str, str] = field(default_factory=dict)  # volume -> claim, while the binding is on its way
+    chosen_nodes: dict[str, str] = field(default_factory=dict)  # claim -> node that a volume is to be made on
     version: int = 0
     selectors_version: int = 0
+
+    def storage_node(self, claim: Object) -> str:
+        """Where a volume is being made for a claim; "" when nobody has asked for one."""
+        marked = (claim["metadata"].get("annotations") or {}).get(SELECTED_NODE)
+        return marked or self.chosen_nodes.get(key_of(claim), "")
+
+    def volume_taken(self, volume: str, claim: str) -> bool:
+        """Whether a volume is about to be another claim's."""
+        return self.chosen_volumes.get(volume, claim) != claim
 
     def set_service(self, service: Object) -> None:
         metadata, selector = service["metadata"], (service.get("spec") or {}).get("selector")

@@ -16,7 +16,7 @@ def claims_of(pod, world):
 
 
 def bound(claim):
-    return bool(claim["spec"].get("volumeName")) and bool(claim["metadata"].get("annotations"))
+    return bool(claim["spec"].get("volumeName")) and DONE.items() <= claim["metadata"].get("annotations", {}).items()
 
 
 def size(obj):
@@ -77,6 +77,10 @@ def volume_binding(pod, node, pods, world):
         waiting.append(claim)
     taken = set()
     for claim in sorted(waiting, key=size):
+        if marked := claim["metadata"].get("annotations", {}).get("volume.kubernetes.io/selected-node"):
+            if marked != node["metadata"]["name"] or not can_be_made(claim, node, world):
+                return False
+            continue
         found = next((v for v in choices(claim, node, world) if v["metadata"]["name"] not in taken), None)
         if found is not None:
             taken.add(found["metadata"]["name"])

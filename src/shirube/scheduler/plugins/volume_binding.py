@@ -14,6 +14,7 @@ import numpy as np
 
 from shirube.api import quantity
 from shirube.api.selectors import label_selector_from
+from shirube.client.informer import key_of
 from shirube.scheduler.columns import Bools, Ints, NodeColumns
 from shirube.scheduler.plugins.framework import Filter, Groups, all_of
 from shirube.scheduler.plugins.node_affinity import any_term
@@ -91,7 +92,7 @@ class VolumeBinding(Filter):
 
     def _waiting(self, claims: list[Object], nodes: NodeColumns) -> Iterator[tuple[str, Bools]]:
         """Which nodes could serve claims that are bound after the node is known."""
-        candidates = [_Candidates(c, _volumes_of(c, nodes), *_provisionable(c, nodes)) for c in _by_size(claims)]
+        candidates = [_candidates(c, nodes) for c in _by_size(claims)]
         for one in candidates:
             static = np.zeros(nodes.size, dtype=np.bool_)
             for _, mask in one.volumes:
@@ -108,7 +109,7 @@ class VolumeBinding(Filter):
         taken: dict[str, str] = {}
         provision = []
         for claim in _by_size(waiting):
-            volume = _smallest(_volumes_of(claim, nodes), taken.values(), at)
+            volume = _smallest(_candidates(claim, nodes).volumes, taken.values(), at)
             if volume:
                 taken[claim["metadata"]["name"]] = volume
             else:
@@ -134,8 +135,15 @@ def _wanted(claim: Object) -> int:
     return quantity.value(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0"))
 
 
-def _volumes_of(claim: Object, nodes: NodeColumns) -> list[tuple[Object, Bools]]:
-    return [(v, reaching(v, nodes)) for v in _free_volumes(claim, nodes)]
+def _candidates(claim: Object, nodes: NodeColumns) -> _Candidates:
+    provisionable, spacious = _provisionable(claim, nodes)
+    if node := nodes.around.storage_node(claim):  # its volume is being made there, for whichever pod came first
+        at = nodes.index(node)
+        there = np.zeros(nodes.size, dtype=np.bool_)
+        there[[] if at is None else at] = True
+        return _Candidates(claim, [], provisionable & there, spacious)
+    volumes = [(v, reaching(v, nodes)) for v in _free_volumes(claim, nodes)]
+    return _Candidates(claim, volumes, provisionable, spacious)
 
 
 def _smallest(volumes: list[tuple[Object, Bools]], taken: Collection[str], at: int) -> str:
@@ -179,6 +187,8 @@ def _free_volumes(claim: Object, nodes: NodeColumns) -> list[Object]:
             continue
         capacity = quantity.value((own.get("capacity") or {}).get("storage", "0"))
         if capacity < wanted or volume["metadata"].get("deletionTimestamp"):
+            continue
+        if nodes.around.volume_taken(volume["metadata"]["name"], key_of(claim)):
             continue
         holder = own.get("claimRef")
         if holder:

@@ -11,7 +11,6 @@ from shirube.scheduler.surroundings import Surroundings
 Object = dict[str, Any]
 _CLASS = "volume.beta.kubernetes.io/storage-class"
 _COMPLETED = "pv.kubernetes.io/bind-completed"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 
