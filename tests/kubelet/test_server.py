@@ -106,6 +106,9 @@ class Usage:
     async def summary(self, cpu_and_memory_only):
         return {"cpu_and_memory_only": cpu_and_memory_only}
 
+    async def cadvisor(self):
+        return b""
+
     async def snapshot(self):
         return Snapshot(1.0, stats_cgroup.Usage(cpu=5_000_000_000), None, stats_cgroup.Usage(), ())
 

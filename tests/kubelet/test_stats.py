@@ -10,7 +10,7 @@ from node import NODE, pod, running_node, shell
 from shirube.foundation.clock import ManualClock
 from shirube.kubelet import stats_cgroup
 from shirube.kubelet.stats_disk import DiskUsage, Used, measure
-from shirube.kubelet.stats_metrics import cadvisor_metrics, resource_metrics
+from shirube.kubelet.stats_metrics import resource_metrics
 
 
 def write(top, files):
@@ -47,6 +47,47 @@ def test_a_group_of_version_one(tmp_path):
     }
     write(tmp_path, files)
     assert stats_cgroup.read("a", tmp_path) == stats_cgroup.Usage(77, 1000, 600, 300, 0, 0, None, 4)
+
+
+def test_details_of_both_versions(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    write(
+        one,
+        {
+            "cpu/a/cpu.cfs_quota_us": "5000",
+            "cpu/a/cpu.cfs_period_us": "100000",
+            "cpu/a/cpu.shares": "20",
+            "cpu/a/cpu.stat": "nr_periods 7\nnr_throttled 3\nthrottled_time 900\n",
+            "cpuacct/a/cpuacct.stat": "user 200\nsystem 100\n",
+            "memory/a/memory.stat": "cache 1\ntotal_cache 4096\ntotal_mapped_file 5\n",
+            "memory/a/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            "blkio/a/blkio.throttle.io_service_bytes": "8:0 Read 10\n8:0 Write 20\n8:16 Read 1\nTotal 31\n",
+        },
+    )
+    found = stats_cgroup.details("a", one)
+    assert (found.quota, found.period, found.shares) == (5000, 100000, 20)
+    assert (found.periods, found.throttled, found.throttled_time) == (7, 3, 900)
+    assert found.cpu_user == 2 * found.cpu_system > 0
+    assert (found.cache, found.oom_kills, found.read_bytes, found.written_bytes) == (4096, 2, 11, 20)
+    write(
+        two,
+        {
+            "cgroup.controllers": "cpu memory",
+            "a/cpu.max": "5000 100000",
+            "a/cpu.weight": "1",
+            "a/cpu.stat": "usage_usec 9\nuser_usec 6\nsystem_usec 3\nnr_periods 7\nnr_throttled 3\nthrottled_usec 2\n",
+            "a/memory.stat": "file 4096\nfile_mapped 5\n",
+            "a/memory.events": "low 0\nmax 4\noom_kill 2\n",
+            "a/io.stat": "8:0 rbytes=10 wbytes=20 rios=1\n8:16 rbytes=1 wbytes=0\n",
+            "b/cpu.max": "max 100000",
+        },
+    )
+    found = stats_cgroup.details("a", two)
+    assert (found.quota, found.period, found.shares) == (5000, 100000, 2)
+    assert (found.cpu_user, found.cpu_system, found.throttled_time) == (6000, 3000, 2000)
+    assert (found.cache, found.memory_failures, found.oom_kills) == (4096, 4, 2)
+    assert (found.read_bytes, found.written_bytes) == (11, 20)
+    assert stats_cgroup.details("b", two).quota is None
 
 
 async def test_disks_are_measured_without_leaving_them_and_remembered(tmp_path):
@@ -93,6 +134,25 @@ async def test_what_a_pod_uses_is_told_in_every_form(containerd):
         assert f'container_memory_working_set_bytes{{container="c0",namespace="default",pod="{name}"}} ' in text
         assert f'pod_cpu_usage_seconds_total{{namespace="default",pod="{name}"}} ' in text
         assert "\nnode_cpu_usage_seconds_total " in text and "resource_scrape_error 0\n" in text
-        assert 'image="shirube.test/busybox:1"' in cadvisor_metrics(await usage.snapshot()).decode()
+        text = (await usage.cadvisor()).decode()
+        mine = [line for line in text.splitlines() if f'pod="{name}"' in line]
+        of_container = {line.partition("{")[0] for line in mine if 'image="shirube.test/busybox:1"' in line}
+        assert {
+            "container_cpu_usage_seconds_total",
+            "container_cpu_user_seconds_total",
+            "container_memory_working_set_bytes",
+            "container_memory_rss",
+            "container_memory_cache",
+            "container_spec_memory_limit_bytes",
+            "container_spec_cpu_shares",
+            "container_start_time_seconds",
+            "container_last_seen",
+            "container_fs_usage_bytes",
+        } <= of_container
+        [limit] = [v for v in mine if v.startswith("container_spec_memory_limit_bytes") and 'container="c0"' in v]
+        assert limit.split()[-2] == str(64 * 1024 * 1024)
+        network = [line for line in mine if line.startswith("container_network_receive_bytes_total")]
+        assert network and 'interface="eth0"' in network[0] and 'container=""' in network[0]
+        assert 'id="/"' in text and "\nmachine_cpu_cores{" in text
         only = await usage.summary(True)
         assert only["pods"][0]["volume"] == []

@@ -152,7 +152,7 @@ class Agent:
         disk = DiskUsage(clock)
         stats = NodeStats(self.pods, self.runtime, self.services.cgroups, self.paths, disk, clock)
         self.usage = NodeUsage(
-            options.node_name, self.paths.root, self.runtime, stats, _configuration(options), clock.now()
+            options.node_name, self.paths.root, self.runtime, stats, _configuration(options), clock.now(), self.machine
         )
 
         self.images = self._image_garbage()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from shirube.kubelet.cri.client import CriError, Runtime
+from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.stats import NodeStats, Snapshot, image_file_system
+from shirube.kubelet.stats_cadvisor import cadvisor_metrics
 from shirube.kubelet.stats_disk import FileSystem, file_system
 from shirube.kubelet.stats_summary import summary
 
@@ -41,7 +43,9 @@ class NodeUsage:
         stats: NodeStats,
         configuration: dict[str, Any],
         started: float,
+        machine: MachineInfo,
     ) -> None:
+        self._machine = machine
         self._name = name
         self._root = root
         self._runtime = runtime
@@ -52,6 +56,10 @@ class NodeUsage:
 
     async def snapshot(self) -> Snapshot:
         return await self.stats.snapshot()
+
+    async def cadvisor(self) -> bytes:
+        snapshot = await self.stats.snapshot()
+        return cadvisor_metrics(snapshot, self._machine, self.stats.group_of, self.stats.details)
 
     def working_set(self) -> int:
         total, available = memory()

@@ -28,7 +28,7 @@ from shirube.kubelet.server_access import Access, User
 from shirube.kubelet.server_agent import ServedAgent
 from shirube.kubelet.server_logs import container_logs
 from shirube.kubelet.server_metrics import ServerCounters, metrics_text
-from shirube.kubelet.stats_metrics import cadvisor_metrics, resource_metrics
+from shirube.kubelet.stats_metrics import resource_metrics
 from shirube.kubelet.streaming_relay import IDLE_TIMEOUT
 from shirube.kubelet.streaming_runtime import (
     Streams,
@@ -173,7 +173,7 @@ async def _resource_metrics(api: NodeApi, request: Request, parameters: Paramete
 
 
 async def _cadvisor_metrics(api: NodeApi, request: Request, parameters: Parameters) -> Answer:
-    text = cadvisor_metrics(await api.agent.usage.snapshot())
+    text = await api.agent.usage.cadvisor()
     return Response(200, text, [], "text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -113,6 +113,12 @@ class NodeStats:
         below, _ = self._group(self._cgroups.root)
         return Snapshot(self._clock.now(), node, rate, below, tuple(found))
 
+    def group_of(self, pod: pods.Pod) -> str:
+        return self._cgroups.pod_path(pod)
+
+    def details(self, group: str) -> stats_cgroup.Details:
+        return stats_cgroup.details(group, self._cgroups.mount)
+
     def _group(self, group: str) -> tuple[Usage, int | None]:
         usage = stats_cgroup.read(group, self._cgroups.mount)
         if usage.cpu is None:

@@ -1,4 +1,4 @@
-"""`/metrics/resource` (what metrics-server reads for `kubectl top`) and `/metrics/cadvisor`, of a snapshot. Pure.
+"""`/metrics/resource`, of a snapshot: what metrics-server reads for `kubectl top`. Pure.
 
 Names, labels and help texts are upstream's: https://kubernetes.io/docs/reference/instrumentation/node-metrics/.
 """
@@ -35,6 +35,12 @@ def resource_metrics(snapshot: Snapshot, node_working_set: int) -> bytes:
             [(labels, c.usage.working_set) for labels, c in containers],
         ),
         (
+            "container_swap_usage_bytes",
+            gauge,
+            "[STABLE] Current amount of the container swap usage in bytes. Reported only on non-windows systems",
+            [(labels, c.usage.swap) for labels, c in containers],
+        ),
+        (
             "container_start_time_seconds",
             gauge,
             "[STABLE] Start time of the container since unix epoch in seconds",
@@ -64,58 +70,15 @@ def resource_metrics(snapshot: Snapshot, node_working_set: int) -> bytes:
             "[STABLE] Current working set of the pod in bytes",
             [(labels, usage.usage.working_set) for labels, usage in by_pod],
         ),
-    )
-    lines = [line for family in families for line in _family(*family, stamp)]
-    lines += _family("resource_scrape_error", gauge, "[STABLE] 1 if there was an error", [({}, 0)], None)
-    return ("\n".join(lines) + "\n").encode()
-
-
-def cadvisor_metrics(snapshot: Snapshot) -> bytes:
-    stamp = int(snapshot.at * 1000)
-    rows = []
-    for usage in snapshot.pods:
-        for each in usage.containers:
-            more = {"id": each.record.id, "image": each.record.image, "name": each.record.id}
-            rows.append(({**_labels(usage.pod, each.record.name), **more}, each))
-    families: tuple[Family, ...] = (
         (
-            "container_cpu_usage_seconds_total",
-            "counter",
-            "Cumulative cpu time consumed in seconds.",
-            [({**labels, "cpu": "total"}, _seconds(c.usage.cpu)) for labels, c in rows],
-        ),
-        (
-            "container_memory_usage_bytes",
-            "gauge",
-            "Current memory usage in bytes, including all memory regardless of when it was accessed",
-            [(labels, c.usage.memory) for labels, c in rows],
-        ),
-        (
-            "container_memory_working_set_bytes",
-            "gauge",
-            "Current working set in bytes.",
-            [(labels, c.usage.working_set) for labels, c in rows],
-        ),
-        (
-            "container_memory_rss",
-            "gauge",
-            "Size of RSS in bytes.",
-            [(labels, c.usage.rss) for labels, c in rows],
-        ),
-        (
-            "container_fs_usage_bytes",
-            "gauge",
-            "Number of bytes that are consumed by the container on this filesystem.",
-            [(labels, c.layer.bytes) for labels, c in rows],
-        ),
-        (
-            "container_processes",
-            "gauge",
-            "Number of processes running inside the container.",
-            [(labels, c.usage.processes) for labels, c in rows],
+            "pod_swap_usage_bytes",
+            gauge,
+            "[STABLE] Current amount of the pod swap usage in bytes. Reported only on non-windows systems",
+            [(labels, usage.usage.swap) for labels, usage in by_pod],
         ),
     )
-    lines = [line for family in families for line in _family(*family, stamp)]
+    lines = [line for family in families for line in family_lines(*family, stamp)]
+    lines += family_lines("resource_scrape_error", gauge, "[STABLE] 1 if there was an error", [({}, 0)], None)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -128,7 +91,7 @@ def _seconds(nanoseconds: int | None) -> float | None:
     return nanoseconds / NANO if nanoseconds is not None else None
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[Sample], stamp: int | None) -> list[str]:
+def family_lines(name: str, kind: str, text: str, samples: Iterable[Sample], stamp: int | None) -> list[str]:
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         if value is None:
