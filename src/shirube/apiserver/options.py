@@ -15,7 +15,7 @@ class Options:
     listen_port: int = 6443
     advertise_host: str = "127.0.0.1"  # where pods and other machines reach this server
     advertise_port: int = 6443
-    service_cidr: str = "10.96.0.0/12"
+    service_cidr: str = "10.96.0.0/12"  # of dual-stack clusters one of each family with a comma between
     node_port_range: tuple[int, int] = (30000, 32767)
     tls_cert: Path | None = None  # PEM; without it the server speaks plain HTTP (tests only)
     tls_key: Path | None = None

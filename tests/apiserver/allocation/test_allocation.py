@@ -177,7 +177,7 @@ async def test_repair(api):
     ],
 )
 def test_families_refused(spec, message):
-    (cause,) = families.complete({"spec": spec}, None, "IPv4")[:1]
+    (cause,) = families.complete({"spec": spec}, None, ("IPv4",))[:1]
     assert message in cause.message
 
 
@@ -192,5 +192,69 @@ def test_families_refused(spec, message):
 )
 def test_families_completed(spec, policy, expected):
     made = {"spec": dict(spec)}
-    assert families.complete(made, None, "IPv4") == []
+    assert families.complete(made, None, ("IPv4",)) == []
     assert (made["spec"]["ipFamilyPolicy"], made["spec"]["ipFamilies"]) == (policy, expected)
+
+
+TWO = ("IPv4", "IPv6")
+
+
+@pytest.mark.parametrize(
+    ("configured", "spec", "expected"),
+    [
+        (TWO, {}, ["IPv4"]),
+        (TWO, {"ipFamilyPolicy": "PreferDualStack"}, ["IPv4", "IPv6"]),
+        (TWO, {"ipFamilyPolicy": "RequireDualStack"}, ["IPv4", "IPv6"]),
+        (TWO, {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6"]}, ["IPv6", "IPv4"]),
+        (TWO, {"ipFamilies": ["IPv6"]}, ["IPv6"]),
+        (TWO, {"clusterIP": "fd00:10:96::7", "clusterIPs": ["fd00:10:96::7"]}, ["IPv6"]),
+        (TWO, {"clusterIP": "None", "selector": {"a": "b"}, "ipFamilyPolicy": "PreferDualStack"}, ["IPv4", "IPv6"]),
+        (("IPv6", "IPv4"), {}, ["IPv6"]),
+        (("IPv6",), {}, ["IPv6"]),
+    ],
+)
+def test_families_of_clusters_with_two(configured, spec, expected):
+    made = {"spec": dict(spec)}
+    assert families.complete(made, None, configured) == []
+    assert made["spec"]["ipFamilies"] == expected
+
+
+@pytest.fixture
+def dual(api):
+    api.context.options.service_cidr = "10.96.0.0/12,fd00:10:96::/112"
+    return api
+
+
+async def test_an_address_of_each_family(dual):
+    made = (await dual.ok("POST", SERVICES, service("a", ipFamilyPolicy="RequireDualStack")))["spec"]
+    assert made["ipFamilies"] == ["IPv4", "IPv6"]
+    assert [":" in a for a in made["clusterIPs"]] == [False, True] and made["clusterIP"] == made["clusterIPs"][0]
+    assert await addresses(dual) == set(made["clusterIPs"])
+    chosen = service("b", clusterIP="fd00:10:96::7", ipFamilyPolicy="PreferDualStack")
+    made = (await dual.ok("POST", SERVICES, chosen))["spec"]
+    assert made["ipFamilies"] == ["IPv6", "IPv4"] and made["clusterIPs"][0] == "fd00:10:96::7"
+    answer = await dual.post(SERVICES, service("c", clusterIP="fd00:10:97::7"))
+    assert "The range of valid IPs is fd00:10:96::/112" in answer.message
+
+
+async def test_to_two_families_and_back(dual):
+    first = (await dual.ok("POST", SERVICES, service("a")))["spec"]
+    merge = {"content_type": "application/merge-patch+json"}
+    both = (await dual.ok("PATCH", f"{SERVICES}/a", {"spec": {"ipFamilyPolicy": "PreferDualStack"}}, **merge))["spec"]
+    assert both["clusterIPs"][0] == first["clusterIP"] and len(both["clusterIPs"]) == 2
+    assert await addresses(dual) == set(both["clusterIPs"])
+    one = (await dual.ok("PATCH", f"{SERVICES}/a", {"spec": {"ipFamilyPolicy": "SingleStack"}}, **merge))["spec"]
+    assert one["clusterIPs"] == [first["clusterIP"]] and one["ipFamilies"] == ["IPv4"]
+    assert await addresses(dual) == {first["clusterIP"]}
+
+
+async def test_further_ranges_give_addresses(api):
+    cidr = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "more"}}
+    cidr["spec"] = {"cidrs": ["203.0.113.0/28"]}
+    await api.ok("POST", "/apis/networking.k8s.io/v1/servicecidrs", cidr)
+    made = (await api.ok("POST", SERVICES, service("a", clusterIP="203.0.113.7")))["spec"]
+    assert made["clusterIPs"] == ["203.0.113.7"]
+    api.context.options.service_cidr = "10.96.0.0/30"  # two addresses, then the others
+    for number in range(3):
+        made = (await api.ok("POST", SERVICES, service(f"s{number}")))["spec"]
+    assert made["clusterIP"].startswith("203.0.113.")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
+_ADDRESSES = ("type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")  # what addresses depend on
 
 
 class Allocation:
@@ -147,7 +148,7 @@ def _needs_health_port(service: Json) -> bool:
 
 
 def _same_numbers(new: Json, old: Json) -> bool:
-    if any(new["spec"].get(f) != old["spec"].get(f) for f in ("type", "clusterIP", "clusterIPs", "ipFamilies")):
+    if any(new["spec"].get(f) != old["spec"].get(f) for f in _ADDRESSES):
         return False
     if _needs_node_ports(new) and not all(p.get("nodePort") for p in new["spec"].get("ports") or ()):
         return False
@@ -164,8 +165,7 @@ def _ledger(ctx: ServerContext, service: Json) -> Ledger:
 async def _reserve(ctx: ServerContext, service: Json, old: Json | None, dry_run: bool) -> Allocation:
     ledger = _ledger(ctx, service)
     allocation = Allocation(None if dry_run else ledger)
-    family = families.family_of(ctx.options.service_cidr)
-    wrong = families.complete(service, old, family)
+    wrong = families.complete(service, old, ledger.families)
     if wrong:
         raise _invalid(service, *wrong)
     try:
@@ -187,28 +187,37 @@ async def _reserve_addresses(
     spec = service["spec"]
     if not _needs_cluster_ip(service) or spec.get("clusterIP") == "None":
         return
-    wanted = spec.get("clusterIP") or next(iter(spec.get("clusterIPs") or ()), "")
-    if wanted and old is not None and wanted in cluster_ips(old):
-        return
-    if not wanted:
-        try:
-            wanted = str(ipaddress.ip_address(ledger.addresses.first - 1))  # as upstream shows in a dry run
+    held = cluster_ips(old) if old is not None else []
+    given = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    settled = []
+    for index, family in enumerate(spec["ipFamilies"]):
+        wanted = given[index] if index < len(given) else ""
+        if wanted not in held:
+            if wanted:
+                await _take_address(ledger, service, wanted, family, dry_run)
+            else:
+                wanted = await _next_address(ledger, family, dry_run)
             if not dry_run:
-                wanted = await ledger.next_address()
-        except Full:
-            raise errors.internal_error("failed to allocate a serviceIP: range is full") from None
-    else:
-        await _take_address(ledger, service, wanted, dry_run)
-    if not dry_run:
-        allocation.addresses.append(wanted)
-    spec["clusterIP"], spec["clusterIPs"] = wanted, [wanted]
+                allocation.addresses.append(wanted)
+        settled.append(wanted)
+    spec["clusterIP"], spec["clusterIPs"] = settled[0], settled
 
 
-async def _take_address(ledger: Ledger, service: Json, wanted: str, dry_run: bool) -> None:
+async def _next_address(ledger: Ledger, family: str, dry_run: bool) -> str:
+    if dry_run:
+        # As upstream shows in a dry run: nothing that anybody could have.
+        return str(ipaddress.ip_network(ledger.cidrs(family)[0]).network_address)
+    try:
+        return await ledger.next_address(family)
+    except Full:
+        raise errors.internal_error("failed to allocate a serviceIP: range is full") from None
+
+
+async def _take_address(ledger: Ledger, service: Json, wanted: str, family: str, dry_run: bool) -> None:
     given = service["spec"].get("clusterIPs") or [wanted]
     why = ""
-    if int(ipaddress.ip_address(wanted)) not in ledger.addresses:
-        shown = ledger.cidr
+    if not any(int(ipaddress.ip_address(wanted)) in one for one in ledger.ranges(family)):
+        shown = ", ".join(ledger.cidrs(family))
         why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {shown}"
     elif not dry_run:
         try:

@@ -14,6 +14,7 @@ import orjson
 
 from shirube.api import gvr as g
 from shirube.apiserver.allocation.bands import Range, address_range, port_range
+from shirube.apiserver.allocation.families import family_of
 from shirube.foundation.clock import rfc3339
 from shirube.storage.types import Compare, CompareFailed, Delete, Put
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PORTS_PREFIX = "/registry/shirube/nodeports/"
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
+_DEFAULT = "kubernetes"  # the ServiceCIDR that shows the server's own ranges
 
 
 class Taken(Exception):
@@ -45,12 +47,23 @@ class Ledger:
         self._addresses = resource
 
     @property
-    def cidr(self) -> str:
-        return self._ctx.options.service_cidr
+    def families(self) -> list[str]:
+        """The cluster's address families, the first leads."""
+        return [family_of(cidr) for cidr in self._own()]
 
-    @property
-    def addresses(self) -> Range:
-        return address_range(self._ctx.options.service_cidr)
+    def cidrs(self, family: str) -> list[str]:
+        """The ranges of a family: the server's own, then those of further ServiceCIDRs that are not going."""
+        found = [cidr for cidr in self._own() if family_of(cidr) == family]
+        for obj in self._ctx.reader.list(g.SERVICECIDRS):
+            if obj["metadata"]["name"] != _DEFAULT and not obj["metadata"].get("deletionTimestamp"):
+                found += [c for c in obj["spec"].get("cidrs") or () if family_of(c) == family and c not in found]
+        return found
+
+    def ranges(self, family: str) -> list[Range]:
+        return [address_range(cidr) for cidr in self.cidrs(family)]
+
+    def _own(self) -> list[str]:
+        return [cidr.strip() for cidr in self._ctx.options.service_cidr.split(",")]
 
     @property
     def ports(self) -> Range:
@@ -61,17 +74,19 @@ class Ledger:
         key = self._addresses.key(None, address)
         await self._take(key, orjson.dumps(self._address_object(address)), seen=True)
 
-    async def next_address(self) -> str:
+    async def next_address(self, family: str) -> str:
         """Raises Full."""
-        for number in self.addresses.candidates(self._ctx.chance):
-            address = str(ipaddress.ip_address(number))
-            if self._ctx.reader.get(g.IPADDRESSES, "", address) is not None:
-                continue
-            try:
-                await self.take_address(address)
-            except Taken:
-                continue
-            return address
+        kind = ipaddress.IPv6Address if family == "IPv6" else ipaddress.IPv4Address
+        for one in self.ranges(family):
+            for number in one.candidates(self._ctx.chance):
+                address = str(kind(number))
+                if self._ctx.reader.get(g.IPADDRESSES, "", address) is not None:
+                    continue
+                try:
+                    await self.take_address(address)
+                except Taken:
+                    continue
+                return address
         raise Full
 
     async def release_address(self, address: str) -> None:

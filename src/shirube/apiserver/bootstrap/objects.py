@@ -211,15 +211,16 @@ def api_services(now: str) -> Iterator[tuple[GVR, Json]]:
 
 
 def service_address(service_cidr: str) -> str:
-    """The first address of the service range: where `kubernetes.default` is."""
-    return str(ipaddress.ip_network(service_cidr)[1])
+    """The first address of the (first) service range: where `kubernetes.default` is."""
+    return str(ipaddress.ip_network(service_cidr.split(",")[0].strip())[1])
 
 
 def service_network(service_cidr: str, target_port: int) -> Iterator[tuple[GVR, Json]]:
     """The service range, its first address, and the `kubernetes` Service that has it."""
     address = service_address(service_cidr)
     family = "IPv6" if ":" in address else "IPv4"
-    yield g.SERVICECIDRS, _object(g.SERVICECIDRS, "ServiceCIDR", "kubernetes", spec={"cidrs": [service_cidr]})
+    cidrs = [cidr.strip() for cidr in service_cidr.split(",")]
+    yield g.SERVICECIDRS, _object(g.SERVICECIDRS, "ServiceCIDR", "kubernetes", spec={"cidrs": cidrs})
     yield g.IPADDRESSES, ip_address(address, "default", "kubernetes")
     yield (
         g.SERVICES,
