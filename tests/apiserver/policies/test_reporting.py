@@ -45,17 +45,33 @@ async def test_metrics(api):
     await policy(api, "mutating", "m", {"mutations": [change], "reinvocationPolicy": "Never"})
     await api.post(CONFIGMAPS, configmap("a", x="1"))
     await api.post(CONFIGMAPS, configmap("b", x="2"))
+    for name, expression in (("not-b", "object.metadata.name != 'b'"), ("broken", "object.none == 1")):
+        condition = {"name": name, "expression": expression}
+        await policy(api, "validating", name, {"matchConditions": [condition], "validations": [{"expression": "true"}]})
+    await api.post(f"{CONFIGMAPS}?dryRun=All", configmap("b", x="2"))
     text = (await api.get("/metrics")).raw.decode()
+    conditions = {
+        (sample.name, *sorted(sample.labels.values()))
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "match_condition" in sample.name
+    }
+    begin = "apiserver_admission_match_condition_"
+    assert conditions == {
+        (f"{begin}exclusions_total", "CREATE", "not-b", "policy", "validating"),
+        (f"{begin}evaluation_errors_total", "CREATE", "broken", "policy", "validating"),
+    }
     found = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name.endswith("_policy_check_total")
     }
+    found = {key: value for key, value in found.items() if not {"not-b", "broken"} & set(key)}
     assert found == {
         ("apiserver_validating_admission_policy_check_total", "deny", "no_error", "v", "v"): 1,
-        ("apiserver_validating_admission_policy_check_total", "allow", "no_error", "v", "v"): 1,
-        ("apiserver_mutating_admission_policy_check_total", "m", "m", "no_error"): 2,
+        ("apiserver_validating_admission_policy_check_total", "allow", "no_error", "v", "v"): 2,
+        ("apiserver_mutating_admission_policy_check_total", "m", "m", "no_error"): 3,
     }
 
 

@@ -95,6 +95,7 @@ class MutatingAdmissionPolicy(Plugin):
         seen = await environment.variables(self.server, req, resource)
         scope = Scope(seen, functions, params)
         holds, problem = policy.conditions.judge(scope.seen, functions)
+        policy.conditions.count(self.server, (policy.name, "policy", "admit"), req.operation, holds, problem)
         if problem is not None:
             raise CannotMutate(problem)
         if not holds:

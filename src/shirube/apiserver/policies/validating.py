@@ -95,7 +95,7 @@ class ValidatingAdmissionPolicy(Plugin):
             try:
                 for params in parameters.of(self.server, policy, binding, req):
                     scope = Scope(seen, functions, params)
-                    if not _conditions_hold(policy, scope, failed):
+                    if not self._conditions_hold(policy, scope, req, failed):
                         continue
                     failed += judge(policy, scope)
                     failed += annotate(policy, scope, notes)
@@ -106,6 +106,13 @@ class ValidatingAdmissionPolicy(Plugin):
             self._count(policy, binding, failed, began)
         return out
 
+    def _conditions_hold(self, policy: Policy, scope: Scope, req: AdmissionRequest, failed: list[Failed]) -> bool:
+        holds, problem = policy.conditions.judge(scope.seen, scope.functions)
+        policy.conditions.count(self.server, (policy.name, "policy", "validating"), req.operation, holds, problem)
+        if problem is not None and policy.fails_closed:
+            failed.append(Failed(problem, error="invalid_error"))
+        return holds and problem is None
+
     def _count(self, policy: Policy, binding: Binding, failed: list[Failed], began: float) -> None:
         seconds = self.server.clock.monotonic() - began
         actions = [a.lower() for a in binding.spec.get("validationActions") or ("Deny",)] if failed else ["allow"]
@@ -113,13 +120,6 @@ class ValidatingAdmissionPolicy(Plugin):
         name = "apiserver_validating_admission_policy_check_duration_seconds"
         for action in actions:
             observe(self._metrics.histogram(name, policy.name, binding.name, error, action), POLICY, seconds)
-
-
-def _conditions_hold(policy: Policy, scope: Scope, failed: list[Failed]) -> bool:
-    holds, problem = policy.conditions.judge(scope.seen, scope.functions)
-    if problem is not None and policy.fails_closed:
-        failed.append(Failed(problem, error="invalid_error"))
-    return holds and problem is None
 
 
 def judge(policy: Policy, scope: Scope) -> Iterator[Failed]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import selectors
+from shirube.api.gvr import MUTATINGWEBHOOKCONFIGURATIONS
 from shirube.apiserver.policies.conditions import Conditions
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Hook:
     namespaces: selectors.LabelSelector
     objects: selectors.LabelSelector
     conditions: Conditions
+    kind: str  # "admit" or "validating", as the metrics say
     name: str = field(init=False)
     fails_closed: bool = field(init=False)
     timeout: float = field(init=False)
@@ -56,7 +58,8 @@ class Hook:
         resource = matching.matched_resource(server.table, rules, req, equivalent=self.equivalent)
         if resource is None:
             return None
-        if not await self.conditions.hold(server, req, resource, fails_closed=self.fails_closed):
+        of = (self.name, "webhook", self.kind)
+        if not await self.conditions.hold(server, req, resource, fails_closed=self.fails_closed, of=of):
             return None
         return resource
 
@@ -76,8 +79,9 @@ class Hooks:
         if revision != self._revision:
             # Hooks that have not changed keep what they have compiled.
             known = {hook.uid: hook for hook in self._hooks}
+            kind = "admit" if self._gvr == MUTATINGWEBHOOKCONFIGURATIONS else "validating"
             self._hooks = tuple(
-                known.get(uid) or _hook(configuration, webhook, uid)
+                known.get(uid) or _hook(configuration, webhook, uid, kind)
                 for configuration in reader.list(self._gvr)
                 for webhook, uid in _listed(configuration)
             )
@@ -91,7 +95,7 @@ def _listed(configuration: Json) -> list[tuple[Json, str]]:
     return [(w, f"{version}/{n}") for n, w in enumerate(configuration.get("webhooks") or ())]
 
 
-def _hook(configuration: Json, webhook: Json, uid: str) -> Hook:
+def _hook(configuration: Json, webhook: Json, uid: str, kind: str) -> Hook:
     return Hook(
         configuration["metadata"]["name"],
         webhook,
@@ -99,4 +103,5 @@ def _hook(configuration: Json, webhook: Json, uid: str) -> Hook:
         selectors.label_selector_from(webhook.get("namespaceSelector") or {}),
         selectors.label_selector_from(webhook.get("objectSelector") or {}),
         Conditions(webhook.get("matchConditions") or ()),
+        kind,
     )
