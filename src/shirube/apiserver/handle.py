@@ -132,9 +132,12 @@ class ApiServer:
         if ticket is None:
             return await self._authorised(server, rc)
         try:
-            return await self._authorised(server, rc)
-        finally:
+            response = await self._authorised(server, rc)
+        except BaseException:
             server.fairness.leave(ticket)
+            raise
+        server.fairness.answered(ticket, rc, response)
+        return response
 
     async def _authorised(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         request, attributes = rc.request, rc.attributes

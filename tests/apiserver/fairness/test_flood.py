@@ -160,3 +160,21 @@ async def test_long_lists_take_more_seats(small):
     widest = fairness.levels.by_name["global-default"].widest
     assert 1 < widest <= 10
     assert [seats for _, seats in seen] == [min(3, widest), min(2, widest), 1, min(3, widest), min(3, widest)]
+
+
+async def test_a_list_holds_its_seats_until_it_has_been_sent(small):
+    fairness = small.context.fairness
+    for n in range(12):
+        await small.ok("POST", CONFIGMAPS, configmap(f"c{n}", text="x" * 60_000), x_test_user="admin")
+    level = fairness.levels.by_name["global-default"]
+    read, closed = await call(small, CONFIGMAPS, "flood"), await call(small, CONFIGMAPS, "flood")
+    assert level.seats == 2
+    async for _ in read.body:
+        pass
+    assert level.seats == 1
+    await anext(closed.body)
+    assert level.seats == 1
+    await closed.body.aclose()
+    assert level.seats == level.running == 0
+    await closed.body.aclose()
+    assert level.seats == 0

@@ -10,7 +10,8 @@ See "API Priority and Fairness" in the upstream documentation and KEP-1040.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shirube.api.errors import ApiError
@@ -19,6 +20,7 @@ from shirube.apiserver.fairness import reporting, work
 from shirube.apiserver.fairness.classifying import Flow, Schema, distinguisher
 from shirube.apiserver.fairness.levels import CANCELLED, Level, Levels, Refused, Seated, too_many_requests
 from shirube.apiserver.fairness.reporting import Counts
+from shirube.serving.messages import Response, Upgrade
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext, ServerContext
@@ -135,6 +137,13 @@ class Fairness:
         counts.waited(clock.monotonic() - since)
         return seated
 
+    def answered(self, ticket: Ticket, rc: RequestContext, response: Response | Upgrade) -> None:
+        """The request has its answer. One that streams, a watch excepted, holds its seats until it has been sent."""
+        if isinstance(response, Upgrade) or isinstance(response.body, bytes) or rc.info.long_running:
+            self.leave(ticket)
+        else:
+            response.body = _Streaming(response.body, partial(self.leave, ticket))
+
     def leave(self, ticket: Ticket) -> None:
         counts = ticket.found.counts
         counts.ran(self._server.clock.monotonic() - ticket.began)
@@ -155,3 +164,34 @@ class Fairness:
     def families(self) -> Iterator[Any]:
         """Upstream's metrics."""
         yield from reporting.families(self.levels, self._counts)
+
+
+class _Streaming:
+    """A body that is passed on as it is; `done` is called once, when it ends or is closed."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], done: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._done: Callable[[], None] | None = done
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            self._end()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            close = getattr(self._chunks, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done()
