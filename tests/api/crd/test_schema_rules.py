@@ -129,6 +129,8 @@ BAD_RULES = [
     (OBJECT, {"rule": "self.b == 1"}, "undefined field 'b'"),
     (OBJECT, {"rule": "self.deep.z == 1"}, "undefined field 'z'"),
     (OBJECT, {"rule": "self.a ==="}, "Syntax error"),
+    (OBJECT, {"rule": "self.a == 'x'"}, "found no matching overload for '_==_' applied to '(int, string)'"),
+    (OBJECT, {"rule": "self.a > 0 && self.a < true"}, "'_<_' applied to '(int, bool)'"),
     (OBJECT, {"rule": "self.a == 1", "reason": "Odd"}, f"{RULE}.reason: Unsupported value"),
     (OBJECT, {"rule": "self.a == 1", "fieldPath": ".zz"}, "does not refer to a valid field"),
     (OBJECT, {"rule": "self.a == 1", "message": "a\nb"}, "must not contain line breaks"),
@@ -143,6 +145,9 @@ def test_rules_that_are_refused(schema, rule, message):
 
 def test_rules_that_are_accepted():
     assert ruled(OBJECT, rule="self.a > 0 && (!has(self.deep) || size(self.deep) == 0)") == []
+    assert ruled(OBJECT, rule="self.a < 1.5 && string(self.a) == '1' && self.a == 1 && ' self.a == true' != ''") == []
+    either = {"type": "object", "properties": {"p": {"x-kubernetes-int-or-string": True}}}
+    assert ruled(either, rule="self.p == '5%' || self.p == 5") == []
     assert ruled({**LIST, "maxItems": 10}, rule="self.all(x, self.all(y, x != y || x == y))") == []
     assert ruled(LIST, rule="self.all(x, x.startsWith('self.nothing'))") == []
     assert ruled({"type": "object", "additionalProperties": {"type": "integer"}}, rule="self.any == 1") == []

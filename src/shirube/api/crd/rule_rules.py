@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from shirube.api.cel import comparing
 from shirube.api.cel.cost import without_texts
 from shirube.api.crd import expressions, rules
 from shirube.api.crd.expressions import CompileError
@@ -122,6 +123,20 @@ def _check_references(source: str, node: Node) -> None:
             if found is None or found.int_or_string or not found.type:
                 break
             found = _field(found, segment[1], source, chain.start(1) + segment.start() + segment[0].index("."))
+        else:
+            _check_comparison(source, code, chain.end(1), found)
+
+
+def _check_comparison(source: str, code: str, at: int, node: Node | None) -> None:
+    """Raises CompileError for a field that is compared with what it can never be."""
+    if node is None or node.int_or_string or node.schema.get("nullable"):
+        return
+    have = comparing.NAMES.get(node.type or "")
+    if have is None or node.schema.get("format") in comparing.OTHER:
+        return
+    wrong = comparing.mismatch(code, at, have)
+    if wrong is not None:
+        raise expressions.located(source, wrong.at, wrong.why)
 
 
 def _field(node: Node, name: str, source: str, at: int) -> Node | None:

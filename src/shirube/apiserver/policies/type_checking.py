@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shirube.api import schema
+from shirube.api.cel import comparing
 from shirube.api.cel.cost import without_texts
 from shirube.api.crd.expressions import located
 
@@ -25,10 +26,6 @@ Json = dict[str, Any]
 MAX_TYPES = 10
 _CHAIN = re.compile(r"(?<![.\w])(?:object|oldObject)(?![\w(])")
 _STEP = re.compile(r"\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\()|\s*\[")
-_COMPARED = re.compile(r"\s*(==|!=|<=|>=|<|>)\s*(?:(\"|')|(-?\d+\.\d+)|(-?\d+u)|(-?\d+)|(true|false)\b)(?![.\w])?")
-_NAMES = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
-_OTHER = ("date-time", "date", "duration", "byte")  # texts that are times and bytes to CEL
-_OPERATORS = {"==": "_==_", "!=": "_!=_", "<": "_<_", ">": "_>_", "<=": "_<=_", ">=": "_>=_"}
 
 
 class Wrong(NamedTuple):
@@ -127,15 +124,8 @@ def _closing(code: str, at: int) -> int:
 
 
 def _comparison(code: str, at: int, kind: Type) -> Wrong | None:
-    have = _NAMES.get(kind.kind)
-    compared = _COMPARED.match(code, at)
-    if have is None or compared is None or kind.nullable or kind.format in _OTHER:
+    have = comparing.NAMES.get(kind.kind)
+    if have is None or kind.nullable or kind.format in comparing.OTHER:
         return None
-    literals = ("string", "double", "uint", "int", "bool")
-    want = next(name for name, text in zip(literals, compared.groups()[1:], strict=True) if text is not None)
-    numbers = ("int", "uint", "double")
-    if have == want or (have in numbers and want in numbers and compared[1] not in ("==", "!=")):
-        return None
-    operator = _OPERATORS[compared[1]]
-    why = f"found no matching overload for '{operator}' applied to '({have}, {want})'"
-    return Wrong(compared.start(1), why)
+    found = comparing.mismatch(code, at, have)
+    return Wrong(*found) if found is not None else None
