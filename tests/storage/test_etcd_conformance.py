@@ -187,6 +187,15 @@ async def test_urls_that_cannot_be_used(tmp_path: Path):
             await open_storage(f"etcds://127.0.0.1:1?{query}")
 
 
+async def test_many_large_values_in_one_range(servers):
+    one, _ = servers
+    value = b"x" * 1_400_000
+    for n in range(60):
+        await one.commit((), (Put(f"/large/{n:02}", value),))
+    found = await one.range("/large/")
+    assert [kv.value for kv in found.items] == [value] * 60
+
+
 async def test_nobody_there(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(etcd_client, "_DEADLINE", 0.5)
     with pytest.raises(StorageUnavailable, match=r"cannot reach etcd.*[Cc]onnection refused"):

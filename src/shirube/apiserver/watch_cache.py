@@ -48,7 +48,10 @@ Entries = list[Entry]
 Changes = list[Change]
 Extract = Callable[[bytes], tuple[Mapping[str, str], Mapping[str, str]]]
 
-_PAGE = 200  # objects read between two breaths of the event loop while filling
+_PAGE = 200  # objects taken in between two breaths of the event loop while filling
+# etcd counts the whole range for every page of it: few large pages, as long as objects are small.
+_LARGE_PAGE = 2000
+_PAGE_BYTES = 8 << 20
 _MAX_HINTS = 1024
 _RETRY_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.1
@@ -326,16 +329,19 @@ class WatchCache:
 
     async def _fill(self) -> None:
         entries: dict[str, Entry] = {}
-        after, revision = "", 0
+        after, revision, limit = "", 0, _PAGE
         while True:
-            page = await self._storage.range(self.prefix, start_after=after, limit=_PAGE, revision=revision)
-            revision = page.revision
-            for held in page.items:
+            page = await self._storage.range(self.prefix, start_after=after, limit=limit, revision=revision)
+            revision, size = page.revision, 0
+            for n, held in enumerate(page.items, 1):
                 entries[held.key] = self.entry_of(held)
+                size += len(held.value)
+                if n % _PAGE == 0:
+                    await asyncio.sleep(0)
             if not page.more:
                 break
             after = page.items[-1].key
-            await asyncio.sleep(0)
+            limit = max(_PAGE, min(_LARGE_PAGE, _PAGE_BYTES * len(page.items) // (size + 1)))
         self._watchers.end("the cache was filled anew")
         self._entries = SortedDict(entries)
         self._window, self._window_start, self._window_bytes = [], revision, 0

@@ -18,7 +18,8 @@ from shirube.storage.types import StorageError, StorageUnavailable
 _DEADLINE = 10.0
 _AGAIN_SECONDS = 0.05
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A page of a few hundred objects of 1.5 MB each: the asker bounds it, not the wire.
+    ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
