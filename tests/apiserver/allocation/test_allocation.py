@@ -14,6 +14,7 @@ from shirube.foundation.chance import Chance
 from shirube.storage.types import Compare, Put
 
 SERVICES = "/api/v1/namespaces/default/services"
+MERGE = "application/merge-patch+json"
 
 
 def service(name, **spec):
@@ -65,7 +66,11 @@ async def test_chosen_ip(api):
         "provided IP is already allocated"
     )
     answer = await api.post(SERVICES, service("c", clusterIP="192.0.2.1"))
-    assert "The range of valid IPs is 10.96.0.0/12" in answer.message
+    assert answer.message.endswith(
+        "failed to allocate IP 192.0.2.1: the provided network does not match the current range"
+    )
+    answer = await api.post(SERVICES, service("d", clusterIP="10.96.0.0"))
+    assert "(10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/12" in answer.message
 
 
 async def test_headless_and_external_need_none(api):
@@ -138,6 +143,15 @@ async def test_load_balancer_health_port(api):
     assert len(await ports(api)) == 2
     await api.ok("DELETE", f"{SERVICES}/a")
     assert await ports(api) == set()
+
+
+async def test_a_taken_health_port_is_not_a_wrong_field(api):
+    made = await api.ok("POST", SERVICES, service("a", type="LoadBalancer", externalTrafficPolicy="Local"))
+    port = made["spec"]["healthCheckNodePort"]
+    asked = service("b", type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=port)
+    answer = await api.post(SERVICES, asked)
+    why = f"failed to allocate requested HealthCheck NodePort {port}: provided port is already allocated"
+    assert (answer.status, answer.message) == (500, f"Internal error occurred: {why}")
 
 
 async def test_dry_run_takes_nothing(api):
@@ -234,7 +248,7 @@ async def test_an_address_of_each_family(dual):
     made = (await dual.ok("POST", SERVICES, chosen))["spec"]
     assert made["ipFamilies"] == ["IPv6", "IPv4"] and made["clusterIPs"][0] == "fd00:10:96::7"
     answer = await dual.post(SERVICES, service("c", clusterIP="fd00:10:97::7"))
-    assert "The range of valid IPs is fd00:10:96::/112" in answer.message
+    assert "the provided network does not match the current range" in answer.message
 
 
 async def test_to_two_families_and_back(dual):
@@ -258,3 +272,44 @@ async def test_further_ranges_give_addresses(api):
     for number in range(3):
         made = (await api.ok("POST", SERVICES, service(f"s{number}")))["spec"]
     assert made["clusterIP"].startswith("203.0.113.")
+
+
+async def test_ranges_that_are_not_ready_give_nothing(api):
+    cidrs = "/apis/networking.k8s.io/v1/servicecidrs"
+    await api.ok("POST", cidrs, {"metadata": {"name": "more"}, "spec": {"cidrs": ["10.250.0.0/28"]}})
+    await api.ok("POST", SERVICES, service("a", clusterIP="10.250.0.3"))
+    leaving = {"type": "Ready", "status": "False", "reason": "Terminating", "message": ""}
+    leaving["lastTransitionTime"] = "2024-01-01T00:00:00Z"
+    await api.ok("PATCH", f"{cidrs}/more/status", {"status": {"conditions": [leaving]}}, content_type=MERGE)
+    answer = await api.post(SERVICES, service("b", clusterIP="10.250.0.4"))
+    assert answer.message.endswith("the provided network does not match the current range")
+    back = {"status": {"conditions": [{**leaving, "status": "True", "reason": "Ready"}]}}
+    await api.ok("PATCH", f"{cidrs}/more/status", back, content_type=MERGE)
+    await api.ok("POST", SERVICES, service("b", clusterIP="10.250.0.4"))
+
+
+def two(old=None, **spec):
+    made, before = (
+        {"spec": {"type": "ClusterIP", **spec}},
+        None if old is None else {"spec": {"type": "ClusterIP", **old}},
+    )
+    causes = families.complete(made, before, ("IPv4", "IPv6"))
+    return made["spec"], [str(c) for c in causes]
+
+
+BOTH = {"clusterIPs": ["10.0.0.1", "fd00::1"], "ipFamilies": ["IPv4", "IPv6"]}
+
+
+def test_giving_up_the_second_family_is_said_with_the_policy():
+    spec, causes = two({**BOTH, "ipFamilyPolicy": "RequireDualStack"}, **BOTH, ipFamilyPolicy="SingleStack")
+    assert (causes, spec["clusterIPs"], spec["ipFamilies"]) == ([], ["10.0.0.1"], ["IPv4"])
+    one = {"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "RequireDualStack"}
+    _, causes = two({**BOTH, "ipFamilyPolicy": "RequireDualStack"}, **one)
+    field = "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": must be 'SingleStack' to release the secondary"
+    assert causes == [f"{field} cluster IP", f"{field} IP family"]
+
+
+def test_who_preferred_two_is_not_upgraded_by_another_change():
+    one = {"clusterIPs": ["10.0.0.1"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "PreferDualStack"}
+    assert two(one, **one)[0]["ipFamilies"] == ["IPv4"]
+    assert two({**one, "ipFamilyPolicy": "SingleStack"}, **one)[0]["ipFamilies"] == ["IPv4", "IPv6"]

@@ -215,10 +215,12 @@ async def _next_address(ledger: Ledger, family: str, dry_run: bool) -> str:
 
 async def _take_address(ledger: Ledger, service: Json, wanted: str, family: str, dry_run: bool) -> None:
     given = service["spec"].get("clusterIPs") or [wanted]
-    why = ""
-    if not any(int(ipaddress.ip_address(wanted)) in one for one in ledger.ranges(family)):
-        shown = ", ".join(ledger.cidrs(family))
-        why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {shown}"
+    address, why = ipaddress.ip_address(wanted), ""
+    around = [cidr for cidr in ledger.cidrs(family) if address in ipaddress.ip_network(cidr)]
+    if not around:
+        why = "the provided network does not match the current range"
+    elif not any(int(address) in one for one in ledger.ranges(family)):  # the address of the network itself
+        why = f"the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {around[0]}"
     elif not dry_run:
         try:
             await ledger.take_address(wanted)
@@ -287,20 +289,26 @@ async def _port(
         try:
             wanted = await ledger.next_port()
         except Full:
-            what = "a HealthCheck NodePort" if health else "a nodePort"
+            what = "a HealthCheck NodePort 0" if health else "a nodePort"
             raise errors.internal_error(f"failed to allocate {what}: range is full") from None
     elif wanted not in ledger.ports:
         valid = f"{ledger.ports.first}-{ledger.ports.last}"
         why = f"provided port is not in the valid range. The range of valid ports is {valid}"
-        raise _invalid(service, Cause.invalid(path, wanted, why))
+        raise _wrong_port(service, path, wanted, why, health)
     elif not dry_run:
         try:
             await ledger.take_port(wanted)
         except Taken:
-            raise _invalid(service, Cause.invalid(path, wanted, "provided port is already allocated")) from None
+            raise _wrong_port(service, path, wanted, "provided port is already allocated", health) from None
     if not dry_run:
         allocation.ports.append(wanted)
     return wanted
+
+
+def _wrong_port(service: Json, path: str, port: int, why: str, health: bool) -> errors.ApiError:
+    if health:  # upstream tells its port for health checks apart
+        return errors.internal_error(f"failed to allocate requested HealthCheck NodePort {port}: {why}")
+    return _invalid(service, Cause.invalid(path, port, why))
 
 
 def _invalid(service: Json, *causes: Cause) -> errors.ApiError:

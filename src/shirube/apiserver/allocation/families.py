@@ -23,11 +23,6 @@ def family_of(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
-def of_ranges(ranges: str) -> tuple[str, ...]:
-    """The families of "10.96.0.0/12,fd00::/108", the cluster's default first."""
-    return tuple(dict.fromkeys(family_of(r) for r in ranges.split(",") if r))
-
-
 def complete(service: Json, old: Json | None, configured: Sequence[str]) -> list[Cause]:
     """Fill the two fields in place; what is wrong comes back."""
     spec, before = service["spec"], (old or {}).get("spec") or {}
@@ -49,9 +44,8 @@ def complete(service: Json, old: Json | None, configured: Sequence[str]) -> list
             families.append(found)
     if causes:
         return causes
-    if not selectorless:
-        if causes := _not_configured(spec, families, configured):
-            return causes
+    if not selectorless and (causes := _not_configured(spec, families, configured)):
+        return causes
     families = families or [configured[0]]
     if spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1 and (selectorless or len(configured) == 2):
         families.append(_OTHER[families[0]])

@@ -35,6 +35,13 @@ class Full(Exception):
     """Nothing of the range is left."""
 
 
+def _is_ready(block: dict[str, Any]) -> bool:
+    """A range without a condition is: nobody may be there to say so."""
+    conditions = (block.get("status") or {}).get("conditions") or ()
+    said = next((c["status"] for c in conditions if c["type"] == "Ready"), "True")
+    return said == "True" and not block["metadata"].get("deletionTimestamp")
+
+
 class Ledger:
     """The addresses and ports of one cluster, on behalf of one service."""
 
@@ -52,10 +59,10 @@ class Ledger:
         return [family_of(cidr) for cidr in self._own()]
 
     def cidrs(self, family: str) -> list[str]:
-        """The ranges of a family: the server's own, then those of further ServiceCIDRs that are not going."""
+        """The ranges of a family: the server's own, then those of further ServiceCIDRs that are ready."""
         found = [cidr for cidr in self._own() if family_of(cidr) == family]
         for obj in self._ctx.reader.list(g.SERVICECIDRS):
-            if obj["metadata"]["name"] != _DEFAULT and not obj["metadata"].get("deletionTimestamp"):
+            if obj["metadata"]["name"] != _DEFAULT and _is_ready(obj):
                 found += [c for c in obj["spec"].get("cidrs") or () if family_of(c) == family and c not in found]
         return found
 
