@@ -65,6 +65,7 @@ class KubeConfig:
     ca_pem: bytes = field(default=b"", repr=False)
     tls_server_name: str = ""
     insecure: bool = False
+    certificate_pem: bytes = field(default=b"", repr=False)  # of the client, with which `tls` was made
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], context: str = "") -> KubeConfig:
@@ -155,6 +156,7 @@ def _from_document(document: dict[str, Any], path: Path, context_name: str) -> K
         namespace=str(context.get("namespace") or "default"),
         ca_pem=ca or b"",
         tls_server_name=str(cluster.get("tls-server-name") or ""),
+        certificate_pem=certificate or b"",
         insecure=insecure,
     )
 

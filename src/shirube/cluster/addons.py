@@ -93,7 +93,18 @@ def manifests(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]
         "reclaimPolicy": "Delete",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
+    # Nodes may renew their client certificates: requests for themselves are approved (as kubeadm sets it up).
+    version, renewal = "rbac.authorization.k8s.io/v1", "system:shirube:node-certificate-rotation"
+    role = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"
+    renew = {
+        "apiVersion": version,
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": renewal},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}],
+    }
     return [
+        (f"{_RBAC}/clusterrolebindings/{renewal}", renew),
         *_role(NETWORK_GROUP, network),
         *_role(GATEWAY_GROUP, gateway),
         ("/api/v1/namespaces/kube-system/services/kube-dns", dns),

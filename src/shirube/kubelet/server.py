@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -336,15 +337,24 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
+def server_tls(options: ServedOptions) -> ssl.SSLContext:
+    """Raises OSError, ssl.SSLError."""
+    return server_context(options.tls_cert, options.tls_key, options.client_ca or None)
+
+
 async def serve(
     agent: ServedAgent,
     options: ServedOptions,
     stop: asyncio.Event,
     sockets: list[socket.socket] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until `stop` is set; then streams under way get a second. Raises OSError, ssl.SSLError."""
+    """Serve until `stop` is set; then streams under way get a second. Raises OSError, ssl.SSLError.
+
+    With `tls` in place of the options' certificate whoever made it can change it while it serves.
+    """
     api = NodeApi(agent, Access(agent.client, options.node_name, agent.clock))
-    tls = server_context(options.tls_cert, options.tls_key, options.client_ca or None)
+    tls = tls or server_tls(options)
     # Streams stand still for as long as people think: only the idle timeout ends them.
     server = Server(api.handle, tls=tls, write_timeout=IDLE_TIMEOUT)
     try:
