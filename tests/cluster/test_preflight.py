@@ -3,6 +3,7 @@
 import shutil
 import socket
 from collections import namedtuple
+from dataclasses import replace
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_missing_kernel_features(cluster, free, monkeypatch):
     monkeypatch.setattr(cgroups, "hierarchies", lambda: ())
     said = preflight.findings(cluster, free)
     assert any("the kernel has no nosuchfs" in s for s in said) and any("no cgroup hierarchy" in s for s in said)
+
+
+def test_ipv6_where_the_kernel_has_none(cluster, free, monkeypatch, tmp_path_factory):
+    monkeypatch.setattr(preflight, "_IPV6", tmp_path_factory.getbasetemp() / "nothing")
+    assert preflight.findings(cluster, free) == []
+    [said] = preflight.findings(cluster, replace(free, ip_family="dual"))
+    assert "no IPv6" in said and "--ip-family ipv4" in said
 
 
 def test_a_namespace_of_somebody_else(cluster, free, monkeypatch, tmp_path_factory):

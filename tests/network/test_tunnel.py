@@ -8,12 +8,15 @@ import json
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from tests.network.lab import inside, ip, run
 
 from shirube.foundation.address_family import IPV4, IPV6
-from shirube.network import routes, tunnel
+from shirube.network import cni, routes, tunnel
+from shirube.network import main as network
+from shirube.network.main import Options
 from shirube.network.routes import Hop, Link
 
 FOUR = Link("eth0", 1500, ("192.0.2.2/25",))
@@ -188,6 +191,33 @@ def test_pods_of_two_links_talk_and_big_packets_fit(segments, outer):
     # A host reaches the pods of the other one, too, by its own end of the tunnel.
     for family in (IPV4, IPV6):
         assert carried(family, source="a")
+
+
+@pytest.mark.cluster
+def test_another_plugin_is_left_alone(segments, tmp_path):
+    """What a user brings is the pods' network: our routes, rules and configuration are not there, or go."""
+    options = Options(Path("/"), "a", UNDER["a"][0][0], cni_conf_dir=tmp_path / "net.d", cni_bin_dir=tmp_path)
+    both = [NODES["a"], NODES["far"]]
+
+    def connected():
+        with inside(name("a")):
+            asyncio.run(network.connect(options, NODES["a"], both))
+        tables = run(name("a"), "nft", "list", "tables")
+        found = run(name("a"), "ip", "route", "show", "proto", routes.PROTOCOL)
+        return "shirube_network" in tables, "10.244.2.0/24" in found, tunnel.DEVICE in run(name("a"), "ip", "link")
+
+    assert connected() == (True, True, True)
+    [plugin, *_] = json.loads((options.cni_conf_dir / cni.FILE_NAME).read_bytes())["plugins"]
+    assert plugin["mtu"] == 1450  # there is a tunnel
+    (options.cni_conf_dir / "05-theirs.conflist").write_text("{}")
+    assert connected() == (False, False, False)
+    assert (options.cni_conf_dir / "05-theirs.conflist").read_text() == "{}"
+    fresh = Options(Path("/"), "a", UNDER["a"][0][0], cni_conf_dir=tmp_path / "other.d", cni_bin_dir=tmp_path)
+    fresh.cni_conf_dir.mkdir()
+    (fresh.cni_conf_dir / "10-theirs.conflist").write_text("{}")
+    with inside(name("a")):
+        asyncio.run(network.connect(fresh, NODES["a"], both))
+    assert [f.name for f in fresh.cni_conf_dir.iterdir()] == ["10-theirs.conflist"]
 
 
 @pytest.mark.cluster

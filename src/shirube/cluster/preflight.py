@@ -12,6 +12,7 @@ from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
 _FILESYSTEMS = {"overlay": "overlayfs (container images)", "tmpfs": "tmpfs (secrets)"}
+_IPV6 = Path("/proc/sys/net/ipv6")
 _LEAST_FREE_BYTES = 512 * 1024 * 1024
 
 
@@ -30,10 +31,20 @@ def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
             f"cannot start a cluster: etcd is not installed; run `apt-get install {etcd.PACKAGE}`, "
             "or `shirube up --install`, or keep the objects in SQLite (no --datastore)"
         )
+    found += _families(spec)
     found += _foreign(cluster)
     found += _disk(cluster.lib)
     found += _port(spec.publish_address, spec.api_port)
     return found
+
+
+def _families(spec: ClusterSpec) -> list[str]:
+    if spec.ip_family != "ipv4" and not _IPV6.exists():
+        return [
+            f"cannot start a cluster of IP family {spec.ip_family}: the kernel has no IPv6; boot without "
+            "ipv6.disable=1, or use --ip-family ipv4"
+        ]
+    return []
 
 
 def _foreign(cluster: ClusterLayout) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from shirube.network.policy.main import run_policies
 
 _logger = log.get("network")
 _RETRY_SECONDS = 1.0
+_LOOK_SECONDS = 10.0
 
 Object = dict[str, Any]
 
@@ -65,26 +68,35 @@ async def _follow_nodes(options: Options, nodes: Informer) -> None:
     nodes.add_handler(lambda _: changed.set(), lambda _o, _n: changed.set(), lambda _: changed.set())
     await nodes.wait_for_cache_sync()
     changed.set()
-    masqueraded = False
+    done: object = None
     while True:
-        await changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):  # a plugin that is brought makes no Node change
+                await changed.wait()
         changed.clear()
+        own = nodes.store.get(None, options.node_name)
+        wanted = (cni.foreign(options.cni_conf_dir), _of_nodes(nodes.store.list()))
+        if own is None or wanted == done:
+            continue
         try:
-            if not masqueraded:
-                pods = listed(options.cluster_cidr)
-                inside = [*pods, *listed(options.node_network), *listed(options.service_cidr)]
-                await nft.apply(masquerade.script(pods, inside))
-                masqueraded = True
-            if (own := nodes.store.get(None, options.node_name)) is not None:
-                await _connect(options, own, nodes.store.list())
+            await connect(options, own, nodes.store.list())
+            done = wanted
         except (nft.NftError, routes.RouteError, OSError) as error:
             _logger.error("cannot configure the pod network, will try again", error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
             changed.set()
 
 
-async def _connect(options: Options, own: Object, nodes: list[Object]) -> None:
-    """This node's pods with the other nodes': routes on our links, the tunnel beyond them."""
+def _of_nodes(nodes: Iterable[Object]) -> list[tuple[str, list[str], list[str]]]:
+    """What of Nodes the pod network depends on."""
+    return sorted((n["metadata"]["name"], routes.pod_cidrs(n), routes.internal_addresses(n)) for n in nodes)
+
+
+async def connect(options: Options, own: Object, nodes: list[Object]) -> None:
+    """This node's pods with the other nodes' and the outside: addresses, routes on our links, the tunnel beyond them.
+
+    Where another network plugin was brought, all of that is its own: ours goes.
+    """
     cidrs = routes.pod_cidrs(own)
     if not cidrs:
         return
@@ -98,18 +110,21 @@ async def _connect(options: Options, own: Object, nodes: list[Object]) -> None:
         return any(one.reaches(address) for one in links)
 
     outer = address_family.of(local)
-    far = tunnel.peers(nodes, options.node_name, outer, near)
-    _configure_pods(options, cidrs, options.mtu or (tunnel.mtu(link, outer) if far else link.mtu))
-    await tunnel.carry_out(own, far, link, local)
-    want = routes.wanted(nodes, options.node_name, near) | tunnel.routes(far)
-    await routes.carry_out(routes.plan(await routes.current(), want))
-
-
-def _configure_pods(options: Options, cidrs: list[str], mtu: int) -> None:
     if (other := cni.foreign(options.cni_conf_dir)) is not None:
         _logger.info("leaving pods to another network plugin", configuration=other)
-    elif cni.write(options.cni_conf_dir, Path(options.cni_bin_dir), cidrs, mtu):
-        _logger.info("configured the pod network", pod_cidrs=",".join(cidrs), mtu=mtu)
+        far: list[tunnel.Peer] = []
+        want: dict[str, routes.Hop] = {}
+        await nft.apply(masquerade.removal())
+    else:
+        far = tunnel.peers(nodes, options.node_name, outer, near)
+        want = routes.wanted(nodes, options.node_name, near) | tunnel.routes(far)
+        room = options.mtu or (tunnel.mtu(link, outer) if far else link.mtu)
+        pods = listed(options.cluster_cidr)
+        await nft.apply(masquerade.script(pods, [*pods, *listed(options.node_network), *listed(options.service_cidr)]))
+        if cni.write(options.cni_conf_dir, Path(options.cni_bin_dir), cidrs, room):
+            _logger.info("configured the pod network", pod_cidrs=",".join(cidrs), mtu=room)
+    await tunnel.carry_out(own, far, link, local)
+    await routes.carry_out(routes.plan(await routes.current(), want))
 
 
 async def _advertise_dns(options: Options, client: Client) -> None:

@@ -14,6 +14,11 @@ def script(sources: Sequence[str], inside: Sequence[str]) -> str:
     return "".join(_table(f, f.among(sources), f.among(inside)) for f in BOTH if f.among(sources))
 
 
+def removal() -> str:
+    """Take the rules away."""
+    return "".join(f"add table {f.word} {_NAME}\ndelete table {f.word} {_NAME}\n" for f in BOTH)
+
+
 def _table(family: Family, sources: list[str], inside: list[str]) -> str:
     name, ip = f"{family.word} {_NAME}", family.word
     return "\n".join(
