@@ -276,18 +276,24 @@ def test_values_of_wrong_types_are_an_error_and_not_a_crash():
         assert "cannot encode Deployment" in error.value.message
 
 
+def _list(metadata: dict, bodies: list[bytes]) -> bytes:
+    items = [piece for body in bodies for piece in (protobuf.list_item(body), body)]
+    head = protobuf.open_list("v1", "PodList", metadata, sum(map(len, items)))
+    return b"".join([head, *items, protobuf.LIST_END])
+
+
 def test_lists_in_pieces():
     pods = [{**POD, "metadata": {"name": f"p{i}"}} for i in range(3)]
     bodies = [protobuf.body_of(protobuf.encode(p)) for p in pods]
     assert bodies == [protobuf.encode_body(p) for p in pods]
-    whole = b"".join(protobuf.encode_list("v1", "PodList", {"resourceVersion": "5"}, bodies))
+    whole = _list({"resourceVersion": "5"}, bodies)
     found = protobuf.decode(whole)
     assert found["metadata"] == {"resourceVersion": "5"}
     assert [i["metadata"]["name"] for i in found["items"]] == ["p0", "p1", "p2"]
     assert found["items"][0]["spec"] == POD["spec"]
     same = {"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": pods}
     assert protobuf.encode(same) == whole
-    empty = b"".join(protobuf.encode_list("v1", "PodList", {}, []))
+    empty = _list({}, [])
     assert protobuf.decode(empty) == {"apiVersion": "v1", "kind": "PodList", "metadata": {}}
 
 

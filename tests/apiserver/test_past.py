@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shirube.api import protobuf
-from shirube.apiserver import past
+from shirube.apiserver import listing, past
 from shirube.apiserver.selection import Selection
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -70,6 +70,19 @@ async def test_every_form_of_a_past_list(then):
     assert [o["metadata"]["name"] for o in message["items"]] == ALL
     yaml = await api.get(path, accept="application/yaml")
     assert yaml.raw.count(b"kind: ConfigMap\n") == 10
+
+
+@pytest.mark.parametrize("kept", [0, 300, 1 << 20])
+async def test_a_long_protobuf_list_is_not_held_as_a_whole(then, monkeypatch: pytest.MonkeyPatch, kept: int):
+    """However much of it is kept between the two passes: the same bytes."""
+    api, path, _reads = then
+    accept = "application/vnd.kubernetes.protobuf"
+    expected = [(await api.get(p, accept=accept)).raw for p in (CONFIGMAPS, path)]
+    monkeypatch.setattr(listing, "MOST_KEPT", kept)
+    monkeypatch.setattr(listing, "SLICE", 4)
+    monkeypatch.setattr(listing, "CHUNK", 100)
+    assert [(await api.get(p, accept=accept)).raw for p in (CONFIGMAPS, path)] == expected
+    assert [o["metadata"]["name"] for o in protobuf.decode(expected[1])["items"]] == ALL
 
 
 async def test_what_is_selected_of_the_past(then):

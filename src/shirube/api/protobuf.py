@@ -10,7 +10,6 @@ object is enveloped. https://kubernetes.io/docs/reference/using-api/api-concepts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -63,26 +62,22 @@ def _opening(api_version: str, kind: str, size: int) -> bytes:
 
 # contentEncoding and contentType, empty, as Go writes them.
 _UNKNOWN_END = b"\x1a\x00\x22\x00"
+LIST_END = _UNKNOWN_END
 
 
-def encode_list(api_version: str, kind: str, metadata: Json, bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """A list in pieces, made of the bodies of its items (`encode_body`, or `body_of` an enveloped item), so that a long
-    list is never one buffer. `kind` is the list's. Raises as `encode`, before the first piece."""
+def open_list(api_version: str, kind: str, metadata: Json, size: int) -> bytes:
+    """What comes before the items of a list, so that a long one is never one buffer: then for each item its `list_item`
+    and its body (`encode_body`, or `body_of` an enveloped item), at last LIST_END. `kind` is the list's, `size` that of
+    all items with their `list_item`. Raises as `encode`."""
     if message_of(api_version, kind) is None:
         raise errors.not_acceptable(_OTHER_MEDIA_TYPES)
     head = delimited(1, encoder("meta.v1.ListMeta").body(metadata))
-    items = [(b"\x12" + varint(len(body)), body) for body in bodies]
-    size = len(head) + sum(len(lead) + len(body) for lead, body in items)
+    return _opening(api_version, kind, len(head) + size) + head
 
-    def pieces() -> Iterator[bytes]:
-        yield _opening(api_version, kind, size)
-        yield head
-        for lead, body in items:
-            yield lead
-            yield body
-        yield _UNKNOWN_END
 
-    return pieces()
+def list_item(body: bytes) -> bytes:
+    """What comes before the body of each item of a list."""
+    return b"\x12" + varint(len(body))
 
 
 def decode(data: bytes, default: tuple[str, str] | None = None) -> Json:

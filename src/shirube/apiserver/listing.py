@@ -33,6 +33,7 @@ Json = dict[str, Any]
 GZIPPED = [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 CHUNK = 256 * 1024  # bytes of a list that leave together
 FEW = 4000  # objects that may fit into one chunk
+MOST_KEPT = 16 << 20  # bytes of one protobuf list that are held while it leaves
 MOST_AT_ONCE = 5000  # objects that one read of storage brings at most
 SLICE = 64  # objects decoded or encoded between two turns of the loop
 YIELD_EVERY = 4000  # objects held against selectors between two turns of the loop: a millisecond
@@ -366,22 +367,38 @@ def accepts_much(rc: RequestContext, page: Page) -> bool:
 
 
 async def _protobuf(rc: RequestContext, resource: Resource, page: Page, meta: Json) -> AsyncIterator[bytes]:
+    """The message begins with its length, so all is encoded before the first byte leaves. What exceeds MOST_KEPT is
+    encoded once more when its turn comes, rather than held until the client has read that far."""
     from shirube.api import protobuf
 
-    bodies = []  # a message begins with its length: all of it is needed
+    kept: list[bytes] = []
+    size = kept_size = 0
     async for items in _slices(page.items):
-        bodies += [protobuf.body_of(encoding.protobuf_of(rc, resource, item)) for item in items]
-    parts: list[bytes] = []
-    size = 0
-    for piece in protobuf.encode_list(resource.api_version, resource.list_kind, meta, bodies):
-        parts.append(piece)
-        size += len(piece)
-        if size >= CHUNK:
+        for body in _protobuf_bodies(rc, resource, items):
+            size += len(protobuf.list_item(body)) + len(body)
+            if kept_size < MOST_KEPT:
+                kept.append(body)
+                kept_size += len(body)
+    parts = [protobuf.open_list(resource.api_version, resource.list_kind, meta, size)]
+    waiting, n = 0, 0
+    async for items in _slices(page.items):
+        held = kept[n : n + len(items)]
+        n += len(items)
+        for body in (*held, *_protobuf_bodies(rc, resource, items[len(held) :])):
+            parts += (protobuf.list_item(body), body)
+            waiting += len(body)
+        if waiting >= CHUNK:
             yield b"".join(parts)
             parts.clear()
-            size = 0
-            await asyncio.sleep(0)
+            waiting = 0
+    parts.append(protobuf.LIST_END)
     yield b"".join(parts)
+
+
+def _protobuf_bodies(rc: RequestContext, resource: Resource, items: Sequence[Any]) -> list[bytes]:
+    from shirube.api import protobuf
+
+    return [protobuf.body_of(encoding.protobuf_of(rc, resource, item)) for item in items]
 
 
 def _converted(server: ServerContext, resource: Resource, data: Iterable[bytes]) -> Iterable[bytes]:

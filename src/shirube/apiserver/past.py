@@ -38,9 +38,12 @@ Change = Callable[[list[Any]], Awaitable[list[Any]]]
 
 
 class Past:
-    """The objects of a list, in pages; to be read once. Stands for a sequence where only slices are taken."""
+    """The objects of a list, in pages, which are read from storage each time. Stands for a sequence where only slices
+    are taken."""
 
-    def __init__(self, first: list[Any], rest: AsyncIterator[list[Any]] | None, change: Change | None = None) -> None:
+    def __init__(
+        self, first: list[Any], rest: Callable[[], AsyncIterator[list[Any]]] | None, change: Change | None = None
+    ) -> None:
         self._first = first
         self._rest = rest
         self._change = change
@@ -50,11 +53,9 @@ class Past:
         return Past(self._first, self._rest, change)
 
     async def pages(self) -> AsyncIterator[list[Any]]:
-        page, self._first = self._first, []
-        yield await self._shown(page)
-        del page
+        yield await self._shown(self._first)
         if self._rest is not None:
-            async for page in self._rest:
+            async for page in self._rest():
                 yield await self._shown(page)
 
     async def _shown(self, page: list[Any]) -> list[Any]:
@@ -72,7 +73,8 @@ async def read(
     first = await _selected_of(strategy, chosen, found)
     if not found.more:
         return Past(first, None)
-    return Past(first, _rest(storage, strategy, chosen, prefix, found.items[-1].key, revision))
+    last = found.items[-1].key
+    return Past(first, lambda: _rest(storage, strategy, chosen, prefix, last, revision))
 
 
 async def _rest(
