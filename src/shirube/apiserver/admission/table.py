@@ -23,6 +23,7 @@ from shirube.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from shirube.apiserver.admission.priority import Priority
 from shirube.apiserver.admission.quota import ResourceQuota
 from shirube.apiserver.admission.rbac_escalation import RbacEscalation
+from shirube.apiserver.admission.resource_claim_status import ResourceClaimStatus
 from shirube.apiserver.admission.runtime_class import RuntimeClass
 from shirube.apiserver.admission.service_account import ServiceAccount
 from shirube.apiserver.admission.storage_object_in_use_protection import StorageObjectInUseProtection
@@ -56,6 +57,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     NodeDeclaredFeatureValidator,
     PodResizeValidator,
     RbacEscalation,
+    ResourceClaimStatus,
     AdmissionExpressions,
     MutatingAdmissionPolicy,
     MutatingAdmissionWebhook,

@@ -129,6 +129,11 @@ class NodeAuthorizer:
             return Decision(False, "can only get individual resources of this type")
         return self._path(node, self._graph.needs(node, a.resource, a.namespace, a.name), a)
 
+    def _device_claim(self, node: str, a: Attributes) -> Decision:
+        if a.subresource or a.verb != "get":
+            return Decision(False, "can only get individual resources of this type")
+        return self._path(node, self._graph.needs(node, a.resource, a.namespace, a.name), a)
+
     def _volume(self, node: str, a: Attributes) -> Decision:
         if a.subresource or a.verb != "get":
             return Decision(False, "can only get individual resources of this type")
@@ -185,7 +190,7 @@ _RESOURCES = {
     ("", "persistentvolumeclaims"): NodeAuthorizer._claim,
     ("", "persistentvolumes"): NodeAuthorizer._volume,
     ("", "serviceaccounts"): NodeAuthorizer._account,
-    ("resource.k8s.io", "resourceclaims"): NodeAuthorizer._claim,
+    ("resource.k8s.io", "resourceclaims"): NodeAuthorizer._device_claim,
     ("resource.k8s.io", "resourceslices"): NodeAuthorizer._resource_slice,
     ("storage.k8s.io", "volumeattachments"): NodeAuthorizer._attachment,
     ("storage.k8s.io", "csinodes"): NodeAuthorizer._csi_node,
