@@ -1,7 +1,7 @@
 """The status of a ResourceClaim has several writers, and each only writes its part.
 
 Allocation and reservations need the verb of the request on `resourceclaims/binding` (schedulers, the claim controller),
-the devices of a driver `associated-node:VERB` on `resourceclaims/driver` by the driver's name, for the service account of
+the devices of a driver `associated-node:VERB` on `resourceclaims/driver` by its name, for the service account of
 a pod on the node that the claim is allocated to, or `arbitrary-node:VERB` for all others. Both subresources exist for
 authorisation only. Upstream does this in the storage of the kind (KEP-4817, on by default since v1.36); here it is a
 plugin so that every write passes it.
