@@ -412,6 +412,7 @@ CERTIFICATES = Scenario(
         "certificatesigningrequest-cleaner-controller",
     ),
     (step(_ask_for_certificate), step(wait(3700))),
+    nodes=0,
 )
 
 
@@ -439,6 +440,7 @@ BOOTSTRAP = Scenario(
     "a bootstrap token signs and expires",
     ("bootstrap-signer-controller", "token-cleaner-controller"),
     (step(_bootstrap_token), step(wait(70))),
+    nodes=0,
 )
 
 ROLES = Scenario(

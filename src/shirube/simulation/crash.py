@@ -5,7 +5,7 @@ the writes of one controller. `crash` plays it again while that controller, a pr
 which was not sent, or took effect while its answer was lost. It is started again (its queues, expectations and caches
 are gone) and the story goes on. Results are compared by `normal`.
 
-The rest of the table, the scheduler and three hollow nodes run beside it and do not die. A step is over when nothing
+The rest of the table, the scheduler and hollow nodes run beside it and do not die. A step is over when nothing
 but Leases and Events has been written for the scenario's `quiet` seconds.
 """
 
@@ -43,6 +43,7 @@ class Scenario:
     controllers: tuple[str, ...]  # whose crashes it shows
     steps: Sequence[Step]
     quiet: float = 12.0
+    nodes: int = 3  # whose Leases make long stories slow
 
 
 class Outcome(NamedTuple):
@@ -112,7 +113,7 @@ class _Stage:
             others = [e for e in cluster.entries() if e.name != self._controller]
             await cluster.start_controllers(others)
             await cluster.start_scheduler()
-            for number in range(3):
+            for number in range(self._scenario.nodes):
                 await cluster.nodes.add(f"node-{number}")
             yield cluster
 
