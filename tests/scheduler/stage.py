@@ -51,8 +51,8 @@ class Stage:
     async def scheduling(self, profile=None, extenders=()):
         client = self.house.client("system:kube-scheduler")
         factory = InformerFactory(client)
-        made_of = profile or Profile.default()
-        profiles = {made_of.name: made_of}
+        every = profile if isinstance(profile, list) else [profile or Profile.default()]
+        profiles = {one.name: one for one in every}
         made = Scheduler(
             client, factory, profiles, chance=Chance(1), queue=SchedulingQueue(0.05, 0.2), extenders=extenders
         )

@@ -144,3 +144,19 @@ def test_adding_and_removing_leaves_nothing_behind(order):
     assert (
         not columns.requested["cpu"].any() and not columns.requested["pods"].any() and not columns.nonzero_memory.any()
     )
+
+
+def test_the_same_seed_decides_the_same_again():
+    def placements(seed):
+        columns, chance = NodeColumns(), Chance(seed)
+        for i in range(50):
+            columns.set_node(node(f"n{i:02}"))
+        found = []
+        for number in range(100):
+            one = info(f"p{number}", cpu="10m", labels={"app": f"a{number % 3}"})
+            found.append(decide(one, columns, chance, PROFILE).node)
+            columns.add_pod(found[-1], one)
+        return found
+
+    assert placements(7) == placements(7)
+    assert placements(7) != placements(8)

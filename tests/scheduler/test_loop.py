@@ -162,6 +162,22 @@ async def test_claims_that_wait_are_marked_with_the_node_and_waited_for(stage):
         assert await until(lambda: stage.on("user")) == "a"
 
 
+async def test_several_scheduler_names_are_several_profiles(stage):
+    await stage.node("a")
+    await stage.api.patch(gvr.NODES, "a", {"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})
+    brave = Profile.default("brave")
+    brave.filters = [p for p in brave.filters if p.name != "TaintToleration"]
+    async with stage.scheduling([Profile.default(), brave]):
+        await stage.pod("careful")
+        await stage.pod("bold", schedulerName="brave")
+        await stage.pod("foreign", schedulerName="somebody-else")
+        assert await until(lambda: stage.on("bold")) == "a"
+        assert "untolerated taint" in (await until(lambda: stage.condition("careful")))["message"]
+        events = (await stage.api.list(gvr.EVENTS_V1, "default"))["items"]
+        assert {e["reportingController"] for e in events if e["regarding"]["name"] == "bold"} <= {"brave"}
+        assert await stage.condition("foreign") is None
+
+
 class Explosive(Filter):
     name = "Explosive"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from shirube.client.informer import InformerFactory
 from shirube.client.leader_election import LeaderElector
 from shirube.client.rest import Client
+from shirube.foundation.chance import Chance
 from shirube.foundation.tasks import cancel, spawn
 from shirube.scheduler.configuration import Configuration, load
 from shirube.scheduler.decide import Profile
@@ -28,6 +29,7 @@ class Options:
     config: Path | None = (
         None  # a KubeSchedulerConfiguration v1 file; its profiles replace `scheduler_name`, its kubeconfig ours
     )
+    seed: int | None = None  # of what decides among nodes of equal points: the same decisions again
     identity: str = ""  # of the leader; keep it over restarts where there is one instance. Default: host and pid
 
 
@@ -42,7 +44,14 @@ async def run(options: Options, stop: asyncio.Event) -> None:
     async def lead() -> None:
         factory = InformerFactory(client)
         queue = SchedulingQueue(configuration.initial_backoff, configuration.longest_backoff)
-        scheduler = Scheduler(client, factory, configuration.profiles, queue=queue, extenders=configuration.extenders)
+        scheduler = Scheduler(
+            client,
+            factory,
+            configuration.profiles,
+            chance=Chance(options.seed),
+            queue=queue,
+            extenders=configuration.extenders,
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(factory.run(), name="informers")
