@@ -10,6 +10,7 @@ told as such (`Stalled`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import selectors
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
@@ -92,5 +93,11 @@ def run(main: Callable[[VirtualClock], Awaitable[T]]) -> T:
     async def start() -> T:
         return await main(VirtualClock(asyncio.get_running_loop()))
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(start())
+    thresholds = gc.get_threshold()
+    try:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(start())
+    finally:
+        # Components freeze what they hold when they have started: one world's must not outlive it in the next.
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
