@@ -47,3 +47,46 @@ async def test_failures_refuse_and_names_stay(api):
     assert "MutatingAdmissionPolicy 'm' with binding 'm' denied request" in answer.message
     await api.ok("DELETE", f"{GROUP}/mutatingadmissionpolicybindings/m")
     assert (await api.post(CONFIGMAPS, configmap("c"))).status == 201
+
+
+POD = "Object.spec.template.spec"
+CONTAINER = f"Object{{spec: Object.spec{{template: Object.spec.template{{spec: {POD}{{containers: [%s]}}}}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("Object{spec: Object.spec{nope: 1}}", "invalid ApplyConfiguration: .spec.nope: field not declared in schema"),
+        ("Object{spec: 5}", "invalid ApplyConfiguration: .spec: expected map, got "),
+        ("Object{spec: Object.spec{replicas: 'x'}}", "cannot unmarshal string into Go struct field"),
+        ("[1]", "must return an Object"),
+        ("Object{metadata: Object.metadata{name: 'x'}}", "may not set metadata.name"),
+        (
+            CONTAINER % f"{POD}.containers{{name: 'a', args: ['x']}}",
+            'may not mutate atomic arrays, maps or structs: .spec.template.spec.containers[name="a"].args',
+        ),
+        (
+            "Object{spec: Object.spec{selector: Object.spec.selector{matchLabels: {'x': 'y'}}}}",
+            "structs: .spec.selector",
+        ),
+    ],
+)
+async def test_configurations_that_cannot_be_applied(api, expression, why):
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
+    spec = {"reinvocationPolicy": "Never", "mutations": [mutation]}
+    await policy(api, "mutating", "bad", spec, rule("deployments", group="apps"))
+    answer = await api.post(DEPLOYMENTS, deployment("d", 1))
+    assert answer.status == 422 and why in answer.message
+    ignore = {"spec": {"failurePolicy": "Ignore"}}
+    await api.ok("PATCH", f"{GROUP}/mutatingadmissionpolicies/bad", ignore, content_type="application/merge-patch+json")
+    assert (await api.post(DEPLOYMENTS, deployment("d", 1))).status == 201
+
+
+async def test_lists_by_key_are_merged(api):
+    added = f"{POD}.containers{{name: 'a', env: [{POD}.containers.env{{name: 'A', value: 'B'}}]}}"
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": CONTAINER % added}}
+    spec = {"reinvocationPolicy": "Never", "mutations": [mutation]}
+    await policy(api, "mutating", "env", spec, rule("deployments", group="apps"))
+    made = await api.ok("POST", DEPLOYMENTS, deployment("d", 1))
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "b" and container["env"] == [{"name": "A", "value": "B"}]

@@ -7,12 +7,13 @@ IfNeeded`) look again when the object has changed since.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from shirube.api import cel, schema
-from shirube.api.errors import ApiError
+from shirube.api.errors import ApiError, quote
 from shirube.api.gvr import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
 from shirube.api.managed_fields import merging, nodes
 from shirube.api.patch import json_patch
@@ -107,7 +108,10 @@ class MutatingAdmissionPolicy(Plugin):
             obj = mutated(mutation, scope, obj, resource)
         if obj == before:
             return False
-        obj = versions.settled(obj, resource)
+        try:
+            obj = versions.settled(obj, resource)
+        except ApiError as error:
+            raise CannotMutate(error.message.removeprefix("Internal error occurred: ")) from error
         req.obj = await versions.convert(obj, resource, req.resource) if obj.get("kind") == resource.kind else obj
         return True
 
@@ -133,7 +137,37 @@ def mutated(mutation: Json, scope: Scope, obj: Json, resource: Resource) -> Json
     for path in _FIXED:
         if _names(value, path):
             raise CannotMutate(f"invalid ApplyConfiguration: may not set {path}")
-    return merging.merge(versions.plain(obj), value, _node(resource, obj))  # type: ignore[no-any-return]
+    type_ = _type(resource, obj)
+    if atomic := list(_atomic(type_, value, "")):
+        paths = ", ".join(atomic)
+        raise CannotMutate(f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {paths}")
+    node = nodes.root_of(type_)
+    try:
+        node.applied(value, "")
+    except nodes.UndeclaredField as error:
+        raise CannotMutate(f"invalid ApplyConfiguration: {error}") from error
+    return merging.merge(versions.plain(obj), value, node)  # type: ignore[no-any-return]
+
+
+def _atomic(type_: schema.Type | None, value: Any, path: str) -> Iterator[str]:
+    """Where a configuration reaches into what is only replaced as a whole: merging would lose what it leaves out."""
+    if type_ is None:
+        return
+    if isinstance(value, list) and type_.kind == "list":
+        if type_.list_type not in ("set", "map"):
+            yield path
+        elif type_.list_type == "map":
+            for item in value:
+                keys = item if isinstance(item, dict) else {}
+                shown = ",".join(f"{k}={quote(str(keys.get(k, '')))}" for k in type_.list_map_keys)
+                yield from _atomic(type_.items, item, f"{path}[{shown}]")
+    elif isinstance(value, dict) and type_.kind in ("object", "map"):
+        if type_.map_type == "atomic" and path:
+            yield path
+            return
+        for key, child in value.items():
+            below = type_.items if type_.kind == "map" else type_.properties.get(key)
+            yield from _atomic(below, child, f"{path}.{key}")
 
 
 def _names(value: Any, path: str) -> bool:
@@ -144,13 +178,14 @@ def _names(value: Any, path: str) -> bool:
     return True
 
 
-def _node(resource: Resource, obj: Json) -> nodes.Node:
+def _type(resource: Resource, obj: Json) -> schema.Type:
     if obj.get("kind") not in (None, resource.kind):  # a subresource of another kind (Scale)
         group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
-        return nodes.root_of(schema.type_of(group, version, obj["kind"]))
+        return schema.type_of(group, version, obj["kind"])
     definition = getattr(resource, "definition", None)
+    found: schema.Type
     found = definition.type if definition else schema.type_of(resource.group, resource.version, resource.kind)
-    return nodes.root_of(found)
+    return found
 
 
 def _refusal(req: AdmissionRequest, message: str) -> ApiError:
