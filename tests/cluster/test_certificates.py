@@ -34,7 +34,7 @@ def test_second_call_changes_nothing(tmp_path):
     before = contents(tmp_path)
     ensure_node(make(tmp_path), "n-1", ["172.30.0.2"], clock=ManualClock())
     assert contents(tmp_path) == before
-    assert len(before) == 24
+    assert len(before) == 26
 
 
 def test_files_are_private(tmp_path):
