@@ -31,7 +31,6 @@ from shirube.kubelet.images import Images
 from shirube.kubelet.local_paths import LocalPaths
 from shirube.kubelet.log_rotation import LogRotation
 from shirube.kubelet.logs import LogOptions, read_logs
-from shirube.kubelet.network_garbage import NetworkGarbage
 from shirube.kubelet.node_info import machine_info
 from shirube.kubelet.node_pressure import NodePressure
 from shirube.kubelet.node_reporter import NodeReporter
@@ -45,6 +44,7 @@ from shirube.kubelet.pod_registry import PodRegistry
 from shirube.kubelet.probes.prober import Prober
 from shirube.kubelet.restart_backoff import RestartBackoff
 from shirube.kubelet.runtime_events import RuntimeEvents
+from shirube.kubelet.runtime_garbage import RuntimeGarbage
 from shirube.kubelet.runtime_state import RUNNING, RuntimeState
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
 from shirube.kubelet.static_pods import StaticPods
@@ -106,7 +106,7 @@ class Options:
     max_parallel_image_pulls: int = 5  # 0 for no limit
     image_gc_high: int = 85  # percent of the images' file system; 100 for never
     image_gc_low: int = 80
-    # Where the CNI's configurations and plugins are; without them what a killed runtime leaves of the network stays.
+    # Where the CNI's configurations and plugins are; without them what a killed runtime leaves stays.
     cni_conf_dir: Path | None = None
     cni_bin_dir: Path = Path("/usr/lib/cni")
 
@@ -306,8 +306,8 @@ class Agent:
                     group.create_task(self._local_paths.run(), name="local paths"),
                 ]
                 if self.options.cni_conf_dir is not None:
-                    network = NetworkGarbage(self.runtime, self.options.cni_conf_dir, self.options.cni_bin_dir)
-                    tasks.append(group.create_task(network.run(), name="network garbage"))
+                    garbage = RuntimeGarbage(self.runtime, self.options.cni_conf_dir, self.options.cni_bin_dir)
+                    tasks.append(group.create_task(garbage.run(), name="runtime garbage"))
                 await stop.wait()
                 for task in tasks:
                     task.cancel()

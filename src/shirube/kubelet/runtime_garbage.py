@@ -1,5 +1,5 @@
-"""What a container runtime that was killed while it made or ended a sandbox leaves of the pod network, and never looks
-at again: CNI attachments, addresses of host-local, pinned network namespaces.
+"""What a container runtime that was killed while it made or ended a sandbox leaves, and never looks at again: CNI
+attachments, addresses of host-local, pinned network namespaces, containerd's shims.
 
 Whatever belongs to no sandbox that the runtime knows, in two looks at least `SURE_SECONDS` apart and since before the
 oldest sandbox in the making was begun, is given back: attachments by their plugins (DEL with the cached configuration,
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ctypes
 import ipaddress
 import os
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -32,7 +34,7 @@ _NETWORKS = "/var/lib/cni/networks"
 _PLUGIN_SECONDS = 30.0
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
-_logger = log.get("kubelet.network-garbage")
+_logger = log.get("kubelet.runtime-garbage")
 Json = dict[str, Any]
 
 
@@ -48,6 +50,16 @@ class Attachment(NamedTuple):
     result: Json
 
 
+class Shim(NamedTuple):
+    """A containerd-shim of this runtime, and the sandbox that it was started for."""
+
+    pid: int
+    sandbox: str
+
+
+Thing = Attachment | Shim | Path
+
+
 class Known(NamedTuple):
     """What the runtime's sandboxes have."""
 
@@ -55,7 +67,7 @@ class Known(NamedTuple):
     namespaces: frozenset[str]  # file names in /run/netns
 
 
-class NetworkGarbage:
+class RuntimeGarbage:
     def __init__(self, runtime: Runtime, conf_dir: Path, bin_dir: Path) -> None:
         self._runtime = runtime
         self._conf_dir = conf_dir
@@ -99,12 +111,12 @@ class NetworkGarbage:
         folders = (CACHE, NAMESPACES, *host_local_folders(self._conf_dir), Path(self._runtime.endpoint))
         return tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
 
-    def _candidates(self) -> list[Attachment | Path]:
+    def _candidates(self) -> list[Thing]:
         addresses = [p for folder in host_local_folders(self._conf_dir) for p in _files(folder) if _is_address(p.name)]
         namespaces = [p for p in _files(NAMESPACES) if p.name.startswith("cni-")]
-        return [*attachments(CACHE), *addresses, *namespaces]
+        return [*attachments(CACHE), *addresses, *namespaces, *shims(self._runtime.endpoint)]
 
-    async def _known(self, candidates: Iterable[Attachment | Path]) -> Known:
+    async def _known(self, candidates: Iterable[Thing]) -> Known:
         ids = {one.id for one in (await self._runtime.call("ListPodSandbox")).items}
         attached = [c for c in candidates if isinstance(c, Attachment) and c.container in ids]
         namespaces = {Path(c.namespace).name for c in attached}
@@ -114,9 +126,11 @@ class NetworkGarbage:
                 namespaces |= _namespaces(status.info.get("info", "{}"))
         return Known(frozenset(ids), frozenset(namespaces))
 
-    def _give_back(self, what: Attachment | Path) -> None:
+    def _give_back(self, what: Thing) -> None:
         if isinstance(what, Attachment):
             self._detach(what)
+        elif isinstance(what, Shim):
+            _end(what)
         elif what.parent == NAMESPACES:
             if _libc.umount2(os.fsencode(what), _MNT_DETACH) != 0 and ctypes.get_errno() not in (0, 22):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(what))
@@ -157,8 +171,42 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _name(what: Attachment | Path) -> str:
+def _name(what: Thing) -> str:
+    if isinstance(what, Shim):
+        return f"shim {what.pid} of {what.sandbox}"
     return str(what.file if isinstance(what, Attachment) else what)
+
+
+def shims(endpoint: str) -> list[Shim]:
+    """Those that were started by the containerd of this socket. Each holds one sandbox and its containers."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if Path(os.fsdecode(words[0])).name.startswith("containerd-shim") and endpoint.encode() in words:
+            at = words.index(b"-id") if b"-id" in words else -2
+            if b"delete" not in words and at >= 0:
+                found.append(Shim(int(path.parent.name), words[at + 1].decode()))
+    return found
+
+
+def _end(shim: Shim) -> None:
+    """Its processes first: without it nobody would know them any more."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if parent == shim.pid:
+            _kill(int(path.parent.name))
+    _kill(shim.pid)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def attachments(cache: Path) -> list[Attachment]:
@@ -203,9 +251,11 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _belongs(what: Attachment | Path, known: Known) -> bool:
+def _belongs(what: Thing, known: Known) -> bool:
     if isinstance(what, Attachment):
         return what.container in known.sandboxes
+    if isinstance(what, Shim):
+        return what.sandbox in known.sandboxes
     if what.parent == NAMESPACES:
         return what.name in known.namespaces
     try:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
+import os
+import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from shirube.kubelet import network_garbage
-from shirube.kubelet.network_garbage import NetworkGarbage
+from shirube.kubelet import runtime_garbage
+from shirube.kubelet.runtime_garbage import RuntimeGarbage
 
 NETWORK = {"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "first"}, {"type": "second"}]}
 
@@ -41,9 +45,9 @@ class Runtime:
 def place(tmp_path, monkeypatch):
     for folder in ("results", "netns", "conf", "bin", "ipam/net"):
         (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.setattr(network_garbage, "CACHE", tmp_path / "results")
-    monkeypatch.setattr(network_garbage, "NAMESPACES", tmp_path / "netns")
-    monkeypatch.setattr(network_garbage, "SURE_SECONDS", 0.0)
+    monkeypatch.setattr(runtime_garbage, "CACHE", tmp_path / "results")
+    monkeypatch.setattr(runtime_garbage, "NAMESPACES", tmp_path / "netns")
+    monkeypatch.setattr(runtime_garbage, "SURE_SECONDS", 0.0)
     ipam = {"type": "host-local", "dataDir": str(tmp_path / "ipam")}
     (tmp_path / "conf/10-net.conflist").write_text(
         json.dumps({"name": "net", "plugins": [{"type": "a", "ipam": ipam}]})
@@ -68,7 +72,7 @@ def attach(place, container, namespace="cni-a"):
 
 
 def garbage(place, runtime):
-    return NetworkGarbage(runtime, place / "conf", place / "bin")
+    return RuntimeGarbage(runtime, place / "conf", place / "bin")
 
 
 async def test_an_attachment_of_nobody_is_undone_by_its_plugins_the_last_first(place):
@@ -132,3 +136,41 @@ async def test_an_unchanged_node_is_not_asked_again(place):
     (place / "netns/cni-x").touch()
     await found.look()
     assert len(runtime.calls) > 1
+
+
+async def test_a_shim_of_no_sandbox_ends_with_its_processes(place):
+    program = place / "containerd-shim-runc-v2"
+    program.write_text("#!/bin/sh\nsleep 1000 &\nwait\n")
+    program.chmod(0o755)
+    started = []
+    for sandbox, socket in (("gone", Runtime.endpoint), ("here", Runtime.endpoint), ("gone", "/other/containerd.sock")):
+        argv = [str(program), "-c", f". {program}", "-namespace", "k8s.io", "-id", sandbox, "-address", socket]
+        started.append(await asyncio.create_subprocess_exec(*argv, executable="/bin/sh", start_new_session=True))
+    try:
+        async with asyncio.timeout(10):
+            while len(children := _children(started[0].pid)) != 1:
+                await asyncio.sleep(0.01)
+        found = garbage(place, Runtime("here"))
+        assert await found.look() == 0
+        assert await found.look() == 1
+        assert await asyncio.wait_for(started[0].wait(), 10) == -9
+        async with asyncio.timeout(10):
+            while _alive(children[0]):
+                await asyncio.sleep(0.01)
+        assert [process.returncode for process in started[1:]] == [None, None]
+    finally:
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
