@@ -104,7 +104,8 @@ class EndpointSliceController(Controller[str]):
             return 1.0
         self._waiting.discard(key)
         pods = behind.backends(service, self._pods)
-        nodes = {node["metadata"]["name"]: node for node in self._nodes.store}
+        names = {pod["spec"].get("nodeName") or "": None for pod in pods}
+        nodes = {name: node for name in names if (node := self._nodes.store.get(None, name)) is not None}
         todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key))
         if todo.empty:
             return None

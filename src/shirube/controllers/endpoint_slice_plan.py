@@ -156,7 +156,7 @@ def plan(service: Object, pods: Iterable[Object], nodes: dict[str, Object], exis
         have.setdefault(group_of(one), []).append(one)
     out = Plan()
     labels = labels_of(service)
-    for group in wanted.keys() | have.keys():
+    for group in dict.fromkeys((*wanted, *have)):
         _plan_group(service, group, wanted.get(group, []), have.get(group, []), labels, out)
     _keep_one_of_each_family(service, wanted, have, out)
     return out
