@@ -146,7 +146,12 @@ async def test_an_http_readiness_probe_over_the_pod_network(node):
 
 
 async def test_the_active_deadline_fails_the_pod(node):
-    name = node.run(pod("late", shell("sleep 1000"), activeDeadlineSeconds=1))
+    name = node.run(pod("late", shell("sleep 1000")))
+    await node.ready(name)
+    late = node.api.pod(name)
+    node.api.put(
+        f"/api/v1/namespaces/default/pods/{name}", {**late, "spec": {**late["spec"], "activeDeadlineSeconds": 1}}
+    )
     status = await node.phase(name, "Failed")
     assert status["reason"] == "DeadlineExceeded"
     assert "terminated" in status["containerStatuses"][0]["state"]

@@ -266,7 +266,7 @@ class PersistentVolumeBinder(Controller[str]):
 
     async def _volume_phase(self, volume: Object, phase: str, message: str = "") -> Object:
         status = volume.get("status") or {}
-        if status.get("phase") == phase and (status.get("message") or "") == message:
+        if status.get("phase") == phase:
             return volume
         wanted = {k: v for k, v in status.items() if k not in ("message", "reason", "lastPhaseTransitionTime")}
         wanted["phase"] = phase

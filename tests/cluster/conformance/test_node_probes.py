@@ -24,6 +24,8 @@ DELAY = 15
 WEB = "mkdir -p /www; echo ok > /www/healthz; httpd -p 8080 -h /www; {}; exec sleep 3600"
 HEALTHY = {"httpGet": {"path": "/healthz", "port": 8080}, "initialDelaySeconds": 5}
 FILE = {"exec": {"command": ["/bin/cat", "/tmp/health"]}, "initialDelaySeconds": 5}
+# For those that must stay: a machine with much to do may be late once, never three times in a row.
+PATIENT = {"failureThreshold": 3, "initialDelaySeconds": 15}
 ETCD = ["/bin/etcd", "--data-dir", "/data", "--listen-client-urls", "http://0.0.0.0:5000"]
 ETCD += ["--advertise-client-urls", "http://localhost:5000", "--listen-peer-urls", "http://localhost:5001"]
 
@@ -33,9 +35,9 @@ def live(name: str, script: str | None, probe: Obj, **container: Any) -> Obj:
     return tool_pod(tool(script, livenessProbe=probe, **container), name=name, restartPolicy="Always")
 
 
-def grpc(name: str, port: int) -> Obj:
+def grpc(name: str, port: int, **more: Any) -> Obj:
     """etcd answers grpc.health.v1 on port 5000."""
-    probe = {"grpc": {"port": port}, "initialDelaySeconds": 10}
+    probe = {"grpc": {"port": port}, "initialDelaySeconds": 10, **more}
     made = live(name, None, probe, command=ETCD, volumeMounts=[{"name": "data", "mountPath": "/data"}])
     made["spec"]["volumes"] = [{"name": "data", "emptyDir": {"medium": "Memory"}}]
     return made
@@ -46,13 +48,13 @@ def waits_ready(name: str, script: str, probe: Obj) -> Obj:
 
 
 PODS = [
-    live("exec-well", "echo ok > /tmp/health; exec sleep 3600", FILE),
+    live("exec-well", "echo ok > /tmp/health; exec sleep 3600", {**FILE, **PATIENT}),
     live("exec-ill", "echo ok > /tmp/health; sleep 10; rm /tmp/health; exec sleep 3600", FILE),
-    live("http-well", WEB.format("true"), HEALTHY),
+    live("http-well", WEB.format("true"), {**HEALTHY, **PATIENT}),
     live("http-ill", WEB.format("sleep 10; rm /www/healthz"), HEALTHY),
     # Pages are missing after ten seconds, but the port stays open.
-    live("tcp-well", WEB.format("sleep 10; rm /www/healthz"), {"tcpSocket": {"port": 8080}, "initialDelaySeconds": 5}),
-    grpc("grpc-well", 5000),
+    live("tcp-well", WEB.format("sleep 10; rm /www/healthz"), {"tcpSocket": {"port": 8080}, **PATIENT}),
+    grpc("grpc-well", 5000, **PATIENT),
     grpc("grpc-ill", 2333),
     live("again-and-again", WEB.format("sleep 2; rm /www/healthz"), {**HEALTHY, "periodSeconds": 1}),
     waits_ready("late", WEB.format("true"), {**HEALTHY, "initialDelaySeconds": DELAY, "periodSeconds": 1}),
