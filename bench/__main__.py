@@ -25,6 +25,7 @@ API = {
     "commit": "commit",
     "full_store": "full_store",
     "many_lists": "many_lists",
+    "access": "access",
     "controllers": "controllers",
 }
 CLUSTER = {
