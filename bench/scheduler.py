@@ -3,9 +3,9 @@
     python -m bench.scheduler [--quick] [WORKLOAD ...]
 
 Workloads have the shapes of upstream's scheduler_perf: basic pods; hard topology spread over zones; required pod
-anti-affinity by host; required node affinity; preemption (a full cluster of low priority, then high priority). Each
-line: pods decided a second over the whole run, the same by processor time (what a machine with nothing else to do
-shows), the slowest single decision by processor time.
+anti-affinity by host; required node affinity; preemption (a full cluster of low priority, then high priority); devices
+(dynamic resource allocation). Each line: pods decided a second over the whole run, the same by processor time (what a
+machine with nothing else to do shows), the slowest single decision by processor time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from shirube.scheduler.columns import NodeColumns
 from shirube.scheduler.decide import Profile, decide
 from shirube.scheduler.pod import read
 from shirube.scheduler.preemption import preempt
+from shirube.scheduler.reserving import reserve
 
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 
@@ -174,6 +175,37 @@ def run_preemption(nodes: int, pods: int) -> None:
     report("preemption", nodes, pods, placed, started, slowest)
 
 
+def run_devices(nodes: int, pods: int) -> None:
+    """Each pod with a claim to one of its node's eight devices, by a CEL selector."""
+    profile, chance, columns = Profile.default(), Chance(1), cluster(nodes)
+    inventory, driver = columns.around.devices, "gpu.example.com"
+    expression = f'device.driver == "{driver}" && device.attributes["{driver}"].memory >= 40'
+    inventory.set_class({"metadata": {"name": "gpu"}, "spec": {"selectors": [{"cel": {"expression": expression}}]}})
+    for name in columns.names():
+        pool = {"name": name, "generation": 1, "resourceSliceCount": 1}
+        devices = [{"name": f"gpu-{i}", "attributes": {"memory": {"int": 80}}} for i in range(8)]
+        spec = {"driver": driver, "nodeName": name, "pool": pool, "devices": devices}
+        inventory.set_slice({"metadata": {"name": name}, "spec": spec})
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1}}
+    infos = []
+    for i in range(pods):
+        metadata = {"name": f"claim-{i}", "namespace": "bench", "uid": f"claim-{i}"}
+        inventory.set_claim({"metadata": metadata, "spec": {"devices": {"requests": [request]}}})
+        infos.append(read(pod(i, resourceClaims=[{"name": "gpu", "resourceClaimName": f"claim-{i}"}])))
+    gc.collect()
+    gc.freeze()
+    placed, slowest, started = 0, 0.0, Stopwatch()
+    for info in infos:
+        before = time.process_time()
+        chosen = decide(info, columns, chance, profile).node
+        if chosen:
+            reserve(info, columns, chosen, profile, chance)
+            columns.add_pod(chosen, info)
+            placed += 1
+        slowest = max(slowest, time.process_time() - before)
+    report("devices", nodes, pods, placed, started, slowest)
+
+
 def run_memory() -> None:
     """5,000 nodes with 50,000 running pods in 500 templates, as the informer keeps them."""
     import orjson
@@ -222,7 +254,7 @@ class Stopwatch:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, "preemption", "memory", []])
+    parser.add_argument("workloads", nargs="*", choices=[*WORKLOADS, "preemption", "devices", "memory", []])
     parser.add_argument("--quick", action="store_true", help="a fifth of the nodes and pods")
     args = parser.parse_args()
     part = 5 if args.quick else 1
@@ -231,6 +263,8 @@ def main() -> None:
             run(name, nodes // part, pods // part, make)
     if not args.workloads or "preemption" in args.workloads:
         run_preemption(5000 // part, 10_000 // part)
+    if not args.workloads or "devices" in args.workloads:
+        run_devices(5000 // part, 10_000 // part)
     if not args.workloads or "memory" in args.workloads:
         run_memory()
 
