@@ -45,16 +45,6 @@ def test_labels_ports_systems_and_pressure():
     assert judge(asking(cpu="1"), [], NodeView(NODE, ALLOCATABLE, ("DiskPressure",))).reason == "Evicted"
 
 
-def test_devices_of_claims_are_not_prepared_here():
-    claims = [{"name": "gpu", "resourceClaimName": "c"}]
-    refusal = judge(pod("p", shell("x"), resourceClaims=claims), [], VIEW)
-    assert refusal.reason == "UnexpectedAdmissionError"
-    assert "prepares no devices of resource claims" in refusal.message
-    served = asking()
-    served["status"] = {"extendedResourceClaimStatus": {"resourceClaimName": "c"}}
-    assert judge(served, [], VIEW).reason == "UnexpectedAdmissionError"
-
-
 def test_requested_is_ordered():
     wanted = asking(memory="1", cpu="1", **{"a/b": "1"})
     assert requested(wanted) == ["cpu", "memory", "a/b"]

@@ -112,6 +112,21 @@ async def test_a_template_s_claim_is_found_by_the_pod_s_status(node):
         await node.remove("templated")
 
 
+async def test_an_extended_resource_of_a_device_class(node):
+    root = node.agent.paths.root
+    other = shell("echo none$EXAMPLE_CLAIM; sleep 1000")
+    made = pod("extended", shell("echo $EXAMPLE_CLAIM; sleep 1000"), other)
+    mapping = {"containerName": "c0", "resourceName": "example.com/gpu", "requestName": "gpu"}
+    made["status"]["extendedResourceClaimStatus"] = {"resourceClaimName": "made", "requestMappings": [mapping]}
+    claim(node, "made", made)
+    with driver_running(root):
+        node.run(made)
+        await node.ready("extended")
+        assert await node.log_with("extended", "\n") == "made\n"
+        assert await node.log_with("extended", "\n", "c1") == "none\n"
+        await node.remove("extended")
+
+
 async def test_what_a_pod_that_is_gone_left_behind_is_given_back(node):
     root = node.agent.paths.root
     made = using("leaves", "left")

@@ -93,13 +93,6 @@ def judge(pod: pods.Pod, others: Iterable[pods.Pod], view: NodeView) -> Rejectio
     if _host_ports(pod) & {port for other in others for port in _host_ports(other)}:
         why = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
         return Rejection("NodePorts", f"Pod was rejected: {why}")
-    if pod["spec"].get("resourceClaims") or (pod.get("status") or {}).get("extendedResourceClaimStatus"):
-        # The scheduler allocates them (resource.k8s.io), but drivers' plugins are not spoken to: without their word a
-        # container would run without its device.
-        why = (
-            "this node agent prepares no devices of resource claims; ask for those of a device plugin by their resource"
-        )
-        return Rejection("UnexpectedAdmissionError", f"Pod was rejected: {why}")
     return None
 
 

@@ -83,10 +83,11 @@ class DynamicResources:
 
     async def prepare(self, pod: pods.Pod) -> None:
         """Make sure of all of the pod's claims. Raises DeviceError; safe to repeat."""
-        if not pod["spec"].get("resourceClaims"):
+        names = [*claim_names(pod).values(), *(name for name, _ in _of_extended_resources(pod))]
+        if not names:
             return
         async with self._turn:
-            wanted = [await self._claim(pod, name) for name in claim_names(pod).values()]
+            wanted = [await self._claim(pod, name) for name in names]
             for claim in wanted:
                 if claim is not None:
                     self._use(pods.uid(pod), claim)
@@ -165,15 +166,18 @@ class DynamicResources:
 
     async def grants(self, pod: pods.Pod, container: pods.Container) -> list[Grant]:
         """What the container gets for the claims that it names. Raises DeviceError."""
-        asked = (container.get("resources") or {}).get("claims") or ()
-        names = claim_names(pod) if asked else {}
+        claims = (container.get("resources") or {}).get("claims") or ()
+        names = claim_names(pod) if claims else {}
+        asked = [(names.get(one["name"], ""), one.get("request") or "") for one in claims]
+        for name, mappings in _of_extended_resources(pod):
+            asked += [(name, m["requestName"]) for m in mappings if m["containerName"] == container["name"]]
         ids: list[str] = []
-        for one in asked:
-            prepared = self._of(pod, names.get(one["name"], ""))
+        for name, request in asked:
+            prepared = self._of(pod, name)
             if prepared is None:
                 continue  # a claim that turned out not to be needed
             for device in prepared.devices or ():
-                if _is_for(device["requests"], one.get("request") or ""):
+                if _is_for(device["requests"], request):
                     ids += device["cdi"]
         if not ids:
             return []
@@ -252,6 +256,12 @@ def claim_names(pod: pods.Pod) -> dict[str, str]:
         elif name := made[one["name"]]:
             found[one["name"]] = name
     return found
+
+
+def _of_extended_resources(pod: pods.Pod) -> list[tuple[str, list[Mapping[str, str]]]]:
+    """The claim that the scheduler made for extended resources of device classes, with whose requests are whose."""
+    found = (pod.get("status") or {}).get("extendedResourceClaimStatus")
+    return [(found["resourceClaimName"], list(found.get("requestMappings") or ()))] if found else []
 
 
 def _is_for(requests: Sequence[str], wanted: str) -> bool:
