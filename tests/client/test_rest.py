@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from aiohttp import web
@@ -8,6 +9,7 @@ from tests.client.memory_api import MemoryApi
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CONFIGMAPS, DEPLOYMENTS, PODS
+from shirube.client import rest
 from shirube.client.config import KubeConfig
 from shirube.client.rest import Client, Unreachable, query
 
@@ -102,3 +104,12 @@ async def test_nobody_there_is_unreachable():
     with pytest.raises(Unreachable, match="cannot reach the API server"):
         await client.get(PODS, "p", "n")
     await client.close()
+
+
+async def test_connections_find_out_that_the_other_end_is_gone():
+    """What the kernel is told of every connection; a cut link itself is in tests/cluster/test_node_failure.py."""
+    made = rest._socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0)))
+    with made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
@@ -45,6 +46,12 @@ METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.i
 
 _RETRIES = 10
 _REQUEST_SECONDS = 60.0
+_SOCKET_OPTIONS = (
+    (socket.TCP_USER_TIMEOUT, 15_000),  # ms that what was sent may stay without an answer of the other kernel
+    (socket.TCP_KEEPIDLE, 20),  # s until an idle connection is asked
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 3),
+)
 _WATCH_GRACE_SECONDS = 30.0
 
 
@@ -104,6 +111,20 @@ class _HttpAnswer:
         self._response.close()
 
 
+def _socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
+    """A connection whose other end is found to be gone within half a minute, as where a link was cut.
+
+    The kernel by itself tries on for a quarter of an hour, less and less often: requests and watches would hang for
+    minutes after the link is mended.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _SOCKET_OPTIONS:
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
 class HttpTransport:
     """HTTP/1.1 with kept connections. The session is made on first use, inside the running loop."""
 
@@ -115,7 +136,8 @@ class HttpTransport:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or False, keepalive_timeout=75)
+            tls = self._tls or False
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=75, socket_factory=_socket)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
