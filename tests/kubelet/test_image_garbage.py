@@ -77,3 +77,13 @@ async def test_below_the_high_mark_nothing_goes():
     clock.advance(200)
     assert await collector.collect() == 0
     assert await collector.remove_all_unused() == 10, "unless the node is under pressure"
+
+
+async def test_what_a_volume_shows_is_in_use():
+    runtime = Runtime(image("shown"), image("other"))
+    collector, clock, _ = garbage(runtime)
+    collector._in_volumes = lambda: {"shown:1"}
+    await collector.collect()
+    clock.advance(200)
+    await collector.remove_all_unused()
+    assert runtime.removed == ["id-other"]

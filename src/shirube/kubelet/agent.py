@@ -52,7 +52,7 @@ from shirube.kubelet.stats import NodeStats
 from shirube.kubelet.stats_disk import DiskUsage, FileSystem
 from shirube.kubelet.status_writer import StatusWriter
 from shirube.kubelet.system_oom import SystemOom
-from shirube.kubelet.volumes.images import ImageVolumes
+from shirube.kubelet.volumes.images import ImageVolumes, images_of
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
 
@@ -176,6 +176,7 @@ class Agent:
             self._tell_of_node,
             high=options.image_gc_high,
             low=options.image_gc_low,
+            in_volumes=lambda: {name for pod in self.pods.list() for name in images_of(pod)},
         )
 
     def _node_pressure(self) -> NodePressure:

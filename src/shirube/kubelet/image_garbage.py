@@ -9,7 +9,7 @@ Follows https://kubernetes.io/docs/concepts/architecture/garbage-collection/#con
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ class ImageGarbage:
         high: int = 85,
         low: int = 80,
         least_age: float = _LEAST_AGE,
+        in_volumes: Callable[[], Set[str]] = frozenset,
     ) -> None:
         """`high` and `low` are percentages of the images' file system; a high mark of 100 turns this off."""
         self._runtime = runtime
@@ -50,6 +51,7 @@ class ImageGarbage:
         self._tell = tell
         self._high, self._low = high, low
         self._least_age = least_age
+        self._in_volumes = in_volumes  # names of images that volumes of pods show
         self._seen: dict[str, _Seen] = {}
 
     async def run(self) -> None:
@@ -87,7 +89,7 @@ class ImageGarbage:
         now = self._clock.monotonic()
         images = (await self._runtime.call("ListImages")).images
         containers = (await self._runtime.call("ListContainers")).containers
-        used = {c.image_ref for c in containers} | {c.image.image for c in containers}
+        used = {c.image_ref for c in containers} | {c.image.image for c in containers} | self._in_volumes()
         sandbox = await self._sandbox_image()
         free = []
         for image in images:

@@ -127,6 +127,12 @@ class ImageVolumes:
         await self._snapshots.close()
 
 
+def images_of(pod: pods.Pod) -> list[str]:
+    """The images that the pod's volumes show."""
+    found = (volume.get("image") for volume in pod["spec"].get("volumes") or ())
+    return [default_tag(source["reference"]) for source in found if source is not None]
+
+
 def _key(pod_uid: str, volume: str) -> str:
     return f"image-volume-{pod_uid}-{volume}"
 
