@@ -7,13 +7,16 @@ hold the next plan back: planning on a stale picture would make the same slice t
 from __future__ import annotations
 
 import asyncio
+from fractions import Fraction
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import ENDPOINTSLICES, NODES, PODS, SERVICES
 from shirube.client.controller import Controller
-from shirube.client.events import WARNING
-from shirube.client.informer import split_key
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
+from shirube.controllers import endpoint_topology as topology
+from shirube.controllers import pods as of_nodes
 from shirube.controllers import service_backends as behind
 from shirube.controllers.context import Context
 from shirube.controllers.endpoint_slice_plan import CONTROLLER, MANAGED_BY, SERVICE_NAME, plan
@@ -23,6 +26,8 @@ _ACCOUNT = "endpointslice-controller"
 _BY_SERVICE = "service"
 _ZONE = "topology.kubernetes.io/zone"
 _STALE_SECONDS = 30.0
+_GATHER_SECONDS = 1.0  # after a node has changed: often many do
+_DEALT = "dealt"
 
 
 def _service_of(endpoint_slice: Object) -> list[str]:
@@ -48,10 +53,12 @@ class EndpointSliceController(Controller[str]):
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
         self._waiting: set[str] = set()
+        self._hinted: dict[str, str] = {}  # service key -> what was last told of its hints
+        self._services.add_index(_DEALT, lambda service: ["yes"] if topology.wanted_for(service) else [])
         self._slices.add_index(_BY_SERVICE, _service_of)
         behind.watch_backends(self._services, self._pods, self.queue.add)
         self._slices.add_handler(self._slice_changed, lambda _, new: self._slice_changed(new), self._slice_changed)
-        self._nodes.add_handler(on_update=self._node_updated)
+        self._nodes.add_handler(self._node_counts, self._node_updated, self._node_counts)
 
     def _slice_changed(self, endpoint_slice: Object) -> None:
         for key in _service_of(endpoint_slice):
@@ -62,8 +69,15 @@ class EndpointSliceController(Controller[str]):
             if written is None or version != written[0] or key in self._waiting:
                 self.queue.add(key)
 
+    def _node_counts(self, _: Object) -> None:
+        """The zones' shares may be others now."""
+        for service in self._services.store.by_index(_DEALT, "yes"):
+            self.queue.add_after(key_of(service), _GATHER_SECONDS)
+
     def _node_updated(self, old: Object, new: Object) -> None:
         """A node that moves to another zone takes its endpoints along."""
+        if _weight(old) != _weight(new):
+            self._node_counts(new)
 
         def zone(node: Object) -> str | None:
             found: str | None = (node["metadata"].get("labels") or {}).get(_ZONE)
@@ -95,6 +109,7 @@ class EndpointSliceController(Controller[str]):
         service = self._services.store.get(namespace, name)
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._waiting.discard(key)
+            self._hinted.pop(key, None)
             self._written.pop(key, None)  # the garbage collector deletes the slices with their owner
             return None
         if not behind.selects(service):
@@ -106,7 +121,9 @@ class EndpointSliceController(Controller[str]):
         pods = behind.backends(service, self._pods)
         names = {pod["spec"].get("nodeName") or "": None for pod in pods}
         nodes = {name: node for name in names if (node := self._nodes.store.get(None, name)) is not None}
-        todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key))
+        shares, why = self._shares(service)
+        todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key), shares)
+        self._tell_hints(key, service, why or next(iter(todo.no_hints.values()), ""))
         if todo.empty:
             return None
         stamp = {behind.TRIGGER_TIME: behind.trigger_time(service, pods)}
@@ -126,6 +143,29 @@ class EndpointSliceController(Controller[str]):
                     )
                 raise result
         return None
+
+    def _shares(self, service: Object) -> tuple[dict[str, Fraction] | None, str]:
+        """The zones' shares where the service asks for hints, or why there are none."""
+        if not topology.wanted_for(service):
+            return None, ""
+        try:
+            return topology.shares_of(self._nodes.store), ""
+        except topology.Impossible as why:
+            return None, str(why)
+
+    def _tell_hints(self, key: str, service: Object, why: str) -> None:
+        """Once for each change, as upstream."""
+        if not topology.wanted_for(service):
+            self._hinted.pop(key, None)
+            return
+        if self._hinted.get(key) == (why or "yes"):
+            return
+        self._hinted[key] = why or "yes"
+        if why:
+            self._recorder.event(service, WARNING, "TopologyAwareHintsDisabled", why)
+        else:
+            message = "Topology Aware Hints has been enabled"
+            self._recorder.event(service, NORMAL, "TopologyAwareHintsEnabled", message)
 
     def _remember(self, key: str, name: str, version: int) -> None:
         self._written.setdefault(key, {})[name] = (version, self._clock.monotonic())
@@ -148,6 +188,12 @@ class EndpointSliceController(Controller[str]):
             if error.code != 404:
                 raise
         self._remember(key, metadata["name"], 0)
+
+
+def _weight(node: Object) -> tuple[bool, object, object]:
+    """What of a node counts for its zone's share."""
+    labels = node["metadata"].get("labels") or {}
+    return of_nodes.ready(node), labels.get(_ZONE), ((node.get("status") or {}).get("allocatable") or {}).get("cpu")
 
 
 def _stamped(endpoint_slice: Object, stamp: dict[str, str]) -> Object:

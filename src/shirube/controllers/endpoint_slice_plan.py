@@ -8,10 +8,12 @@ backends has one empty slice for each family, so that "no endpoints" can be told
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from shirube.client.rest import Object
+from shirube.controllers import endpoint_topology as topology
 from shirube.controllers import pods as of_pods
 from shirube.controllers import service_backends as behind
 
@@ -29,6 +31,7 @@ class Plan:
     create: list[Object] = field(default_factory=list)
     update: list[Object] = field(default_factory=list)
     delete: list[Object] = field(default_factory=list)
+    no_hints: dict[str, str] = field(default_factory=dict)  # address family -> why zones could not be dealt
 
     @property
     def empty(self) -> bool:
@@ -60,7 +63,7 @@ def _hints(service: Object, endpoint: Object) -> Object:
     """Where traffic should rather come from, by `trafficDistribution`."""
     wish = service["spec"].get("trafficDistribution")
     hints: Object = {}
-    if not endpoint["conditions"]["ready"]:
+    if not endpoint["conditions"]["ready"] or topology.wanted_for(service):
         return hints
     if wish in ("PreferClose", "PreferSameZone", "PreferSameNode") and endpoint.get("zone"):
         hints["forZones"] = [{"name": endpoint["zone"]}]
@@ -149,17 +152,36 @@ class _Draft:
     changed: bool
 
 
-def plan(service: Object, pods: Iterable[Object], nodes: dict[str, Object], existing: Iterable[Object]) -> Plan:
+def plan(
+    service: Object,
+    pods: Iterable[Object],
+    nodes: dict[str, Object],
+    existing: Iterable[Object],
+    shares: Mapping[str, Fraction] | None = None,
+) -> Plan:
+    """`shares`: of the zones, when endpoints are to be dealt out to them (see `endpoint_topology`)."""
     wanted = wanted_endpoints(service, pods, nodes)
     have: dict[Group, list[Object]] = {}
     for one in existing:
         have.setdefault(group_of(one), []).append(one)
     out = Plan()
+    if shares is not None:
+        _deal(wanted, shares, out)
     labels = labels_of(service)
     for group in dict.fromkeys((*wanted, *have)):
         _plan_group(service, group, wanted.get(group, []), have.get(group, []), labels, out)
     _keep_one_of_each_family(service, wanted, have, out)
     return out
+
+
+def _deal(wanted: dict[Group, list[Object]], shares: Mapping[str, Fraction], out: Plan) -> None:
+    """Hints for all endpoints of a family together, whatever their ports."""
+    for family in dict.fromkeys(family for family, _ in wanted):
+        endpoints = [e for group, some in wanted.items() if group[0] == family for e in some]
+        try:
+            topology.give_hints(endpoints, shares)
+        except topology.Impossible as why:
+            out.no_hints[family] = str(why)
 
 
 def _plan_group(
