@@ -29,13 +29,14 @@ class Runtime:
         self.calls: list[str] = []
 
     def begun(self, method):
-        assert method == "RunPodSandbox"
-        return self.making
+        return self.making if method == "RunPodSandbox" else []
 
     async def call(self, method, **fields):
         self.calls.append(method)
         if method == "ListPodSandbox":
-            return SimpleNamespace(items=[SimpleNamespace(id=one) for one in self.sandboxes])
+            return SimpleNamespace(items=[SimpleNamespace(id=one, state=0) for one in self.sandboxes])
+        if method == "ListContainers":
+            return SimpleNamespace(containers=[SimpleNamespace(id="c1", state=1), SimpleNamespace(id="c2", state=2)])
         path = self.verbose.get(fields["pod_sandbox_id"])
         namespaces = [{"type": "network", "path": f"/var/run/netns/{path}"}] if path else []
         return SimpleNamespace(info={"info": json.dumps({"runtimeSpec": {"linux": {"namespaces": namespaces}}})})
@@ -95,8 +96,7 @@ async def test_what_a_plugin_cannot_undo_is_tried_again(place):
     (place / "bin/second").write_text("#!/bin/sh\necho no >&2; exit 1\n")
     found = garbage(place, Runtime())
     await found.look()
-    with pytest.raises(OSError, match="second cannot detach gone: no"):
-        await found.look()
+    assert await found.look() == 0
     assert (place / "results/net-gone-eth0").exists()
 
 
@@ -132,10 +132,10 @@ async def test_an_unchanged_node_is_not_asked_again(place):
     found = garbage(place, runtime)
     for _ in range(3):
         assert await found.look() == 0
-    assert runtime.calls == ["ListPodSandbox"]
+    assert "PodSandboxStatus" not in runtime.calls
     (place / "netns/cni-x").touch()
     await found.look()
-    assert len(runtime.calls) > 1
+    assert "PodSandboxStatus" in runtime.calls
 
 
 async def test_a_shim_of_no_sandbox_ends_with_its_processes(place):
@@ -174,3 +174,24 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_roots_are_found_among_the_mounts():
+    mounts = (
+        "47 46 254:0 / / rw - ext4 /dev/vda rw\n"
+        "89 47 0:46 / /run/x/io.containerd.runtime.v2.task/k8s.io/c2/rootfs rw - overlay overlay rw\n"
+        "90 47 0:47 / /run/x/io.containerd.grpc.v1.cri/sandboxes/s/shm rw - tmpfs shm rw\n"
+    )
+    [root] = runtime_garbage.roots(mounts)
+    assert (root.owner, str(root.path)) == ("c2", "/run/x/io.containerd.runtime.v2.task/k8s.io/c2/rootfs")
+
+
+async def test_a_root_of_a_container_that_has_ended_is_unmounted(place, monkeypatch):
+    c1, c2 = (runtime_garbage.Root(place / one / "rootfs", one) for one in ("c1", "c2"))
+    monkeypatch.setattr(runtime_garbage, "roots", lambda _: [c1, c2])
+    unmounted = []
+    monkeypatch.setattr(runtime_garbage, "_unmount", unmounted.append)
+    found = garbage(place, Runtime())
+    assert await found.look() == 0
+    assert await found.look() == 1
+    assert unmounted == [c2.path]

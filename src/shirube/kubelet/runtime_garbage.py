@@ -1,5 +1,5 @@
 """What a container runtime that was killed while it made or ended a sandbox leaves, and never looks at again: CNI
-attachments, addresses of host-local, pinned network namespaces, containerd's shims.
+attachments, addresses of host-local, pinned network namespaces, containerd's shims, mounted root file systems.
 
 Whatever belongs to no sandbox that the runtime knows, in two looks at least `SURE_SECONDS` apart and since before the
 oldest sandbox in the making was begun, is given back: attachments by their plugins (DEL with the cached configuration,
@@ -12,6 +12,7 @@ import asyncio
 import base64
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import os
 import signal
@@ -33,6 +34,7 @@ NAMESPACES = Path("/run/netns")
 _NETWORKS = "/var/lib/cni/networks"
 _PLUGIN_SECONDS = 30.0
 _MNT_DETACH = 2
+_READY, _CREATED, _RUNNING = 0, 0, 1  # of CRI: a sandbox; containers
 _libc = ctypes.CDLL(None, use_errno=True)
 _logger = log.get("kubelet.runtime-garbage")
 Json = dict[str, Any]
@@ -57,14 +59,22 @@ class Shim(NamedTuple):
     sandbox: str
 
 
-Thing = Attachment | Shim | Path
+class Root(NamedTuple):
+    """A mounted root file system, and the container or sandbox that it is of."""
+
+    path: Path
+    owner: str
+
+
+Thing = Attachment | Shim | Root | Path
 
 
 class Known(NamedTuple):
     """What the runtime's sandboxes have."""
 
     sandboxes: frozenset[str]
-    namespaces: frozenset[str]  # file names in /run/netns
+    alive: frozenset[str]  # sandboxes that are ready, containers that are made or run
+    namespaces: frozenset[str] = frozenset()  # file names in /run/netns
 
 
 class RuntimeGarbage:
@@ -90,21 +100,29 @@ class RuntimeGarbage:
     async def look(self) -> int:
         """Give back what is surely nobody's; how many things. Raises CriError, OSError."""
         now = asyncio.get_running_loop().time()
-        state = self._state()
-        if state == self._clean and now < self._clean_at + ANYWAY_SECONDS:
+        state, mounted = self._state(), await asyncio.to_thread(_mounted)
+        known = await self._known()
+        still = state == self._clean and now < self._clean_at + ANYWAY_SECONDS
+        if still and all(_belongs(root, known) for root in mounted):
             return 0
-        candidates = await asyncio.to_thread(self._candidates)
-        known = await self._known(candidates)
+        candidates = [*await asyncio.to_thread(self._candidates), *mounted]
+        known = await self._with_namespaces(known, candidates)
         unknown = {_name(c): c for c in candidates if not _belongs(c, known)}
         self._seen = {key: self._seen.get(key, now) for key in unknown}
         if not unknown:
             self._clean, self._clean_at = state, now
-        begun = min((now, *self._runtime.begun("RunPodSandbox")))
+        begun = min((now, *self._runtime.begun("RunPodSandbox"), *self._runtime.begun("StartContainer")))
         sure = [unknown[k] for k, since in self._seen.items() if since + SURE_SECONDS <= now and since < begun]
+        given = 0
         for each in sorted(sure, key=lambda c: not isinstance(c, Attachment)):  # plugins may need the namespace
-            _logger.info("giving back what no sandbox has", what=_name(each))
-            await asyncio.to_thread(self._give_back, each)
-        return len(sure)
+            try:
+                await asyncio.to_thread(self._give_back, each)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                _logger.warning("cannot give back what no sandbox has", what=_name(each), error=str(error))
+            else:
+                _logger.info("gave back what no sandbox has", what=_name(each))
+                given += 1
+        return given
 
     def _state(self) -> tuple[int, ...]:
         """Changes when a sandbox is made or ends, and when the runtime starts."""
@@ -116,24 +134,32 @@ class RuntimeGarbage:
         namespaces = [p for p in _files(NAMESPACES) if p.name.startswith("cni-")]
         return [*attachments(CACHE), *addresses, *namespaces, *shims(self._runtime.endpoint)]
 
-    async def _known(self, candidates: Iterable[Thing]) -> Known:
-        ids = {one.id for one in (await self._runtime.call("ListPodSandbox")).items}
+    async def _known(self) -> Known:
+        sandboxes = (await self._runtime.call("ListPodSandbox")).items
+        containers = (await self._runtime.call("ListContainers")).containers
+        alive = {one.id for one in sandboxes if one.state == _READY}
+        alive |= {one.id for one in containers if one.state in (_CREATED, _RUNNING)}
+        return Known(frozenset(one.id for one in sandboxes), frozenset(alive))
+
+    async def _with_namespaces(self, known: Known, candidates: Iterable[Thing]) -> Known:
+        ids = known.sandboxes
         attached = [c for c in candidates if isinstance(c, Attachment) and c.container in ids]
         namespaces = {Path(c.namespace).name for c in attached}
         if any(isinstance(c, Path) and c.parent == NAMESPACES and c.name not in namespaces for c in candidates):
             for sandbox in ids:  # rare, and dear: a call for each
                 status = await self._runtime.call("PodSandboxStatus", pod_sandbox_id=sandbox, verbose=True)
                 namespaces |= _namespaces(status.info.get("info", "{}"))
-        return Known(frozenset(ids), frozenset(namespaces))
+        return known._replace(namespaces=frozenset(namespaces))
 
     def _give_back(self, what: Thing) -> None:
         if isinstance(what, Attachment):
             self._detach(what)
         elif isinstance(what, Shim):
             _end(what)
+        elif isinstance(what, Root):
+            _unmount(what.path)
         elif what.parent == NAMESPACES:
-            if _libc.umount2(os.fsencode(what), _MNT_DETACH) != 0 and ctypes.get_errno() not in (0, 22):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(what))
+            _unmount(what)
             what.unlink(missing_ok=True)
         else:
             what.unlink(missing_ok=True)
@@ -167,11 +193,33 @@ class RuntimeGarbage:
         attachment.file.unlink(missing_ok=True)
 
 
+def _unmount(path: Path) -> None:
+    """Raises OSError, but not when nothing is mounted there."""
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH) != 0 and (number := ctypes.get_errno()) not in (0, errno.EINVAL):
+        raise OSError(number, os.strerror(number), str(path))
+
+
+def _mounted() -> list[Root]:
+    return roots(Path("/proc/self/mountinfo").read_text())
+
+
+def roots(mountinfo: str) -> list[Root]:
+    """The root file systems that containerd has mounted in this mount namespace."""
+    found = []
+    for line in mountinfo.splitlines():
+        path = line.split(" ", 5)[4]
+        if path.endswith("/rootfs") and "/io.containerd.runtime.v2.task/" in path:
+            found.append(Root(Path(path), path.split("/")[-2]))
+    return found
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _name(what: Thing) -> str:
+    if isinstance(what, Root):
+        return str(what.path)
     if isinstance(what, Shim):
         return f"shim {what.pid} of {what.sandbox}"
     return str(what.file if isinstance(what, Attachment) else what)
@@ -194,19 +242,20 @@ def shims(endpoint: str) -> list[Shim]:
 
 def _end(shim: Shim) -> None:
     """Its processes first: without it nobody would know them any more."""
+    _send(shim.pid, signal.SIGSTOP)
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
         if parent == shim.pid:
-            _kill(int(path.parent.name))
-    _kill(shim.pid)
+            _send(int(path.parent.name), signal.SIGKILL)
+    _send(shim.pid, signal.SIGKILL)
 
 
-def _kill(pid: int) -> None:
+def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
 
 
 def attachments(cache: Path) -> list[Attachment]:
@@ -256,6 +305,8 @@ def _belongs(what: Thing, known: Known) -> bool:
         return what.container in known.sandboxes
     if isinstance(what, Shim):
         return what.sandbox in known.sandboxes
+    if isinstance(what, Root):
+        return what.owner in known.alive
     if what.parent == NAMESPACES:
         return what.name in known.namespaces
     try:
