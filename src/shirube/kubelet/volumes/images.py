@@ -54,6 +54,8 @@ class ImageVolumes:
         target = self._paths.volume(pods.uid(pod), PLUGIN, name)
         if kernel_mounts.is_mounted(target):
             return target
+        # First the directory: by its name a view is found again that was made before a crash.
+        target.mkdir(parents=True, exist_ok=True)
         try:
             chain = await self._chain_of(await self._pulled(pod, source))
             mounts = await self._view(_key(pods.uid(pod), name), chain)
@@ -61,7 +63,6 @@ class ImageVolumes:
             raise VolumeError(f"{error.reason}: {error.message}") from error
         except CriError as error:
             raise VolumeError(f"cannot mount image {source['reference']}: {error}") from error
-        target.mkdir(parents=True, exist_ok=True)
         for mount in mounts:
             _mount(mount, target)
         return target
