@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import orjson
 
@@ -57,7 +58,10 @@ async def test_openapi_v3_by_hash(api):
 
 
 async def test_version(api):
-    assert (await api.get("/version")).json["gitVersion"] == KUBERNETES_VERSION
+    said = (await api.get("/version")).json
+    assert said["gitVersion"] == KUBERNETES_VERSION
+    assert re.fullmatch("[0-9a-f]{40}|", said["gitCommit"]) and all(said[k] for k in said if k != "gitCommit")
+    assert [said[k] for k in ("emulationMajor", "emulationMinor")] == [said["major"], said["minor"]]
 
 
 async def test_health(api):

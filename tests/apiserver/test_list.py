@@ -144,7 +144,12 @@ async def test_selectors(ten):
     assert (await ten.get(f"{CONFIGMAPS}?labelSelector=a%20in%20b")).status == 400
     unknown = await ten.get(f"{CONFIGMAPS}?fieldSelector=data.x=1")
     assert unknown.status == 400
-    assert unknown.message.endswith('field selector "data.x=1": field label not supported: data.x')
+    only = 'only "metadata.name", "metadata.namespace"'
+    assert unknown.message == f'"data.x" is not a known field selector: {only}'
+    unknown = await ten.get("/api/v1/pods?fieldSelector=data.x=1")
+    assert (unknown.status, unknown.message) == (400, "field label not supported: data.x")
+    unknown = await ten.get("/apis/batch/v1/jobs?fieldSelector=data.x=1")
+    assert unknown.message == 'field label "data.x" not supported for Job'
 
 
 async def test_pods_by_node(pods):

@@ -43,7 +43,9 @@ def json_body(data: bytes, *, max_depth: int = MAX_DEPTH, max_bytes: int = MAX_B
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from None
+        ended = error.pos >= len(error.doc)
+        why = "unexpected end of JSON input" if ended else str(error)
+        raise bad_request(f"couldn't get version/kind; json parse error: {why}") from None
     # Every level has a bracket of its own: few brackets cannot be deep, and most bodies have few.
     if data.count(b"{") + data.count(b"[") > max_depth:
         check_depth(value, max_depth)

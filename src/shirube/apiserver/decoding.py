@@ -7,6 +7,7 @@ and unknown fields. `fieldValidation` decides whether those that were dropped ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import decode, errors, schema
@@ -47,11 +48,15 @@ async def optional_body_of_kind(rc: RequestContext, group: str, version: str, ki
     return parse(rc, data, media_type(rc.request.headers.get("content-type")), group, version, kind)
 
 
+_OPTIONS = {"PUT": "UpdateOptions", "PATCH": "PatchOptions"}
+
+
 def field_validation(rc: RequestContext) -> str:
     directive = rc.params.get("fieldValidation") or "Warn"
     if directive not in FIELD_VALIDATION:
         cause = errors.Cause.not_supported("fieldValidation", directive, FIELD_VALIDATION)
-        raise errors.invalid("meta.k8s.io", "CreateOptions", "", [cause])
+        kind = _OPTIONS.get(rc.request.method, "CreateOptions")
+        raise errors.invalid("meta.k8s.io", kind, "", [cause])
     return directive
 
 
@@ -62,17 +67,22 @@ def parse(rc: RequestContext, data: bytes, media: str, group: str, version: str,
         obj = protobuf.decode(data, (f"{group}/{version}" if group else version, kind))
         check_kind(obj, group, version, kind)
         return _with_metadata(obj)
-    if media in (JSON, ""):
-        obj = decode.json_body(data)
-    elif media == YAML:
-        obj = decode.yaml_body(data)
-    else:
+    if media not in (JSON, "", YAML):
         raise errors.unsupported_media_type(ACCEPTED)
-    if not isinstance(obj, dict):
-        raise errors.bad_request(
-            f"couldn't get version/kind; json parse error: json: cannot unmarshal {_json_kind(obj)} "
-            "into Go value of type struct { APIVersion string; Kind string }"
-        )
+    try:
+        obj = decode.yaml_body(data) if media == YAML else decode.json_body(data)
+        if obj is None:
+            obj = {}  # null leaves everything out
+        if not isinstance(obj, dict):
+            raise errors.bad_request(
+                f"couldn't get version/kind; json parse error: json: cannot unmarshal {json_kind(obj)} "
+                "into Go value of type struct { APIVersion string; Kind string }"
+            )
+    except errors.ApiError as error:
+        if error.code != 400:
+            raise
+        what = f"the object provided is unrecognized (must be of type {kind})"
+        raise errors.bad_request(f"{what}: {error.message} ({_summary(data)})") from None
     check_kind(obj, group, version, kind)
     return validated(rc, obj, group, version, kind, data, media)
 
@@ -100,9 +110,11 @@ def validated(
     text: bytes = b"",
     media: str = JSON,
     patch: bytes | None = None,
+    twice: Sequence[str] = (),
 ) -> Json:
     """Types checked, unknown fields dealt with. `text` is what it came from, to find duplicate fields in; `patch` is
-    what it was made with, whose fault upstream calls "invalid" rather than "bad"."""
+    what it was made with, whose fault upstream calls "invalid" rather than "bad", `twice` the fields that it has
+    more than once."""
     directive = field_validation(rc)
     served = rc.server.table.by_kind(group, version, kind)
     if served is not None and served.definition is not None:
@@ -116,7 +128,7 @@ def validated(
         bad = [error.message for error in wrong]
     if bad:
         raise cannot_handle(kind, version, bad[0])
-    problems = [f'unknown field "{path}"' for path in unknown]
+    problems = [f'duplicate field "{path}"' for path in twice] + [f'unknown field "{path}"' for path in unknown]
     if directive != "Ignore":
         if media == YAML:
             problems += decode.yaml_duplicates(text)
@@ -162,7 +174,18 @@ def check_kind(obj: Json, group: str, version: str, kind: str) -> None:
         )
 
 
-def _json_kind(value: Any) -> str:
+def _summary(data: bytes) -> str:
+    """The beginning of a body that nobody understands."""
+    if not data:
+        return "<empty>"
+    start = data[:30]
+    shown = start.decode(errors="replace") if data[:1] == b"{" else start.hex()
+    return shown if len(data) <= 30 else f"{shown} ..."
+
+
+def json_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "object"
     if isinstance(value, list):
         return "array"
     if isinstance(value, str):

@@ -119,8 +119,10 @@ def plan(rc: RequestContext, now: float) -> Wanted:
     limit = max(limit, 0)
     token = params.get("continue")
     version, match = params.get("resourceVersion"), params.get("resourceVersionMatch")
-    if match and "sendInitialEvents" not in params:
+    if match:
         _check_match(match, version, token)
+    if "sendInitialEvents" in params:
+        raise _forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
     revision = revision_of(version)
     if token:
         if version and version != "0":

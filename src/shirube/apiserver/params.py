@@ -55,7 +55,7 @@ class Params:
         except ValueError:
             raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
-    def dry_run(self) -> bool:
+    def dry_run(self, kind: str = "CreateOptions") -> bool:
         values = self.all("dryRun")
         if not values:
             return False
@@ -63,7 +63,7 @@ class Params:
             shown = ", ".join(f'"{value}"' for value in values)
             raise errors.invalid(
                 "meta.k8s.io",
-                "CreateOptions",
+                kind,
                 "",
                 [errors.Cause.not_supported("dryRun", shown.strip('"'), ["All"])],
             )

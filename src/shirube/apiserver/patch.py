@@ -12,9 +12,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from shirube.api import decode, errors, managed_fields, schema
 from shirube.api.patch import json_patch, merge_patch, strategic
-from shirube.apiserver import authorizing, create, decoding, stored, update
+from shirube.apiserver import authorizing, create, decoding, stored, undeclared, update
 from shirube.apiserver.context import RequestContext
 from shirube.apiserver.negotiation import PATCHES, YAML, media_type
 from shirube.apiserver.write import Write, Written
@@ -48,12 +50,15 @@ async def patch(rc: RequestContext, w: Write) -> Written:
     body = await decoding.read(rc)
     if media == APPLY_PATCH:
         return await _apply(rc, w, body)
-    document = decode.json_body(body)
+    document = _document(body, media)
     kind = w.resource
     type_ = _type(kind.group, kind.version, kind.kind)
 
-    decoding.field_validation(rc)  # whether or not it comes to be needed
-    clean = media != JSON_PATCH and _is_clean(kind, body, document)
+    directive = decoding.field_validation(rc)  # whether or not it comes to be needed
+    twice: list[str] = []
+    if directive != "Ignore" and decode.may_have_duplicates(body, decode.count_keys(document)):
+        twice = decode.duplicates(body)
+    clean = media != JSON_PATCH and not twice and _is_clean(kind, body, document)
     # Who owns which fields is most of many an object, and hardly ever what a patch is about.
     aside = b"managedFields" not in body
 
@@ -72,7 +77,12 @@ async def patch(rc: RequestContext, w: Write) -> Written:
             if type_ is None:
                 raise errors.unsupported_media_type(m for m in PATCHES if m != STRATEGIC_PATCH)
             new = strategic.apply(served, document, type_)
-        new = _checked(rc, w, new, version, body, clean)
+        if not clean:
+            # Of a strategic merge patch upstream shows what it was made with, of the others what was made.
+            outcome = directive == "Strict" and media != STRATEGIC_PATCH
+            shown = orjson.dumps(new, option=orjson.OPT_SORT_KEYS) if outcome else body
+            new = _validated(rc, w, new, shown, twice)
+        new = _checked(w, new, version)
         if managed is not None:
             new["metadata"]["managedFields"] = managed
         return new
@@ -107,15 +117,36 @@ def _type(group: str, version: str, kind: str) -> schema.Type | None:
         return None
 
 
-def _checked(rc: RequestContext, w: Write, new: Any, version: str | None, patch: bytes, clean: bool = False) -> Json:
-    """The outcome of a patch, held to what a body of this kind must be, in the stored version."""
+def _document(body: bytes, media: str) -> Any:
+    """A patch that is not applied by ownership. Raises ApiError 400."""
+    try:
+        document = decode.json_body(body)
+    except errors.ApiError as error:
+        if error.code != 400:
+            raise
+        why = error.message.rpartition("json parse error: ")[2]
+        raise errors.bad_request(f"error decoding patch: {why}") from None
+    wanted, name = (list, "[]interface {}") if media == JSON_PATCH else (dict, "map[string]interface {}")
+    if not isinstance(document, wanted):
+        why = f"json: cannot unmarshal {decoding.json_kind(document)} into Go value of type {name}"
+        raise errors.bad_request(f"error decoding patch: {why}")
+    return document
+
+
+def _validated(rc: RequestContext, w: Write, new: Any, patch: bytes, twice: list[str]) -> Json:
     resource = w.resource
     if not isinstance(new, dict):
         raise decoding.cannot_handle(resource.kind, resource.version, "the patched document is not an object")
     decoding.check_kind(new, resource.group, resource.version, resource.kind)
-    if not clean:
-        new = decoding.validated(rc, new, resource.group, resource.version, resource.kind, patch=patch)
+    return decoding.validated(rc, new, resource.group, resource.version, resource.kind, patch=patch, twice=twice)
+
+
+def _checked(w: Write, new: Json, version: str | None) -> Json:
+    """The outcome of a patch, held to the place that it was sent to, in the stored version."""
+    resource = w.resource
+    decoding.check_kind(new, resource.group, resource.version, resource.kind)
     meta = new["metadata"]
+    _check_name(w, meta)
     given = meta.get("resourceVersion")
     if given and given != version:
         raise errors.conflict(resource, w.name)
@@ -124,24 +155,38 @@ def _checked(rc: RequestContext, w: Write, new: Any, version: str | None, patch:
     return stored.to_hub(w.server.table, resource, new)
 
 
+def _check_name(w: Write, meta: Json) -> None:
+    """Raises ApiError 400 when an object is another one than the URL says."""
+    name, namespace = meta.get("name", w.name), meta.get("namespace") or w.namespace
+    if name != w.name:
+        raise errors.bad_request(f"the name of the object ({name}) does not match the name on the URL ({w.name})")
+    if w.resource.namespaced and namespace != w.namespace:
+        raise errors.bad_request(
+            f"the namespace of the object ({namespace}) does not match the namespace on the request ({w.namespace})"
+        )
+
+
 async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
     resource = w.resource
-    applied = decode.yaml_body(body)
+    try:
+        applied = decode.yaml_body(body)
+    except errors.ApiError as error:
+        if error.code != 400:
+            raise
+        raise errors.bad_request(f"error decoding YAML: {error.message}") from None
     if not isinstance(applied, dict):
         raise errors.bad_request("error decoding YAML: the patch is not an object")
     if not applied.get("apiVersion") or not applied.get("kind"):
         raise errors.bad_request("invalid object type: apiVersion and kind must be set in an apply patch")
     decoding.check_kind(applied, resource.group, resource.version, resource.kind)
+    if resource.definition is None:
+        _refuse_undeclared(w, applied)
+    if decoding.field_validation(rc) == "Strict" and (twice := decode.yaml_duplicates(body)):
+        why = "".join(f"\n  {one}" for one in twice)
+        raise errors.bad_request(f"error strict decoding YAML: yaml: unmarshal errors:{why}")
     applied = decoding.validated(rc, applied, resource.group, resource.version, resource.kind, body, YAML)
     meta = applied["metadata"]
-    if meta.get("name", w.name) != w.name:
-        raise errors.bad_request(
-            f"the name of the object ({meta['name']}) does not match the name on the URL ({w.name})"
-        )
-    if resource.namespaced and meta.get("namespace", w.namespace) != w.namespace:
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+    _check_name(w, meta)
     if meta.get("managedFields"):
         raise errors.bad_request("metadata.managedFields must be nil")
     meta["name"] = w.name
@@ -153,7 +198,9 @@ async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
     async def missing() -> Written:
         if meta.get("uid"):
             raise errors.conflict(
-                resource, w.name, "uid mismatch: the provided object specified uid, and no existing object was found"
+                resource,
+                w.name,
+                f"uid mismatch: the provided object specified uid {meta['uid']}, and no existing object was found",
             )
         if w.subresource:
             raise errors.not_found(resource, w.name)
@@ -161,6 +208,21 @@ async def _apply(rc: RequestContext, w: Write, body: bytes) -> Written:
         return await create.create(w, merge(None), own=False)
 
     return await update.guaranteed(w, merge, own=False, copy=False, tries=update.PATCH_TRIES, missing=missing)
+
+
+def _refuse_undeclared(w: Write, applied: Json) -> None:
+    """Ownership is of fields that the schema knows: upstream's merge fails over others, which is a 500 to it."""
+    resource, type_ = w.resource, _type(w.resource.group, w.resource.version, w.resource.kind)
+    if type_ is None:
+        return
+    found = [f"{path}: field not declared in schema" for path in undeclared.paths(applied, type_)]
+    if not found:
+        return
+    why = found[0] if len(found) == 1 else "\n  ".join(["errors:", *found])
+    meta = applied.get("metadata") or {}
+    kind = f"{resource.group}/{resource.version}, Kind={resource.kind}"
+    place = f"{meta.get('namespace', '')}/{meta.get('name', '')}; {kind}"
+    raise errors.ApiError(500, "", f"failed to create typed patch object ({place}): {why}")
 
 
 def _merge(rc: RequestContext, w: Write, applied: Json) -> Callable[[Json | None], Json]:

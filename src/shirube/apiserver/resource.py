@@ -82,7 +82,7 @@ async def _get_at(server: ServerContext, rc: RequestContext, key: str) -> Respon
 # ---------------------------------------------------------------------------------------- writes
 
 
-def manager_of(rc: RequestContext) -> str:
+def manager_of(rc: RequestContext, kind: str = "UpdateOptions") -> str:
     """Who owns the fields of this write: `fieldManager`, or the program name of the User-Agent."""
     manager = rc.params.get("fieldManager")
     if not manager:
@@ -96,7 +96,7 @@ def manager_of(rc: RequestContext) -> str:
     if not manager.isprintable():
         causes.append(errors.Cause.invalid("fieldManager", manager, "should only contain printable characters"))
     if causes:
-        raise errors.invalid("meta.k8s.io", "UpdateOptions", "", causes)
+        raise errors.invalid("meta.k8s.io", kind, "", causes)
     return manager
 
 
@@ -104,7 +104,7 @@ def write_of(rc: RequestContext, kind: str) -> Write:
     assert rc.resource is not None
     params = rc.params
     options: Json = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
-    dry_run = params.dry_run() if params else False
+    dry_run = params.dry_run(kind) if params else False
     if dry_run:
         options["dryRun"] = ["All"]
     if params:
@@ -117,7 +117,7 @@ def write_of(rc: RequestContext, kind: str) -> Write:
         rc.info.subresource,
         rc.user,
         dry_run,
-        manager_of(rc),
+        manager_of(rc, kind),
         True,
         options,
         rc.warnings,

@@ -9,6 +9,9 @@ authorised as "resource", always.
 
 from __future__ import annotations
 
+import platform
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import orjson
@@ -51,6 +54,23 @@ async def index(server: ServerContext, rc: RequestContext) -> Response:
     )
 
 
+@lru_cache(maxsize=1)
+def _commit() -> str:
+    """What this was made from, where that is known: in a checkout."""
+    git = Path(__file__).parents[3] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        name = head.removeprefix("ref: ")
+        if name == head:
+            return head
+        if (git / name).exists():
+            return (git / name).read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
+
+
 async def version(server: ServerContext, rc: RequestContext) -> Response:
     major, minor = KUBERNETES_VERSION.removeprefix("v").split(".")[:2]
     document = {
@@ -61,10 +81,10 @@ async def version(server: ServerContext, rc: RequestContext) -> Response:
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": str(int(minor) - 1),
         "gitVersion": KUBERNETES_VERSION,
-        "gitCommit": "",
+        "gitCommit": _commit(),
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
+        "goVersion": f"python{platform.python_version()}",
         "compiler": "cpython",
         "platform": "linux/amd64",
     }

@@ -46,17 +46,22 @@ def of(resource: Resource, params: Params) -> Selection:
         known = selectable(resource)
         for requirement in fields.requirements:
             if requirement[0] not in known:
-                raise errors.bad_request(
-                    f'Unable to find "{resource.group_version}, Resource={resource.name}" that match label '
-                    f'selector "{labels_text}", field selector "{fields_text}": '
-                    f"field label not supported: {requirement[0]}"
-                )
+                raise errors.bad_request(_not_supported(resource, requirement[0]))
         if resource.storage != resource.gvr:
             fields = fields.transformed(_stored_field)
     return Selection(
         labels if labels is not None and not labels.empty else None,
         fields if fields is not None and fields.requirements else None,
     )
+
+
+def _not_supported(resource: Resource, field: str) -> str:
+    """Kinds with fields of their own say it in words of their own."""
+    if resource.kind == "Job":
+        return f'field label "{field}" not supported for Job'
+    if resource.definition is not None or selectable(resource) > frozenset(_METADATA):
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _stored_field(field: str, value: str) -> tuple[str, str]:
