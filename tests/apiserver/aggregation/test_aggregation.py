@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shirube.apiserver.aggregation import availability, connecting
+from shirube.apiserver.aggregation import Aggregation, availability, connecting
 from shirube.serving import http_client
 
 from .conftest import GROUP, ROOT, VERSION, register, served
@@ -121,7 +121,11 @@ async def test_openapi_v2_is_merged(front, wardle):
     assert set(merged["definitions"]) - set(before["definitions"]) == {"List", f"{pod}_v2"}
     assert merged["definitions"][pod] == before["definitions"][pod]
     assert merged["definitions"]["List"]["properties"]["a"] == {"$ref": f"#/definitions/{pod}_v2"}
-    # Unchanged on their side: they say so, and our document keeps its ETag.
+    # Not asked again at once; and while it is unchanged they say so, and our document keeps its ETag.
+    before_check = len(wardle.requests)
+    await availability.check(front.context)
+    assert {request.path for request in wardle.requests[before_check:]} == {ROOT}
+    Aggregation.of(front.context).openapi_due.clear()
     await availability.check(front.context)
     asked = [request for request in wardle.requests if request.path == "/openapi/v2"]
     assert asked[-1].headers.get("if-none-match") == '"1"'

@@ -42,6 +42,7 @@ class Aggregation:
         self.resources: dict[tuple[str, str], Json] = {}
         self.openapi_v2: dict[tuple[str, str], tuple[str, Json]] = {}
         self.openapi_v3: dict[tuple[str, str], str] = {}
+        self.openapi_due: dict[tuple[str, str], float] = {}  # when to look at them again
 
     @staticmethod
     def of(server: ServerContext) -> Aggregation:

@@ -32,6 +32,7 @@ ASK = 30.0  # seconds between two questions when nothing did
 ASK_FAILED = 2.0
 TIMEOUT = 5.0
 ATTEMPTS = 5
+OPENAPI = 60.0  # seconds between two looks at what a server's OpenAPI says
 MAX_ANSWER = 8 << 20
 
 
@@ -69,10 +70,13 @@ async def check(server: ServerContext) -> bool:
     for remote, task in zip(remotes, asked, strict=True):
         reason, message, resources = task.result()
         key = (remote.group, remote.version)
+        now = server.clock.monotonic()
         if resources is not None and found.resources.get(key) != resources:
             found.resources[key] = resources
+            found.openapi_due[key] = now
             found.changed()
-        if reason == "Passed":
+        if reason == "Passed" and now >= found.openapi_due.get(key, now):
+            found.openapi_due[key] = now + OPENAPI
             await openapi_of(server, remote)
         await _report(server, f"{remote.version}.{remote.group}", reason, message)
     return all(task.result()[0] == "Passed" for task in asked)

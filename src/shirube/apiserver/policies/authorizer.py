@@ -91,6 +91,8 @@ def _decide(server: ServerContext, user: User, target: Json, verb: str) -> Json:
         target.get("name", ""),
         target.get("path", ""),
         resource,
+        target.get("fieldSelector", ""),
+        target.get("labelSelector", ""),
     )
     running = server.authorizer.authorize(attributes)
     try:
