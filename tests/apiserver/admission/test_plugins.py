@@ -59,7 +59,7 @@ def test_order_is_upstreams():
         "ValidatingAdmissionWebhook",
         "ResourceQuota",
     ]
-    ours = ("OwnerReferences", "RbacEscalation", "ResourceClaimStatus", "AdmissionExpressions")
+    ours = ("OwnerReferences", "RbacEscalation", "DeviceAdminAccess", "ResourceClaimStatus", "AdmissionExpressions")
     assert [p.name for p in PLUGINS if p.name not in ours] == order
 
 

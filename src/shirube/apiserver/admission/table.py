@@ -11,6 +11,7 @@ from shirube.apiserver.admission.certificate_requests import (
 from shirube.apiserver.admission.default_ingress_class import DefaultIngressClass
 from shirube.apiserver.admission.default_storage_class import DefaultStorageClass
 from shirube.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from shirube.apiserver.admission.device_admin_access import DeviceAdminAccess
 from shirube.apiserver.admission.limit_ranger import LimitRanger
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from shirube.apiserver.admission.node_restriction import NodeRestriction
@@ -57,6 +58,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     NodeDeclaredFeatureValidator,
     PodResizeValidator,
     RbacEscalation,
+    DeviceAdminAccess,
     ResourceClaimStatus,
     AdmissionExpressions,
     MutatingAdmissionPolicy,
