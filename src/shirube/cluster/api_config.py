@@ -61,10 +61,11 @@ def _readers() -> dict[str, Callable[[bytes], object]]:
     from shirube.apiserver.authentication import configuration as authentication
     from shirube.apiserver.authorization import configuration as authorization
     from shirube.apiserver.encryption import configuration as encryption
+    from shirube.apiserver.options import Options
     from shirube.foundation.clock import SYSTEM
 
     return {
-        "authentication_config": lambda data: authentication.read(data, SYSTEM),
+        "authentication_config": lambda data: authentication.read(data, SYSTEM, (Options().issuer,)),
         "authorization_config": authorization.read,
         "encryption_config": encryption.read,
         "audit_policy": policy.read,
