@@ -76,9 +76,10 @@ def test_the_examples_of_the_documentation_are_good(tmp_path):
 
 def test_the_clusters_own_issuer_is_refused_before_anything_starts(tmp_path):
     own = "https://kubernetes.default.svc.cluster.local"
+    mappings = "claimMappings: {username: {claim: sub, prefix: ''}}"
     (tmp_path / "authentication.yaml").write_text(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\n"
-        f"jwt: [{{issuer: {{url: '{own}', audiences: [a]}}, claimMappings: {{username: {{claim: sub, prefix: ''}}}}}}]\n"
+        f"jwt: [{{issuer: {{url: '{own}', audiences: [a]}}, {mappings}}}]\n"
     )
     with pytest.raises(ApiConfigError, match="must not overlap with disallowed issuers"):
         api_config.check(tmp_path)
