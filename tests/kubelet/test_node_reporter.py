@@ -47,3 +47,20 @@ async def test_a_network_that_is_not_set_up_is_told(containerd):
             await node.until(lambda: ready().get("status") == "True")
     finally:
         config.write_text(text)
+
+
+async def test_a_node_that_was_marked_unknown_says_that_it_is_ready(containerd):
+    """What the node controller writes of a node that was silent is no longer so when the agent sees it."""
+    async with running_node(containerd) as node:
+        path = f"/api/v1/nodes/{NODE}"
+
+        def ready():
+            status = (node.api.objects.get(path) or {}).get("status") or {}
+            return next((c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), "")
+
+        await node.until(lambda: ready() == "True")
+        found = node.api.objects[path]
+        unknown = [{**c, "status": "Unknown"} for c in found["status"]["conditions"]]
+        node.api.put(path, {**found, "status": {**found["status"], "conditions": unknown}})
+        assert ready() == "Unknown"
+        await node.until(lambda: ready() == "True", 8)  # long before the agent would write by itself

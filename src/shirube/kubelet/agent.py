@@ -144,6 +144,7 @@ class Agent:
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
         self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
         self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
+        self._node_informer.add_handler(self.node.seen, lambda _, new: self.node.seen(new))
         specifications = (*cdi.DIRECTORIES, self.paths.root / "cdi")
         self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed, specifications)
         self.claims = DynamicResources(client, self.paths.root / "dynamic_resources.json", specifications)

@@ -9,7 +9,7 @@ Follows https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shirube.api.errors import ApiError
@@ -112,6 +112,17 @@ class NodeReporter:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def seen(self, node: Mapping[str, Any]) -> None:
+        """The Node as the API has it now. What others have made of our conditions is written anew, at once.
+
+        So a node that was silent for too long, and was marked unknown, is ready as soon as it is heard again.
+        """
+        ours = {c["type"]: c["status"] for c in self._conditions}
+        theirs = {c["type"]: c["status"] for c in (node.get("status") or {}).get("conditions") or ()}
+        if any(theirs.get(kind) != status for kind, status in ours.items()):
+            self._written = None
+            self._changed.set()
 
     def changed(self) -> None:
         """Something that the status tells is different: report it now."""
