@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import subprocess
+import sys
 import time
 
 from shirube.foundation.chance import Chance
@@ -265,8 +267,10 @@ def main() -> None:
         run_preemption(5000 // part, 10_000 // part)
     if not args.workloads or "devices" in args.workloads:
         run_devices(5000 // part, 10_000 // part)
-    if not args.workloads or "memory" in args.workloads:
+    if "memory" in args.workloads:
         run_memory()
+    elif not args.workloads:  # in a process of its own, without what the others left
+        subprocess.run([sys.executable, "-m", "bench.scheduler", "memory"], check=True)
 
 
 if __name__ == "__main__":
