@@ -19,7 +19,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The longest first: two lanes end at about the same time.
-COMPUTING = ("apiserver", "api", "controllers", "scheduler", "client", "serving", "streaming", "cli", "foundation")
+COMPUTING = (
+    "apiserver",
+    "simulation",
+    "api",
+    "controllers",
+    "scheduler",
+    "client",
+    "serving",
+    "streaming",
+    "cli",
+    "foundation",
+)
 LIMIT = 1800.0
 _RESULT = re.compile(r"\d+ (passed|failed|errors?)\b.* in ")
 
