@@ -1,4 +1,5 @@
-"""Expressions are compiled when policies and webhook configurations are written, so that nobody finds out later.
+"""Expressions are compiled when policies, webhook configurations and selectors of devices are written, so that nobody
+finds out later.
 
 Upstream does this in the validation of the kinds; here it is a plugin so that the pure rules of the kinds need no
 engine.
@@ -27,19 +28,30 @@ _TYPES = frozenset(_SCALARS + _LIBRARIES)
 _BOUND = re.compile(r"\(\s*([A-Za-z_]\w*)\s*,")
 _WEBHOOKS = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
 _POLICIES = ("validatingadmissionpolicies", "mutatingadmissionpolicies")
+_DEVICES_GROUP = "resource.k8s.io"
+_DEVICES = ("deviceclasses", "resourceclaims", "resourceclaimtemplates")
+_DEVICE = frozenset(("device",))
 
 
 class AdmissionExpressions(Plugin):
     name = "AdmissionExpressions"
     operations = frozenset((CREATE, UPDATE))
-    resources = frozenset((ADMISSION_GROUP, resource) for resource in _WEBHOOKS + _POLICIES)
+    resources = frozenset(
+        [(ADMISSION_GROUP, resource) for resource in _WEBHOOKS + _POLICIES]
+        + [(_DEVICES_GROUP, resource) for resource in _DEVICES]
+    )
 
     async def validate(self, req: AdmissionRequest) -> None:
         obj = req.obj or {}
-        found = _of_webhooks(obj) if req.resource.name in _WEBHOOKS else _of_policy(obj.get("spec") or {})
+        if req.resource.name in _WEBHOOKS:
+            found = _of_webhooks(obj)
+        elif req.resource.group == _DEVICES_GROUP:
+            found = _of_devices(obj.get("spec") or {}, "spec")
+        else:
+            found = _of_policy(obj.get("spec") or {})
         causes = [c for path, text, known in found if (c := check(path, text, known)) is not None]
         if causes:
-            raise errors.invalid(ADMISSION_GROUP, req.resource.kind, req.shown_name, causes)
+            raise errors.invalid(req.resource.group, req.resource.kind, req.shown_name, causes)
 
 
 def check(path: str, text: str, known: frozenset[str]) -> Cause | None:
@@ -79,3 +91,21 @@ def _of_policy(spec: Json) -> Iterator[tuple[str, str, frozenset[str]]]:
         for kind in ("jsonPatch", "applyConfiguration"):
             if text := (mutation.get(kind) or {}).get("expression"):
                 yield f"spec.mutations[{i}].{kind}.expression", text, known
+
+
+def _of_devices(spec: Json, path: str) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Of a class, a claim, or the claim in a template."""
+    if "spec" in spec:
+        yield from _of_devices(spec["spec"] or {}, f"{path}.spec")
+    yield from _of_selectors(spec, path)
+    for i, request in enumerate((spec.get("devices") or {}).get("requests") or ()):
+        at = f"{path}.devices.requests[{i}]"
+        yield from _of_selectors(request.get("exactly") or {}, f"{at}.exactly")
+        for j, choice in enumerate(request.get("firstAvailable") or ()):
+            yield from _of_selectors(choice, f"{at}.firstAvailable[{j}]")
+
+
+def _of_selectors(holder: Json, path: str) -> Iterator[tuple[str, str, frozenset[str]]]:
+    for i, selector in enumerate(holder.get("selectors") or ()):
+        if text := (selector.get("cel") or {}).get("expression"):
+            yield f"{path}.selectors[{i}].cel.expression", text, _DEVICE
