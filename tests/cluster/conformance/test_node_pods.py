@@ -90,10 +90,12 @@ def test_status_patch(batch):
         name, {"metadata": {"annotations": {"note": "x"}}, "status": {"conditions": [said]}}, STRATEGIC, "status"
     )
     # The node's own conditions stay, and this one stays beside them.
+    wanted = {"message": "Patched by e2e test", "reason": "E2E"}
     for _ in range(2):
         pod = batch.pods.get(name)
         assert condition(pod, "PatchedByATest")["status"] == "True" and condition(pod, "ContainersReady")
-        batch.pods.patch(name, {"status": {"message": "Patched by e2e test", "reason": "E2E"}}, STRATEGIC, "status")
+        patched = batch.pods.patch(name, {"status": wanted}, STRATEGIC, "status")["status"]
+        assert {key: patched[key] for key in wanted} == wanted and patched["phase"] == "Running"
 
 
 @pytest.mark.conformance(f"{S}Pods should run through the lifecycle of Pods and PodStatus [Conformance]")
