@@ -3,6 +3,7 @@ import itertools
 
 import pytest
 
+from shirube.cluster import up
 from shirube.cluster.layout import ClusterLayout, LayoutError
 from shirube.cluster.spec import ClusterSpec
 
@@ -63,3 +64,12 @@ def test_the_spec_round_trips_and_a_broken_one_says_what_to_do(tmp_path):
         path.write_text(broken)
         with pytest.raises(LayoutError, match="remove the file"):
             ClusterSpec.load(path)
+
+
+def test_a_cluster_keeps_its_address_family(monkeypatch, tmp_path):
+    monkeypatch.setenv("SHIRUBE_HOME", str(tmp_path))
+    cluster = ClusterLayout.of("edge")
+    ClusterSpec(ip_family="dual").save(cluster.spec)
+    assert up._settled(cluster, ClusterSpec(ip_family="dual", nodes=2)).nodes == 2
+    with pytest.raises(up.UpError, match="cannot change the IP family of cluster edge from dual to ipv4"):
+        up._settled(cluster, ClusterSpec())

@@ -95,6 +95,12 @@ def _settled(cluster: ClusterLayout, wanted: ClusterSpec) -> ClusterSpec:
             f"{wanted.datastore or 'sqlite'}: its objects would stay behind; `shirube backup FILE`, `shirube down` and "
             "`shirube restore FILE --datastore …` take them along, `shirube down --purge` forgets them"
         )
+    if existing.ip_family != wanted.ip_family:
+        raise UpError(
+            f"cannot change the IP family of cluster {cluster.name} from {existing.ip_family} to {wanted.ip_family}: "
+            "its nodes, pods and Services have their addresses; choose another --name, or "
+            f"`shirube down --name {cluster.name} --purge` first"
+        )
     if is_running(cluster):
         raise UpError(
             f"cannot change cluster {cluster.name} from {existing} to {wanted} while it runs: "
