@@ -87,6 +87,8 @@ def configuration(node: NodeLayout, *, restrict_oom: bool, runtimes: dict[str, s
             f"      [{table}.options]",
             f'        BinaryName = "{binary}"',
             "        SystemdCgroup = false",
+            # Its own state, too: by default it would be in /run/containerd of this machine, and stay there.
+            f'        Root = "{node.run}/oci"',
         ]
     return "\n".join(lines) + "\n"
 
