@@ -29,6 +29,7 @@ class Rules:
         new = json.loads(json.dumps(obj))
         new.setdefault("metadata", {}).setdefault("name", "x")
         new["metadata"].setdefault("uid", "0f0e0d0c-0000-4000-8000-000000000001")
+        new["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         if self.namespaced:
             new["metadata"].setdefault("namespace", "default")
         self.strategy.default(new)
