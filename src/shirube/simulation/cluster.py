@@ -58,10 +58,11 @@ class Setup:
 
 
 class Running:
-    """Controllers that share a process. `controllers` is filled once they run."""
+    """Controllers that share a process."""
 
-    def __init__(self, process: Process, context: Context, controllers: list[Controller[Any]]) -> None:
-        self.process, self.context, self.controllers = process, context, controllers
+    def __init__(self, process: Process, context: Context, entries: Sequence[Entry]) -> None:
+        self.process, self.context, self.entries = process, context, entries
+        self.controllers: list[Controller[Any]] = build(context, entries)
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -143,7 +144,7 @@ class Cluster:
             signing_key=options.signing_key,
             service_account_key=options.service_account_key,
         )
-        running = Running(process, context, build(context, entries if entries is not None else self.entries()))
+        running = Running(process, context, entries if entries is not None else self.entries())
         synced = asyncio.Event()
         running.task = spawn(run_controllers(context, running.controllers, synced.set), name=process.name)
         self._started.append(running)
@@ -158,6 +159,14 @@ class Cluster:
     async def stop(self, running: Running) -> None:
         self._started.remove(running)
         await running.stop()
+
+    async def restart_controllers(self, pause: float) -> None:
+        """All controllers die at once, with what they had under way; after a pause their successors start."""
+        entries = [entry for running in self._started for entry in running.entries]
+        for running in list(self._started):
+            await self.stop(running)
+        await asyncio.sleep(pause)
+        await self.start_controllers(entries)
 
     # Scheduler
 

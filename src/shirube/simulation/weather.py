@@ -1,4 +1,5 @@
-"""What happens in a simulated hour: machines fail and come back, people roll out, scale, drain, delete and start Jobs.
+"""What happens in a simulated hour: machines fail and come back, controllers crash, people roll out, scale, drain,
+delete and start Jobs.
 
 Each kind of happening has its own pace (seconds between two of them, for a cluster of a thousand nodes; smaller ones
 have fewer, down to a third) and its own source of chance.
@@ -37,6 +38,7 @@ class Weather:
         self.kinds = (
             Kind("node failures", 20.0, self._fail_node),
             Kind("zone outages", 1500.0, self._fail_zone),
+            Kind("crashes of all controllers", 240.0, self._crash_controllers),
             Kind("rollouts", 15.0, self._roll_out),
             Kind("bad rollouts", 300.0, self._roll_out_badly),
             Kind("scalings", 10.0, self._rescale),
@@ -86,6 +88,9 @@ class Weather:
         await asyncio.sleep(seconds)
         for name in names:
             self._cluster.nodes.recover(name)
+
+    async def _crash_controllers(self) -> None:
+        await self._cluster.restart_controllers(self._chance.uniform(1, 30))
 
     async def _drain(self) -> None:
         """Cordon, evict what lets itself be evicted, bring back."""
