@@ -95,6 +95,13 @@ def test_a_rolling_update_stays_within_its_bounds_and_ends(
     pytest.fail("the rollout does not end")
 
 
+def test_pods_that_are_going_already_are_not_counted_on():
+    """Halved in the midst of a rollout: the sets' statuses still tell of all the pods that were there before."""
+    new, old = replica_set("new", 3, 5), replica_set("old", 37, 69)
+    (scale,) = rollout.scale_olds(deployment(40, 0, 1), new, [old])
+    assert scale.replicas == 36  # with the three of the new set 39, which is the least
+
+
 def test_sick_old_pods_go_first():
     d = deployment(10, 2, 2)
     healthy, sick = replica_set("a", 5, 5), replica_set("b", 5, 0)

@@ -56,6 +56,12 @@ def available_of(replica_set: Object) -> int:
     return int((replica_set.get("status") or {}).get("availableReplicas") or 0)
 
 
+def remaining_of(replica_set: Object) -> int:
+    """Available pods that will be left once the set has what its spec asks for: its status may tell of more, as long
+    as the set has not seen that it shrinks. Who counts on those takes pods away twice."""
+    return min(available_of(replica_set), replicas_of(replica_set))
+
+
 def total(replica_sets: Iterable[Object]) -> int:
     return sum(replicas_of(rs) for rs in replica_sets)
 
@@ -193,7 +199,7 @@ def scale_olds(deployment: Object, new: Object, olds: Sequence[Object]) -> list[
         return []
     _, unavailable = bounds(deployment)
     minimum = replicas_of(deployment) - unavailable
-    new_unavailable = replicas_of(new) - available_of(new)
+    new_unavailable = replicas_of(new) - remaining_of(new)
     room = total([*olds, new]) - minimum - new_unavailable
     if room <= 0:
         return []
@@ -204,7 +210,7 @@ def scale_olds(deployment: Object, new: Object, olds: Sequence[Object]) -> list[
         sick = min(left, max(sizes[uid] - available_of(rs), 0))
         sizes[uid] -= sick
         left -= sick
-    healthy = available_of(new) + sum(min(available_of(rs), sizes[rs["metadata"]["uid"]]) for rs in olds)
+    healthy = remaining_of(new) + sum(min(available_of(rs), sizes[rs["metadata"]["uid"]]) for rs in olds)
     spare = healthy - minimum
     for rs in by_age(olds):
         uid = rs["metadata"]["uid"]
