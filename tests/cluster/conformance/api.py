@@ -113,11 +113,14 @@ class Api:
                 connection.request(method, target, data, sent)
                 answer = connection.getresponse()
                 return Answer(answer.status, answer.headers, answer.read())
-            except (ConnectionError, http.client.RemoteDisconnected):
+            except (ConnectionError, ssl.SSLEOFError, http.client.HTTPException):
                 # The server may close an idle connection at any moment; a second failure is a real one.
                 connection.close()
                 if attempt == 2:
                     raise
+            except BaseException:
+                connection.close()  # half an exchange: it is made anew by the next
+                raise
         raise AssertionError("unreachable")
 
     def ask(self, method: str, path: str, body: Any = None, *, headers: Any = None, **query: Any) -> Any:
