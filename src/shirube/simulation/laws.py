@@ -96,6 +96,7 @@ class Laws:
         self._deployments: dict[str, Deployment] = {}  # by uid
         self._sets: dict[str, str] = {}  # uid of a ReplicaSet -> uid of its Deployment
         self._asked: dict[str, dict[str, int]] = defaultdict(dict)  # uid of a Deployment -> uid of its set -> replicas
+        self._unaware: dict[str, dict[str, None]] = defaultdict(dict)  # uid of a Deployment -> sets behind their spec
         self._members: dict[str, dict[str, Pod]] = defaultdict(dict)  # uid of Deployment or Job -> pods by key
         self._jobs: dict[str, tuple[str, int]] = {}  # uid -> (name, most pods at work)
         self._uids: dict[str, str] = {}  # key -> uid, of owners
@@ -156,7 +157,9 @@ class Laws:
     def _replica_set(self, key: str, obj: Json | None) -> None:
         if obj is None:
             uid = self._uids.pop(key, "")
-            self._asked[self._sets.pop(uid, "")].pop(uid, None)
+            owner = self._sets.pop(uid, "")
+            self._asked[owner].pop(uid, None)
+            self._unaware[owner].pop(uid, None)
             return
         uid = obj["metadata"]["uid"]
         owner = _controller(obj["metadata"])
@@ -165,6 +168,11 @@ class Laws:
         before = self._asked[owner].get(uid, 0)
         self._sets[uid] = owner
         self._asked[owner][uid] = replicas
+        seen = int((obj.get("status") or {}).get("observedGeneration") or 0)
+        if seen < int(obj["metadata"].get("generation") or 0):
+            self._unaware[owner][uid] = None
+        else:
+            self._unaware[owner].pop(uid, None)
         deployment = self._deployments.get(owner)
         if deployment is not None and replicas > before:
             self.checks += 1
@@ -191,6 +199,12 @@ class Laws:
         if not surge and not unavailable:
             unavailable = 1
         known = self._deployments.get(uid)
+        seen = int((obj.get("status") or {}).get("observedGeneration") or 0)
+        if seen < int(obj["metadata"].get("generation") or 0):
+            self._unaware[uid][uid] = None  # its controller may still act on the spec before
+        else:
+            self._unaware[uid].pop(uid, None)
+            self._relax(uid)
         if known is not None and (known.replicas, known.surge, known.unavailable) == (replicas, surge, unavailable):
             return
         self._uids[key] = uid
@@ -314,7 +328,7 @@ class Laws:
             return
         pods = self._members[uid].values()
         wanted = deployment.replicas + deployment.surge
-        if deployment.ceiling > wanted:
+        if deployment.ceiling > wanted and not self._unaware[uid]:
             asked = sum(self._asked[uid].values())
             if asked <= wanted and sum(1 for p in pods if p.lives and not p.leaving) <= wanted:
                 deployment.ceiling = wanted
