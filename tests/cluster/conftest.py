@@ -169,6 +169,8 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     """A namespace for one test, deleted afterwards without waiting."""
     name = "t-" + request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:50].strip("-")
     cluster.kubectl("create", "namespace", name)
+    account = ("get", "serviceaccount", "default", "-n", name)
+    eventually(lambda: cluster.run(*account).returncode == 0, "the namespace has its service account")
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
 

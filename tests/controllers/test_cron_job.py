@@ -139,8 +139,16 @@ async def test_on_the_real_api_server(tmp_path: Path):
                 return not status.get("active")
 
             ended = {"type": "Failed", "status": "True", "reason": "x", "message": "", "lastTransitionTime": last}
-            found = await admin.get(JOBS, running["metadata"]["name"], "default")
             target = {**ended, "type": "FailureTarget"}
-            await admin.update_status(JOBS, {**found, "status": {"conditions": [target, ended], "startTime": last}})
+
+            async def fail() -> bool:
+                found = await admin.get(JOBS, running["metadata"]["name"], "default")
+                if "startTime" not in (found.get("status") or {}):
+                    return False  # the controller is about to set it, and it may not change
+                status = {"conditions": [target, ended], "startTime": found["status"]["startTime"]}
+                await admin.update_status(JOBS, {**found, "status": status})
+                return True
+
+            await until(fail, 10)
             await until(done, 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]

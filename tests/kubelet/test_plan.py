@@ -186,6 +186,8 @@ def test_an_ephemeral_container_starts_once():
 
 def test_garbage_keeps_the_state_and_the_last_state():
     dead = [record("a", EXITED, 1, attempt=n) for n in range(4)]
+    never_started = plan.garbage(runtime(record("a", CREATED), record("a", EXITED, attempt=1), record("a", attempt=2)))
+    assert [c.id for c in never_started.containers] == ["a-0"]
     found = plan.garbage(runtime(*dead, record("a", attempt=4)))
     assert sorted(c.attempt for c in found.containers) == [0, 1, 2]
 

@@ -263,7 +263,8 @@ def garbage(runtime: PodRuntime) -> Garbage:
     kept_in: set[str] = set()
     for container in runtime.containers:
         seen[container.name] = seen.get(container.name, 0) + 1
-        if seen[container.name] > 2 and container.state == EXITED:
+        # Also one that was made and never started, when the agent was killed between the two.
+        if seen[container.name] > 2 and container.state != RUNNING:
             dead.append(container)
         else:
             kept_in.add(container.sandbox_id)
