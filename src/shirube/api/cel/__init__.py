@@ -39,9 +39,9 @@ def compiled(text: str) -> Expression:
 
 @functools.cache
 def _functions() -> dict[str, Any]:
-    import cel
     from cel.stdlib import add_stdlib_to_context
 
+    from shirube.api.cel.engine import cel
     from shirube.api.cel.library import FUNCTIONS
 
     # The engine logs every function that raises; the error is ours to report.
@@ -57,9 +57,8 @@ def _functions() -> dict[str, Any]:
 class Expression:
     def __init__(self, text: str) -> None:
         """Raises CelError."""
-        import cel
-
         from shirube.api.cel.collections import RANGE
+        from shirube.api.cel.engine import cel
         from shirube.api.cel.rewriting import rewrite
 
         if len(text) > MAX_LENGTH:
@@ -92,7 +91,7 @@ class Expression:
     ) -> Any:
         """The value, as plain Python. Only variables that the expression names are handed over. Raises CelError, also
         when it would be too much work, alone or for what is left of `budget`."""
-        import cel
+        from shirube.api.cel.engine import cel
 
         known = {name: variables[name] for name in self.variables if name in variables}
         try:

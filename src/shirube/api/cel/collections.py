@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import cel
+from shirube.api.cel.engine import cel
 
 Value = Any
 RANGE = 1000  # items that lists.range makes at most: loops go through them

@@ -18,11 +18,11 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import cel
 import re2
 
 from shirube.api import quantity as quantities
 from shirube.api.cel import collections
+from shirube.api.cel.engine import cel
 from shirube.api.cel.formats import FORMATS
 
 Value = Any

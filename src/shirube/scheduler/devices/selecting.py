@@ -11,7 +11,6 @@ import re
 from typing import Any, NamedTuple
 
 from shirube.api.cel import CelError, compiled
-from shirube.api.cel.library import quantity, semver
 
 Object = dict[str, Any]
 _DOMAINS = re.compile(r"""device\s*\.\s*(attributes|capacity)\s*\[\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\]""")
@@ -41,6 +40,8 @@ def selected(expression: str, driver: str, device: Object, of: str) -> bool:
 
 
 def variables(driver: str, device: Object) -> Object:
+    from shirube.api.cel.library import quantity  # the engine: only where there are devices
+
     attributes: dict[str, Object] = {}
     for name, value in (device.get("attributes") or {}).items():
         domain, own = _qualified(name, driver)
@@ -64,6 +65,8 @@ def _qualified(name: str, driver: str) -> tuple[str, str]:
 
 def _value(attribute: Object) -> Any:
     if "version" in attribute:
+        from shirube.api.cel.library import semver
+
         return semver(attribute["version"])
     return next((value for value in attribute.values() if value is not None), None)
 
