@@ -54,7 +54,7 @@ class Admins:
         self.tokens = real.tokens
         self.audiences = real.audiences
 
-    async def authenticate(self, headers: Any, peer: Any) -> User:
+    async def authenticate(self, headers: Any, peer: Any, remarks: Any = None) -> User:
         return self.user
 
 

@@ -79,6 +79,17 @@ class RequestContext:
     audit: Record | None = None  # what the audit log is told; None: nothing
     flow: Class | None = None  # how priority and fairness classified it
     warnings: list[str] = field(default_factory=list)  # become `Warning: 299 - "…"` headers
+    annotations: dict[str, str] | None = None  # of audit events, said before there is a record
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def annotate(self, key: str, value: str) -> None:
+        """For the audit log. What authentication says comes before it is known whether there is one."""
+        if self.audit is not None:
+            self.audit.annotations[key] = value
+        else:
+            self.annotations = {**(self.annotations or {}), key: value}
 
     @property
     def namespace(self) -> str:

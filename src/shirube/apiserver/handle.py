@@ -110,7 +110,7 @@ class ApiServer:
     async def _answer(self, server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         request, attributes = rc.request, rc.attributes
         try:
-            user = await server.authenticator.authenticate(request.headers, request.peer)
+            user = await server.authenticator.authenticate(request.headers, request.peer, rc)
             if user is NOBODY:
                 server.authenticator.check_anonymous(request.path)
         except errors.ApiError as error:

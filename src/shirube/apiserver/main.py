@@ -18,7 +18,7 @@ from shirube.api.resources import BUILTIN
 from shirube.apiserver import bootstrap, certificate_reload, housekeeping
 from shirube.apiserver.admission import Admission
 from shirube.apiserver.aggregation import availability
-from shirube.apiserver.authentication import Authenticator
+from shirube.apiserver.authentication import Authenticator, legacy_tokens
 from shirube.apiserver.authorization import Authorizer
 from shirube.apiserver.caches import Caches
 from shirube.apiserver.configuration_file import ConfigurationFile
@@ -196,6 +196,8 @@ async def _bootstrap(context: ServerContext, stop: asyncio.Event | None = None) 
 async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
     definitions = Definitions(context)
     await definitions.load()
+    tokens = context.authenticator.tokens
+    noting = [legacy_tokens.keep(context, tokens.uses)] if tokens is not None else []
     return [
         tasks.spawn(definitions.run(), name="definitions"),
         tasks.spawn(bootstrap.keep(context), name="bootstrap-keep"),
@@ -205,6 +207,7 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(availability.keep(context), name="keep-api-services"),
         tasks.spawn(webhook_connections.keep(context), name="keep-webhook-connections"),
         tasks.spawn(policy_status.keep(context), name="keep-policy-status"),
+        *(tasks.spawn(writing, name="note-token-uses") for writing in noting),
         *(tasks.spawn(file.keep(), name=f"follow-{name}-configuration") for name, file in context.files.items()),
     ]
 

@@ -86,6 +86,8 @@ class Metrics:
         yield objects
         yield from server.fairness.families()
         yield from AdmissionMetrics.of(server).families()
+        if server.authenticator.tokens is not None:
+            yield from server.authenticator.tokens.uses.families()
         if server.audit is not None:
             yield from server.audit.families()
         for name, file in server.files.items():

@@ -34,7 +34,7 @@ class Identities:
         self.tokens, self.audiences = real.tokens, real.audiences
         self._users: dict[str, User] = {}
 
-    async def authenticate(self, headers: Headers, peer: Peer) -> User:
+    async def authenticate(self, headers: Headers, peer: Peer, remarks: object = None) -> User:
         name = headers.get(WHO) or "system:anonymous"
         user = self._users.get(name)
         if user is None:

@@ -25,7 +25,7 @@ class ByHeader:
         self.tokens, self.audiences = real.tokens, real.audiences
         self.users = {user.name: user for user in (FLOOD, SCHEDULER)}
 
-    async def authenticate(self, headers, peer):
+    async def authenticate(self, headers, peer, remarks=None):
         name = headers.get("x-test-user") or "admin"
         return self.users.get(name) or User(name, groups=("system:masters", "system:authenticated"))
 

@@ -20,7 +20,7 @@ class Named:
         self.tokens, self.audiences = real.tokens, real.audiences
         self.users: dict[str, User] = {}
 
-    async def authenticate(self, headers: Any, peer: Any) -> User:
+    async def authenticate(self, headers: Any, peer: Any, remarks: Any = None) -> User:
         name = headers.get("x-test-user")
         if not name:
             return ADMIN

@@ -157,6 +157,7 @@ class Auditor:
             head,
             self._clock.now(),
             ref,
+            annotations=dict(rc.annotations or ()),
             long=info.long_running,
         )
 

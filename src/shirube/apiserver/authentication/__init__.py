@@ -5,8 +5,8 @@
 are shown and wrong are 401, never anonymous. `impersonation.impersonate` is the step after it.
 
 Modules: `certificates`, `request_header` (users that a front proxy vouches for), `service_account_tokens` (with
-`jwt`), `bootstrap_tokens`, `oidc` (with `configuration`, `claims`, `key_sets`), `impersonation`, `discovery` (the
-documents with which others verify our tokens).
+`jwt`, `legacy_tokens`), `bootstrap_tokens`, `oidc` (with `configuration`, `claims`, `key_sets`), `impersonation`,
+`discovery` (the documents with which others verify our tokens).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from shirube.serving.messages import Headers, Peer
 
 if TYPE_CHECKING:
     from shirube.apiserver.authentication.configuration import Configuration
+    from shirube.apiserver.authentication.legacy_tokens import Remarks
     from shirube.apiserver.authentication.oidc import Issuer
     from shirube.apiserver.context import ServerContext
     from shirube.apiserver.reader import Reader
@@ -84,8 +85,8 @@ class Authenticator:
         self._configuration = configuration.read(data, self._clock, disallowed)
         self._issuers = {issuer.url: issuer for issuer in self._configuration.issuers}
 
-    async def authenticate(self, headers: Headers, peer: Peer) -> User:
-        """The user of a request. Raises ApiError 401."""
+    async def authenticate(self, headers: Headers, peer: Peer, remarks: Remarks | None = None) -> User:
+        """The user of a request; `remarks` hears what else is to be said of it. Raises ApiError 401."""
         if peer.certificate is not None:
             proxy = self._request_header
             if proxy is not None and proxy.signed(peer.certificate):
@@ -96,7 +97,7 @@ class Authenticator:
                 return user
         token = bearer_token(headers)
         if token:
-            found = await self.review(token, self.audiences)
+            found = await self.review(token, self.audiences, remarks)
             if found is not None:
                 return found[0]
             raise errors.unauthorized()
@@ -115,7 +116,9 @@ class Authenticator:
         if configured is not None and configured.paths is not None and path not in configured.paths:
             raise errors.unauthorized()
 
-    async def review(self, token: str, audiences: Sequence[str]) -> tuple[User, tuple[str, ...]] | None:
+    async def review(
+        self, token: str, audiences: Sequence[str], remarks: Remarks | None = None
+    ) -> tuple[User, tuple[str, ...]] | None:
         """(user, those of `audiences` that the token is good for), as TokenReview answers; None if for none."""
         mine = tuple(a for a in audiences if a in self.audiences)
         if bootstrap_tokens.looks_like(token):
@@ -125,7 +128,7 @@ class Authenticator:
             user = await self._issued_elsewhere(token) if self._issuers else None
             return (user, mine) if user is not None and mine else None
         try:
-            user, carried = self.tokens.verify(token)
+            user, carried = self.tokens.verify(token, remarks)
         except InvalidToken as error:
             _logger.debug("refused a token", reason=str(error))
             return None

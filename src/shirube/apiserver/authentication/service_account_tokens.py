@@ -6,7 +6,7 @@ the uid of the token and that what it is bound to is still there: deleting a pod
 signatures are remembered until the token ends, whole verdicts for ten seconds as upstream does.
 
 Tokens kept in secrets of type `kubernetes.io/service-account-token` (the old form, without end or audience)
-are believed as long as the secret holds them.
+are believed as long as the secret holds them and nobody has marked it invalid; `legacy_tokens` watches their use.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from shirube.api.gvr import GVR, NODES, PODS, SECRETS, SERVICEACCOUNTS
 from shirube.apiserver.authentication.certificates import CREDENTIAL_ID
 from shirube.apiserver.authentication.jwt import InvalidToken, SigningKey, unverified_claims
+from shirube.apiserver.authentication.legacy_tokens import Remarks, Said, TokenUses
 from shirube.apiserver.user import ALL_AUTHENTICATED, User
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import Clock, parse_rfc3339
@@ -54,6 +55,7 @@ class Verified(NamedTuple):
 class _Verdict(NamedTuple):
     verified: Verified
     until: float  # monotonic
+    said: Said
 
 
 def username(namespace: str, name: str) -> str:
@@ -81,6 +83,7 @@ class ServiceAccountTokens:
         self._chance = chance
         self._claims: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._verdicts: OrderedDict[str, _Verdict] = OrderedDict()
+        self.uses = TokenUses(clock)
 
     @property
     def keys(self) -> list[dict[str, str]]:
@@ -131,22 +134,25 @@ class ServiceAccountTokens:
         if token in self._verdicts:
             return True
         try:
-            return unverified_claims(token).get("iss") in (self.issuer, LEGACY_ISSUER)
+            claims = unverified_claims(token)
+            return claims.get("iss") == self.issuer or _legacy(claims)
         except InvalidToken:
             return False
 
-    def verify(self, token: str) -> Verified:
+    def verify(self, token: str, remarks: Remarks | None = None) -> Verified:
         """Whom the token stands for. Raises InvalidToken. The caller compares audiences."""
         verdict = self._verdicts.get(token)
         if verdict is not None and self._clock.monotonic() < verdict.until:
             self._check_time(self._claims.get(token, {}))
+            verdict.said.repeat(remarks)
             return verdict.verified
         claims = self._signed(token)
-        if claims.get("iss") == LEGACY_ISSUER:
-            verified = self._legacy(token, claims)
-        else:
-            verified = self._bound(claims)
-        _keep(self._verdicts, token, _Verdict(verified, self._clock.monotonic() + VERDICT_SECONDS))
+        said = Said()
+        try:
+            verified = self._legacy(token, claims, said) if _legacy(claims) else self._bound(claims, said)
+        finally:
+            said.repeat(remarks)
+        _keep(self._verdicts, token, _Verdict(verified, self._clock.monotonic() + VERDICT_SECONDS, said))
         return verified
 
     def _signed(self, token: str) -> dict[str, Any]:
@@ -166,7 +172,7 @@ class ServiceAccountTokens:
         if now < begins:
             raise InvalidToken("token is not valid yet")
 
-    def _bound(self, claims: dict[str, Any]) -> Verified:
+    def _bound(self, claims: dict[str, Any], said: Said) -> Verified:
         if claims.get("iss") != self.issuer:
             raise InvalidToken("token has another issuer")
         if "exp" not in claims:
@@ -196,10 +202,11 @@ class ServiceAccountTokens:
             if node.get("uid"):
                 extra[_NODE_UID] = (node["uid"],)
         user = _user(namespace, account["name"], account["uid"], extra)
+        self.uses.bound(str(claims.get("sub", "")), private.get("warnafter"), said)
         return Verified(user, tuple(str(a) for a in audiences))
 
-    def _check(self, gvr: GVR, namespace: str, ref: dict[str, Any]) -> None:
-        """The object must be there, with that uid, and not have been on its way out for long."""
+    def _check(self, gvr: GVR, namespace: str, ref: dict[str, Any], leeway: float = DELETION_LEEWAY) -> dict[str, Any]:
+        """The object, which must be there, with that uid, and not have been on its way out for long."""
         found = self._reader.get(gvr, namespace, ref.get("name", ""))
         what = gvr.resource[:-1]
         if found is None:
@@ -207,13 +214,15 @@ class ServiceAccountTokens:
         if found["metadata"].get("uid") != ref.get("uid"):
             raise InvalidToken(f"{what} {ref.get('name')!r} of the token has been replaced")
         deleted = found["metadata"].get("deletionTimestamp")
-        if deleted and parse_rfc3339(deleted) < self._clock.now() - DELETION_LEEWAY:
+        if deleted and parse_rfc3339(deleted) < self._clock.now() - leeway:
             raise InvalidToken(f"{what} {ref.get('name')!r} of the token has been deleted")
+        return found
 
-    def _legacy(self, token: str, claims: dict[str, Any]) -> Verified:
+    def _legacy(self, token: str, claims: dict[str, Any], said: Said) -> Verified:
         def claim(name: str) -> str:
             return str(claims.get(f"kubernetes.io/serviceaccount/{name}", ""))
 
+        self.uses.shown(str(claims.get("sub", "")), said)
         namespace, name = claim("namespace"), claim("service-account.name")
         uid = claim("service-account.uid")
         if claims.get("sub") != username(namespace, name):
@@ -228,8 +237,14 @@ class ServiceAccountTokens:
             kept = ""
         if not hmac.compare_digest(kept.encode(), token.encode()):
             raise InvalidToken("token does not match server's copy")
-        self._check(SERVICEACCOUNTS, namespace, {"name": name, "uid": uid})
+        # Unlike pods, whose tokens may say good-bye, an account on its way out has nothing left to ask.
+        account = self._check(SERVICEACCOUNTS, namespace, {"name": name, "uid": uid}, float("-inf"))
+        self.uses.judge(secret, account, said)
         return Verified(_user(namespace, name, uid, {}), ())
+
+
+def _legacy(claims: dict[str, Any]) -> bool:
+    return claims.get("iss") == LEGACY_ISSUER
 
 
 def _user(namespace: str, name: str, uid: str, extra: dict[str, tuple[str, ...]]) -> User:

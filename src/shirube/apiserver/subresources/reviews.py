@@ -44,7 +44,7 @@ async def review_token(server: ServerContext, rc: RequestContext) -> Response:
     if not token:
         raise errors.bad_request("token is required for TokenReview in authentication")
     audiences = spec.get("audiences") or list(server.authenticator.audiences)
-    found = await server.authenticator.review(token, audiences)
+    found = await server.authenticator.review(token, audiences, rc)
     if found is None:
         review["status"] = {"user": {}, "error": "[invalid bearer token]"}
     else:
