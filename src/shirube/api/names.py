@@ -316,14 +316,12 @@ def is_http_header_name(value: str) -> list[str]:
 
 
 def is_ip(value: str) -> list[str]:
-    if "%" not in value:
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            pass
-        else:
-            return []
-    return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    message = ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return message
+    return message if "%" in value else []
 
 
 def is_cidr(value: str) -> list[str]:

@@ -140,15 +140,13 @@ def _suffix(suffix: str) -> tuple[int, int, Format]:
         return 10, power, "DecimalSI"
     if (power := _BINARY.get(suffix)) is not None:
         return 2, power, "BinarySI"
-    if suffix[0] in "eE":
-        try:
-            exponent = int(suffix[1:])
-        except ValueError:
-            pass
-        else:
-            if abs(exponent) <= _MAX_EXPONENT:
-                return 10, exponent, "DecimalExponent"
-    raise QuantityError("unable to parse quantity's suffix")
+    try:
+        exponent = int(suffix[1:]) if suffix[0] in "eE" else None
+    except ValueError:
+        exponent = None
+    if exponent is None or abs(exponent) > _MAX_EXPONENT:
+        raise QuantityError("unable to parse quantity's suffix")
+    return 10, exponent, "DecimalExponent"
 
 
 def _format_error() -> str:

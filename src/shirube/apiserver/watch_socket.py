@@ -6,19 +6,16 @@ The client ends the watch by closing; what else it sends is passed over.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
 from shirube.apiserver.negotiation import JSON
-from shirube.apiserver.subresources import websocket_frames
+from shirube.apiserver.subresources import websocket_frames, websocket_stream
 from shirube.serving.messages import Connection, Response, Upgrade
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext
-
-_CLOSE = 8  # the opcode
 
 
 def asked(rc: RequestContext) -> bool:
@@ -48,7 +45,7 @@ async def upgraded(rc: RequestContext, response: Response) -> Response | Upgrade
     text = response.content_type == JSON
 
     async def run(client: Connection) -> None:
-        await _send(client, body, text)
+        await websocket_stream.send(client, messages(body, text), body, name="watch-websocket")
 
     return Upgrade(headers, run)
 
@@ -70,28 +67,3 @@ async def messages(chunks: AsyncIterator[bytes], text: bool) -> AsyncIterator[by
                 event, after = rest[4 : 4 + size], rest[4 + size :]
             rest = after
             yield websocket_frames.text(event) if text else websocket_frames.message(event, "")
-
-
-async def _send(client: Connection, body: Any, text: bool) -> None:
-    async def listen() -> None:
-        while data := await client.read():
-            if data[0] & 0x0F == _CLOSE:
-                return
-
-    async def send() -> None:
-        async for frame in messages(body, text):
-            await client.write(frame)
-        await client.write(websocket_frames.close())
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(listen(), name="watch-websocket-listen")
-            sending = group.create_task(send(), name="watch-websocket-send")
-            await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
-            listening.cancel()
-            sending.cancel()
-    except* ConnectionError:
-        pass
-    finally:
-        await body.aclose()
-        await client.close()

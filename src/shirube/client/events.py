@@ -25,7 +25,7 @@ from shirube.api.gvr import EVENTS, EVENTS_V1, GVR
 from shirube.client.rest import Client, Object
 from shirube.foundation import log
 from shirube.foundation.clock import SYSTEM, Clock, rfc3339, rfc3339_micro
-from shirube.foundation.tasks import cancel, spawn
+from shirube.foundation.tasks import cancel, signalled, spawn
 
 NORMAL, WARNING = "Normal", "Warning"
 
@@ -181,10 +181,7 @@ class EventRecorder:
         """Write what is queued, for at most `seconds`, and stop."""
         if self._task is None:
             return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._drained.wait()
-        except TimeoutError:
+        if not await signalled(self._drained, seconds):
             self._log.warning("events left unwritten", component=self._component, count=len(self._queue))
         await cancel(self._task)
         self._task = None

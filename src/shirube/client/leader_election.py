@@ -19,7 +19,7 @@ from shirube.client.rest import Client, Object
 from shirube.foundation import log
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock, rfc3339_micro
-from shirube.foundation.tasks import cancel, spawn
+from shirube.foundation.tasks import cancel, signalled, spawn
 
 _FIRST_PAUSE = 0.1  # seconds
 _JITTER = 1.2
@@ -96,11 +96,7 @@ class LeaderElector:
                 return True
             # While nobody has answered yet (all is just starting), there is no holder to leave in peace.
             pause = min(pause * 1.5, self._retry_period) if self._observed is None else self._retry_period
-            try:
-                async with asyncio.timeout(self._chance.jitter(pause, _JITTER)):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+            await signalled(stop, self._chance.jitter(pause, _JITTER))
         return False
 
     async def _renew(self) -> None:

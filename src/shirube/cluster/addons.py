@@ -42,27 +42,51 @@ def _role(name: str, rules: list[dict[str, Any]]) -> list[tuple[str, dict[str, A
 
 def manifests(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]:
     """Path and object of each add-on, in the order of applying."""
-    events = [
-        {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+    return [
+        _node_renewal(),
+        *_role(NETWORK_GROUP, _NETWORK_RULES),
+        *_role(GATEWAY_GROUP, _GATEWAY_RULES),
+        ("/api/v1/namespaces/kube-system/services/kube-dns", _dns(families)),
+        ("/apis/storage.k8s.io/v1/storageclasses/local-path", _LOCAL_PATH),
+        *_metrics_server(families),
     ]
-    network = [
-        {"apiGroups": [""], "resources": ["services", "endpoints", "nodes", "namespaces", "pods"], "verbs": _READ},
-        {
-            "apiGroups": ["discovery.k8s.io"],
-            "resources": ["endpointslices"],
-            "verbs": [*_READ, "create", "update", "patch", "delete"],
-        },
-        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies", "servicecidrs"], "verbs": _READ},
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": _READ},
-        *events,
-    ]
-    gateway = [
-        {"apiGroups": [""], "resources": ["services", "nodes"], "verbs": _READ},
-        {"apiGroups": [""], "resources": ["services/status"], "verbs": ["patch", "update"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _READ},
-        *events,
-    ]
-    dns = {
+
+
+_EVENT_RULES = [
+    {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+]
+_NETWORK_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["services", "endpoints", "nodes", "namespaces", "pods"], "verbs": _READ},
+    {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": [*_READ, "create", "update", "patch", "delete"],
+    },
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies", "servicecidrs"], "verbs": _READ},
+    {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kube-dns"], "verbs": _READ},
+    *_EVENT_RULES,
+]
+_GATEWAY_RULES: list[dict[str, Any]] = [
+    {"apiGroups": [""], "resources": ["services", "nodes"], "verbs": _READ},
+    {"apiGroups": [""], "resources": ["services/status"], "verbs": ["patch", "update"]},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _READ},
+    *_EVENT_RULES,
+]
+_LOCAL_PATH: dict[str, Any] = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {
+        "name": "local-path",
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+    },
+    "provisioner": "shirube.dev/local-path",
+    "reclaimPolicy": "Delete",
+    "volumeBindingMode": "WaitForFirstConsumer",
+}
+
+
+def _dns(families: Sequence[Addresses]) -> dict[str, Any]:
+    return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
@@ -82,35 +106,20 @@ def manifests(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]
             ],
         },
     }
-    local_path = {
-        "apiVersion": "storage.k8s.io/v1",
-        "kind": "StorageClass",
-        "metadata": {
-            "name": "local-path",
-            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-        },
-        "provisioner": "shirube.dev/local-path",
-        "reclaimPolicy": "Delete",
-        "volumeBindingMode": "WaitForFirstConsumer",
-    }
-    # Nodes may renew their client certificates: requests for themselves are approved (as kubeadm sets it up).
-    version, renewal = "rbac.authorization.k8s.io/v1", "system:shirube:node-certificate-rotation"
+
+
+def _node_renewal() -> tuple[str, dict[str, Any]]:
+    """Nodes may renew their client certificates: requests for themselves are approved (as kubeadm sets it up)."""
+    version, name = "rbac.authorization.k8s.io/v1", "system:shirube:node-certificate-rotation"
     role = "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient"
-    renew = {
+    binding = {
         "apiVersion": version,
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": renewal},
+        "metadata": {"name": name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}],
     }
-    return [
-        (f"{_RBAC}/clusterrolebindings/{renewal}", renew),
-        *_role(NETWORK_GROUP, network),
-        *_role(GATEWAY_GROUP, gateway),
-        ("/api/v1/namespaces/kube-system/services/kube-dns", dns),
-        ("/apis/storage.k8s.io/v1/storageclasses/local-path", local_path),
-        *_metrics_server(families),
-    ]
+    return f"{_RBAC}/clusterrolebindings/{name}", binding
 
 
 def _metrics_server(families: Sequence[Addresses]) -> list[tuple[str, dict[str, Any]]]:

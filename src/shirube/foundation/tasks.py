@@ -29,6 +29,16 @@ def _done(task: asyncio.Task[Any]) -> None:
         _logger.error("background task failed", task=task.get_name(), error=repr(error), exc_info=error)
 
 
+async def signalled(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait for the event, at most so long (None: as long as it takes); whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks and wait until they have cleaned up. `None`s are passed over."""
     live = [t for t in tasks if t is not None]

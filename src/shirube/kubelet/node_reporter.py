@@ -17,6 +17,7 @@ from shirube.api.gvr import LEASES, NODES
 from shirube.client.rest import Client
 from shirube.foundation import log
 from shirube.foundation.clock import Clock, rfc3339_micro
+from shirube.foundation.tasks import signalled
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.node_shutdown import PROBLEM
@@ -107,11 +108,7 @@ class NodeReporter:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self._changed.clear()
-            try:
-                async with asyncio.timeout(_CHECK_UNREADY_SECONDS if self.report.problems else _CHECK_SECONDS):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await signalled(self._changed, _CHECK_UNREADY_SECONDS if self.report.problems else _CHECK_SECONDS)
 
     def seen(self, node: Mapping[str, Any]) -> None:
         """The Node as the API has it now. What others have made of our conditions is written anew, at once.

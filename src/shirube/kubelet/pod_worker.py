@@ -18,7 +18,7 @@ from typing import Any
 from shirube.api.errors import ApiError
 from shirube.foundation import log
 from shirube.foundation.clock import parse_rfc3339
-from shirube.foundation.tasks import cancel, spawn
+from shirube.foundation.tasks import cancel, signalled, spawn
 from shirube.kubelet import labels
 from shirube.kubelet import pod as pods
 from shirube.kubelet.admission import Rejection
@@ -132,11 +132,7 @@ class PodWorker:
                 _logger.error("cannot sync pod", pod=pods.full_name(self.pod), error=repr(error), exc_info=error)
             if self._gone and self.ended:
                 return
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await signalled(self._wake, wait)
 
     async def _round(self) -> float | None:
         """One round; seconds until the next is due without being woken, None for no need."""

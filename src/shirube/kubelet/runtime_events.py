@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from shirube.foundation import log
+from shirube.foundation.tasks import signalled
 from shirube.kubelet import labels
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.cri.events import container_events
@@ -73,11 +74,7 @@ class RuntimeEvents:
                 await self.relist()
             except CriError as error:
                 _logger.warning("cannot list containers", error=str(error))
-            try:
-                async with asyncio.timeout(RELIST_SECONDS if self._has_events else _RELIST_WITHOUT_EVENTS):
-                    await self._relist.wait()
-            except TimeoutError:
-                continue
+            await signalled(self._relist, RELIST_SECONDS if self._has_events else _RELIST_WITHOUT_EVENTS)
 
     async def relist(self) -> None:
         listing = await self._state.list_all()

@@ -17,69 +17,85 @@ Family = tuple[str, str, str, list[Sample]]
 
 
 def resource_metrics(snapshot: Snapshot, node_working_set: int) -> bytes:
-    containers = [(_labels(usage.pod, c.record.name), c) for usage in snapshot.pods for c in usage.containers]
-    by_pod = [(_labels(usage.pod), usage) for usage in snapshot.pods]
-    stamp = int(snapshot.at * 1000)
-    counter, gauge = "counter", "gauge"
-    families: tuple[Family, ...] = (
+    lines = [
+        line
+        for families in (_of_containers(snapshot), _of_node(snapshot, node_working_set), _of_pods(snapshot))
+        for family in families
+        for line in family_lines(*family, int(snapshot.at * 1000))
+    ]
+    lines += family_lines("resource_scrape_error", "gauge", "[STABLE] 1 if there was an error", [({}, 0)], None)
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _of_containers(snapshot: Snapshot) -> tuple[Family, ...]:
+    each = [(_labels(usage.pod, c.record.name), c) for usage in snapshot.pods for c in usage.containers]
+    return (
         (
             "container_cpu_usage_seconds_total",
-            counter,
+            "counter",
             "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
-            [(labels, _seconds(c.usage.cpu)) for labels, c in containers],
+            [(labels, _seconds(c.usage.cpu)) for labels, c in each],
         ),
         (
             "container_memory_working_set_bytes",
-            gauge,
+            "gauge",
             "[STABLE] Current working set of the container in bytes",
-            [(labels, c.usage.working_set) for labels, c in containers],
+            [(labels, c.usage.working_set) for labels, c in each],
         ),
         (
             "container_swap_usage_bytes",
-            gauge,
+            "gauge",
             "[STABLE] Current amount of the container swap usage in bytes. Reported only on non-windows systems",
-            [(labels, c.usage.swap) for labels, c in containers],
+            [(labels, c.usage.swap) for labels, c in each],
         ),
         (
             "container_start_time_seconds",
-            gauge,
+            "gauge",
             "[STABLE] Start time of the container since unix epoch in seconds",
-            [(labels, c.record.started_at / NANO) for labels, c in containers],
+            [(labels, c.record.started_at / NANO) for labels, c in each],
         ),
+    )
+
+
+def _of_node(snapshot: Snapshot, working_set: int) -> tuple[Family, ...]:
+    return (
         (
             "node_cpu_usage_seconds_total",
-            counter,
+            "counter",
             "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
             [({}, _seconds(snapshot.node.cpu))],
         ),
         (
             "node_memory_working_set_bytes",
-            gauge,
+            "gauge",
             "[STABLE] Current working set of the node in bytes",
-            [({}, node_working_set)],
+            [({}, working_set)],
         ),
+    )
+
+
+def _of_pods(snapshot: Snapshot) -> tuple[Family, ...]:
+    each = [(_labels(usage.pod), usage.usage) for usage in snapshot.pods]
+    return (
         (
             "pod_cpu_usage_seconds_total",
-            counter,
+            "counter",
             "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
-            [(labels, _seconds(usage.usage.cpu)) for labels, usage in by_pod],
+            [(labels, _seconds(usage.cpu)) for labels, usage in each],
         ),
         (
             "pod_memory_working_set_bytes",
-            gauge,
+            "gauge",
             "[STABLE] Current working set of the pod in bytes",
-            [(labels, usage.usage.working_set) for labels, usage in by_pod],
+            [(labels, usage.working_set) for labels, usage in each],
         ),
         (
             "pod_swap_usage_bytes",
-            gauge,
+            "gauge",
             "[STABLE] Current amount of the pod swap usage in bytes. Reported only on non-windows systems",
-            [(labels, usage.usage.swap) for labels, usage in by_pod],
+            [(labels, usage.swap) for labels, usage in each],
         ),
     )
-    lines = [line for family in families for line in family_lines(*family, stamp)]
-    lines += family_lines("resource_scrape_error", gauge, "[STABLE] 1 if there was an error", [({}, 0)], None)
-    return ("\n".join(lines) + "\n").encode()
 
 
 def _labels(pod: pods.Pod, container: str = "") -> dict[str, str]:

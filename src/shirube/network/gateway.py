@@ -19,7 +19,7 @@ from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import address_family, log, nft
 from shirube.foundation.address_family import IPV4, listed
-from shirube.foundation.tasks import cancel, spawn
+from shirube.foundation.tasks import cancel, signalled, spawn
 from shirube.network import load_balancer, masquerade, publish, routes
 
 _logger = log.get("gateway")
@@ -85,11 +85,7 @@ class Gateway:
 
     async def _wait(self, seconds: float | None) -> None:
         """For a change, or for so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+        await signalled(self._changed, seconds)
         await asyncio.sleep(_QUIET_SECONDS)
         self._changed.clear()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import address_family, log, nft
 from shirube.foundation.address_family import BOTH, listed
+from shirube.foundation.tasks import signalled
 from shirube.network import cni, masquerade, projection, routes, tunnel
 from shirube.network.dns.forward import system_resolvers
 from shirube.network.dns.main import run_dns
@@ -70,9 +70,7 @@ async def _follow_nodes(options: Options, nodes: Informer) -> None:
     changed.set()
     done: object = None
     while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):  # a plugin that is brought makes no Node change
-                await changed.wait()
+        await signalled(changed, _LOOK_SECONDS)  # a plugin that is brought makes no Node change
         changed.clear()
         own = nodes.store.get(None, options.node_name)
         wanted = (cni.foreign(options.cni_conf_dir), _of_nodes(nodes.store.list()))

@@ -155,9 +155,8 @@ async def _pump_both(
     other_writer: asyncio.StreamWriter,
 ) -> None:
     try:
-        await asyncio.gather(_pump(one_reader, other_writer), _pump(other_reader, one_writer))
-    except OSError:
-        pass  # one side broke off: the other is closed below
+        with contextlib.suppress(OSError):  # one side broke off: the other is closed, too
+            await asyncio.gather(_pump(one_reader, other_writer), _pump(other_reader, one_writer))
     finally:
         other_writer.close()
 

@@ -19,7 +19,7 @@ from shirube.foundation import log
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock
 from shirube.foundation.process import settle_memory
-from shirube.foundation.tasks import cancel, spawn
+from shirube.foundation.tasks import cancel, signalled, spawn
 from shirube.scheduler.announcing import Announcer, Report, reference
 from shirube.scheduler.binding import BindingFailed, bind, bind_volumes, evict
 from shirube.scheduler.columns import NodeColumns
@@ -172,10 +172,7 @@ class Scheduler:
             await self._work()
             self._wake.clear()
             now = self._clock.monotonic()
-            try:
-                async with asyncio.timeout(self._queue.next_wake(now)):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await signalled(self._wake, self._queue.next_wake(now)):
                 self._queue.flush_leftovers(self._clock.monotonic())
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ import ssl
 from typing import Any
 
 from shirube.foundation import log, tasks
+from shirube.serving.exchange import Limits
 from shirube.serving.messages import (
     Body,
     BodyTooLarge,
@@ -25,7 +26,7 @@ from shirube.serving.messages import (
     Response,
     Upgrade,
 )
-from shirube.serving.protocol import HttpProtocol, Limits
+from shirube.serving.protocol import HttpProtocol
 
 __all__ = [
     "Body",
@@ -119,17 +120,11 @@ class Server:
             server.close()
         for protocol in list(self._protocols):
             protocol.close_when_idle()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        except TimeoutError:
+        if not await tasks.signalled(self._empty, seconds):
             _logger.info("ending connections that are still busy", connections=len(self._protocols))
         for protocol in list(self._protocols):
             protocol.abort()
-        try:
-            async with asyncio.timeout(5):
-                await self._empty.wait()
-        except TimeoutError:
+        if not await tasks.signalled(self._empty, 5):
             _logger.warning("connections did not end", connections=len(self._protocols))
         await tasks.cancel(self._sweeper)
         self._sweeper = None

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from shirube.foundation import log
+from shirube.serving.exchange import Exchange, Limits
 from shirube.serving.framing import answer_head, clean_value, plain_status
 from shirube.serving.messages import (
     Body,
@@ -41,27 +42,6 @@ WRITE_HIGH = 256 * 1024
 JOIN_BELOW = 16 * 1024  # chunks smaller than a TLS record are joined with their frame
 LINGER = 1.0  # seconds that a client gets to read an answer that ends the connection early
 NEVER = math.inf
-
-
-class Limits(NamedTuple):
-    max_header: int  # bytes of a request line and its headers
-    idle_timeout: float  # seconds without a request
-    header_timeout: float  # seconds from a request's first byte to the end of its headers
-    body_timeout: float  # seconds without a byte of a body that is waited for
-    write_timeout: float  # seconds without progress in sending
-
-
-class _Exchange:
-    """A request with what its answer's framing depends on."""
-
-    __slots__ = ("continue_", "http10", "keep_alive", "rejection", "request")
-
-    def __init__(self, request: Request, keep_alive: bool, http10: bool, continue_: bool):
-        self.request = request
-        self.keep_alive = keep_alive
-        self.http10 = http10
-        self.continue_ = continue_
-        self.rejection: Response | None = None  # instead of asking the handler
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -104,9 +84,9 @@ class HttpProtocol(asyncio.Protocol):
         self._body: Body | None = None  # of the request being parsed
         self._in_head = False
         self._head_size = 0
-        self._queue: deque[_Exchange] = deque()
+        self._queue: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._exchange: _Exchange | None = None  # being answered
+        self._exchange: Exchange | None = None  # being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
         self._closing = False  # what arrives is dropped; the connection ends
@@ -228,9 +208,9 @@ class HttpProtocol(asyncio.Protocol):
             body,
         )
         http10 = parser.get_http_version() == "1.0"
-        self._enqueue(_Exchange(request, parser.should_keep_alive(), http10, continue_))
+        self._enqueue(Exchange(request, parser.should_keep_alive(), http10, continue_))
 
-    def _enqueue(self, exchange: _Exchange) -> None:
+    def _enqueue(self, exchange: Exchange) -> None:
         if self._task is None:
             self._deadline = NEVER
             # A plain create_task: `spawn` would add a callback to each request; failures are caught in _serve.
@@ -300,7 +280,7 @@ class HttpProtocol(asyncio.Protocol):
         self._closing = True
         request = Request("GET", "/")
         request.body.finish()
-        exchange = _Exchange(request, False, False, False)
+        exchange = Exchange(request, False, False, False)
         exchange.rejection = plain_status(code, message)
         self._enqueue(exchange)
 
@@ -317,7 +297,7 @@ class HttpProtocol(asyncio.Protocol):
 
     # ------------------------------------------------------------ answering
 
-    async def _serve(self, exchange: _Exchange) -> None:
+    async def _serve(self, exchange: Exchange) -> None:
         while True:
             body = exchange.request.body
             if not body.complete:
@@ -353,14 +333,14 @@ class HttpProtocol(asyncio.Protocol):
             exchange = self._queue.popleft()
             self._resume()
 
-    def _body_wanted(self, exchange: _Exchange) -> None:
+    def _body_wanted(self, exchange: Exchange) -> None:
         self._deadline = self._loop.time() + self._limits.body_timeout
         if exchange.continue_ and self._transport is not None:
             exchange.continue_ = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._resume()
 
-    async def _answer(self, exchange: _Exchange) -> bool:
+    async def _answer(self, exchange: Exchange) -> bool:
         """True when the connection can take another request."""
         request = exchange.request
         try:
@@ -406,7 +386,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             raise ConnectionResetError("client closed the connection")
 
-    async def _send_stream(self, exchange: _Exchange, response: Response, keep: bool) -> bool:
+    async def _send_stream(self, exchange: Exchange, response: Response, keep: bool) -> bool:
         chunked = not exchange.http10
         keep = keep and chunked
         pending = answer_head(response, keep, None, exchange.http10)
@@ -448,7 +428,7 @@ class HttpProtocol(asyncio.Protocol):
         else:
             self._transport.writelines((b"%b%x\r\n" % (pending, len(chunk)), chunk, b"\r\n"))
 
-    async def _upgrade(self, exchange: _Exchange, upgrade: Upgrade) -> bool:
+    async def _upgrade(self, exchange: Exchange, upgrade: Upgrade) -> bool:
         transport = self._transport
         assert transport is not None
         if not self._upgrading:

@@ -141,66 +141,97 @@ def _colon(tokens: list[Token]) -> int:
     return len(tokens)
 
 
+class _Rewriting:
+    """A list of tokens on its way to text. Each rule looks at the token it stands on: it writes what that becomes and
+    passes over it (True), or leaves it to the next rule."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens = tokens
+        self.n = 0
+        self.optional = False  # the chain so far is an optional value
+        self.out: list[str] = []
+
+    def text(self) -> str:
+        rules = (self._bind, self._structure, self._macro, self._literal, self._field, self._index, self._bracket)
+        while self.n < len(self.tokens):
+            if not any(rule(*self.tokens[self.n]) for rule in rules):
+                self._word()
+        return "".join(self.out)
+
+    def _write(self, text: str, following: int, *, optional: bool = False) -> bool:
+        self.out.append(text)
+        self.n, self.optional = following, optional
+        return True
+
+    def _at(self, ahead: int) -> Token:
+        n = self.n + ahead
+        return self.tokens[n] if 0 <= n < len(self.tokens) else ("", "")
+
+    @property
+    def _called(self) -> bool:
+        return self._at(2) == ("other", "(")
+
+    def _bind(self, _: str, part: str) -> bool:
+        n = self.n
+        if part != "cel" or self.tokens[n + 1 : n + 4] != [("other", "."), ("name", "bind"), ("other", "(")]:
+            return False
+        end = _end(self.tokens, n + 3)
+        arguments = _arguments(self.tokens[n + 4 : end])
+        if len(arguments) != 3:
+            return False
+        name, value, body = map(_rewritten, arguments)
+        return self._write(bound({name: value}, body), end + 1)
+
+    def _structure(self, kind: str, part: str) -> bool:
+        if kind != "name" or part not in ("Object", "JSONPatch") or self._at(-1)[1] in (".", ".?"):
+            return False
+        made = _structure(self.tokens, self.n)
+        return made is not None and self._write(*made)
+
+    def _macro(self, kind: str, part: str) -> bool:
+        name = self._at(1)[1]
+        if kind != "other" or part != "." or not self._called or name not in MACROS:
+            return False
+        end = _end(self.tokens, self.n + 2)
+        text = expanded(name, [_rewritten(a) for a in _arguments(self.tokens[self.n + 3 : end])])
+        return text is not None and self._write(text, end + 1)
+
+    def _literal(self, kind: str, part: str) -> bool:
+        if kind != "other" or part not in ("[", "[?", "{") or not _literal(self.tokens, self.n):
+            return False
+        made = _optional_literal(self.tokens, self.n)
+        return made is not None and self._write(*made)
+
+    def _field(self, kind: str, part: str) -> bool:
+        named, name = self._at(1)
+        if kind != "other" or named != "name" or not (part == ".?" or (part == "." and self.optional)):
+            return False
+        if part == "." and self._called:  # orValue, hasValue …: what comes after is a value again
+            return self._write("." + name, self.n + 2)
+        return self._write(f'.optionalField("{name}")', self.n + 2, optional=True)
+
+    def _index(self, kind: str, part: str) -> bool:
+        if kind != "other" or not (part == "[?" or (part == "[" and self.optional)):
+            return False
+        end = _end(self.tokens, self.n)
+        return self._write(f".optionalIndex({self._inside(end)})", end + 1, optional=True)
+
+    def _bracket(self, kind: str, part: str) -> bool:
+        if kind != "other" or part not in _CLOSING:
+            return False
+        end = _end(self.tokens, self.n)
+        return self._write(part + self._inside(end) + self.tokens[end][1], end + 1, optional=self.optional)
+
+    def _inside(self, end: int) -> str:
+        return _rewritten(self.tokens[self.n + 1 : end])
+
+    def _word(self) -> None:
+        _, part = self.tokens[self.n]
+        if part == "string" and self._at(1) == ("other", "(") and self._at(-1)[1] != ".":
+            part = "asText"
+        apart = bool(self.out) and _of_word(part[0]) and _of_word(self.out[-1][-1:])
+        self._write(f" {part}" if apart else part, self.n + 1)
+
+
 def _rewritten(tokens: list[Token]) -> str:
-    out: list[str] = []
-    n, optional = 0, False
-    while n < len(tokens):
-        kind, part = tokens[n]
-        following = tokens[n + 1] if n + 1 < len(tokens) else ("", "")
-        called = n + 2 < len(tokens) and tokens[n + 2] == ("other", "(")
-        if part == "cel" and tokens[n + 1 : n + 4] == [("other", "."), ("name", "bind"), ("other", "(")]:
-            end = _end(tokens, n + 3)
-            arguments = _arguments(tokens[n + 4 : end])
-            if len(arguments) == 3:
-                name, value, body = map(_rewritten, arguments)
-                out.append(bound({name: value}, body))
-                n, optional = end + 1, False
-                continue
-        if kind == "name" and part in ("Object", "JSONPatch") and (not n or tokens[n - 1][1] not in (".", ".?")):
-            made = _structure(tokens, n)
-            if made is not None:
-                out.append(made[0])
-                n, optional = made[1], False
-                continue
-        if kind == "other" and part == "." and called and following[1] in MACROS:
-            end = _end(tokens, n + 2)
-            made_of = expanded(following[1], [_rewritten(a) for a in _arguments(tokens[n + 3 : end])])
-            if made_of is not None:
-                out.append(made_of)
-                n, optional = end + 1, False
-                continue
-        if part == "string" and following == ("other", "(") and (not n or tokens[n - 1][1] != "."):
-            tokens[n] = (kind, part) = ("name", "asText")
-        if (
-            kind == "other"
-            and part in ("[", "[?", "{")
-            and _literal(tokens, n)
-            and (text := _optional_literal(tokens, n))
-        ):
-            out.append(text[0])
-            n, optional = text[1], False
-            continue
-        if kind == "other" and part in (".?", ".") and following[0] == "name" and (part == ".?" or optional):
-            if part == "." and called:
-                optional = False  # orValue, hasValue …: what comes after is a value again
-                out.append("." + following[1])
-            else:
-                optional = True
-                out.append(f'.optionalField("{following[1]}")')
-            n += 2
-            continue
-        if kind == "other" and (part == "[?" or (part == "[" and optional)):
-            end = _end(tokens, n)
-            out.append(f".optionalIndex({_rewritten(tokens[n + 1 : end])})")
-            n, optional = end + 1, True
-            continue
-        if kind == "other" and part in _CLOSING:
-            end = _end(tokens, n)
-            out.append(part + _rewritten(tokens[n + 1 : end]) + tokens[end][1])
-            n = end + 1
-            continue
-        optional = False
-        apart = bool(out) and _of_word(part[0]) and _of_word(out[-1][-1:])
-        out.append(f" {part}" if apart else part)
-        n += 1
-    return "".join(out)
+    return _Rewriting(tokens).text()

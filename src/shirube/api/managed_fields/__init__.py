@@ -40,7 +40,8 @@ from shirube.api.managed_fields.entries import (
     written,
 )
 from shirube.api.managed_fields.merging import merge, prune
-from shirube.api.managed_fields.nodes import Struct, UndeclaredField, root_of
+from shirube.api.managed_fields.node_types import root_of
+from shirube.api.managed_fields.nodes import Struct, UndeclaredField
 from shirube.api.managed_fields.sets import EMPTY, FieldSet
 from shirube.api.patch import plain_copy
 from shirube.foundation.clock import rfc3339

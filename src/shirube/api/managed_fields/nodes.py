@@ -1,6 +1,6 @@
 """Types as field management sees them: what is owned as a whole, and what part by part.
 
-`node_of(type)` gives the node of a `Type`, made once. Each kind of node knows, for a value of its type:
+`node_types.root_of` gives the node of a `Type`, made once. Each kind of node knows, for a value of its type:
 
 - `shape`: everything of the value that its set of fields depends on (names of fields, keys of list items), as a
   flat list: objects of one shape share their sets, which is what makes creating cheap;
@@ -10,48 +10,19 @@
 
 Follows sigs.k8s.io/structured-merge-diff (`typed/compare.go`, `typed/tofieldset.go`). Lists and maps that a
 schema calls atomic are leaves. Item order of granular lists belongs to nobody.
-
-Upstream compares Go structs, where fields that are structs rather than pointers (`spec`, `strategy`) exist in
-an empty object already, so nobody adds *them*: `_STRUCTS` has those.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from shirube.api.managed_fields.sets import LEAF, FieldSet, shown
-from shirube.api.schema.types import MISSING
-
-if TYPE_CHECKING:
-    from shirube.api.schema.types import Type
 
 Changes = tuple[FieldSet | None, FieldSet | None]
 NO_CHANGES: Changes = (None, None)
 
-# Fields that are plain structs (or lists without omitempty) in upstream's Go types, by definition.
-_STRUCTS: dict[str, tuple[str, ...]] = {
-    "PodTemplateSpec": ("metadata", "spec"),
-    "PodSpec": ("containers",),
-    "DeploymentSpec": ("strategy", "template"),
-    "DaemonSetSpec": ("template", "updateStrategy"),
-    "StatefulSetSpec": ("template", "updateStrategy"),
-    "ReplicaSetSpec": ("template",),
-    "JobSpec": ("template",),
-    "CronJobSpec": ("jobTemplate",),
-    "JobTemplateSpec": ("metadata", "spec"),
-    "ServiceStatus": ("loadBalancer",),
-    "IngressStatus": ("loadBalancer",),
-    "NodeStatus": ("daemonEndpoints", "nodeInfo"),
-    "NodeDaemonEndpoints": ("kubeletEndpoint",),
-    "PersistentVolumeClaimSpec": ("resources",),
-    "Event": ("source",),
-    "CustomResourceDefinitionSpec": ("names",),
-    "CustomResourceDefinitionStatus": ("acceptedNames",),
-    "VolumeAttachmentSpec": ("source",),
-}
-_ROOT_STRUCTS = ("metadata", "spec", "status")
 _EMPTY_OBJECT: dict[str, Any] = {}
 _OTHER = object()  # in a shape: a value that is not of the kind that its type says
 
@@ -87,7 +58,7 @@ class Node:
         return NO_CHANGES if old == new else (LEAF, None)
 
 
-_LEAF = Node()
+LEAF_NODE = Node()
 
 
 class Struct(Node):
@@ -104,7 +75,7 @@ class Struct(Node):
         self.skipped: frozenset[str] = frozenset()  # never owned
 
     def child(self, key: str) -> Node:
-        return self.children.get(key) or self.element or _LEAF
+        return self.children.get(key) or self.element or LEAF_NODE
 
     def shape(self, value: Any, out: list[Any]) -> None:
         if type(value) is not dict:
@@ -210,7 +181,7 @@ class Listing(Node):
     __slots__ = ("defaults", "elements", "item", "keys")
 
     def __init__(self) -> None:
-        self.item: Node = _LEAF
+        self.item: Node = LEAF_NODE
         self.keys: tuple[str, ...] = ()  # sorted; none: a set
         self.defaults: dict[str, Any] = {}
         self.elements: dict[Any, str] = {}  # identity -> "k:{…}", as many as is reasonable
@@ -380,125 +351,3 @@ def _has_bool(identity: Any) -> bool:
 
 def _kind(value: Any) -> str:
     return {str: "string", bool: "boolean", int: "int", float: "float", list: "list"}.get(type(value), "map")
-
-
-# ---------------------------------------------------------------------------------- from types
-
-_nodes: dict[tuple[Type, bool], Node] = {}
-_MAX_NODES = 50_000
-_DEDUCED = Deduced()
-
-# Facts of the server and the identity of the object: nobody owns them (upstream's stripMeta).
-_SERVER_METADATA = frozenset(
-    (
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    )
-)
-
-
-def root_of(type: Type) -> Struct:
-    """The node of a whole object's type."""
-    node = _node(type, True) if type.kind in ("object", "map") else None
-    return node if isinstance(node, Struct) else _ANY_ROOT
-
-
-def _node(type: Type, root: bool = False) -> Node:
-    known = _nodes.get((type, root))
-    if known is not None:
-        return known
-    if len(_nodes) > _MAX_NODES:  # types of custom resources that came and went
-        _nodes.clear()
-    if type.kind == "list":
-        return _list_node(type)
-    if type.kind == "any":
-        node: Node = _DEDUCED if type.preserve_unknown else _LEAF
-        _nodes[type, root] = node
-        return node
-    if type.kind not in ("object", "map") or (type.map_type == "atomic" and not root):
-        _nodes[type, root] = _LEAF
-        return _LEAF
-    return _struct_node(type, root)
-
-
-def _struct_node(type: Type, root: bool) -> Node:
-    if type.kind == "object" and not type.properties and not root:
-        node: Node = _DEDUCED if type.preserve_unknown else _LEAF
-        _nodes[type, root] = node
-        return node
-    struct = Struct()
-    _nodes[type, root] = struct  # before its parts: types are cyclic
-    if type.kind == "map":
-        struct.element = _node(type.items) if type.items is not None else _LEAF
-        return struct
-    if type.preserve_unknown:
-        struct.element = _DEDUCED
-    for key, child in type.properties.items():
-        struct.names[key] = "f:" + key
-        node = _node(child)
-        if not node.leaf:
-            struct.children[key] = node
-        elif type.preserve_unknown:
-            struct.children[key] = _LEAF
-    name = (type.name or "").removeprefix("io.k8s.")
-    built_in = name != (type.name or "")
-    if built_in:
-        struct.structs = tuple(k for k in _STRUCTS.get(name.rpartition(".")[2], ()) if k in struct.children)
-    if root:
-        struct.skipped = frozenset(("apiVersion", "kind"))
-        if "metadata" in struct.children:
-            struct.children["metadata"] = _metadata_node(type.properties["metadata"])
-        if built_in:
-            struct.structs += tuple(k for k in _ROOT_STRUCTS if k in struct.children)
-        else:
-            struct.structs += ("metadata",)
-    return struct
-
-
-def _metadata_node(type: Type) -> Node:
-    """An object's own metadata, unlike a template's."""
-    plain = _node(type)
-    own = Struct()
-    if not isinstance(plain, Struct):
-        plain = _DEDUCED
-    own.children = {k: v for k, v in plain.children.items() if k not in _SERVER_METADATA}
-    own.names, own.element, own.skipped = plain.names, plain.element, _SERVER_METADATA
-    return own
-
-
-def _any_root() -> Struct:
-    """The root of objects of no schema at all."""
-    metadata, root = Struct(), Struct()
-    metadata.element = root.element = _DEDUCED
-    metadata.skipped = _SERVER_METADATA
-    root.children = {"metadata": metadata}
-    root.skipped = frozenset(("apiVersion", "kind"))
-    root.structs = ("metadata",)
-    return root
-
-
-_ANY_ROOT = _any_root()
-
-
-def _list_node(type: Type) -> Node:
-    granular = type.items is not None and (type.list_type == "set" or (type.list_type == "map" and type.list_map_keys))
-    if not granular or type.items is None:
-        _nodes[type, False] = _LEAF
-        return _LEAF
-    listing = Listing()
-    _nodes[type, False] = listing
-    if type.list_type == "map":
-        listing.keys = tuple(sorted(type.list_map_keys))
-        listing.item = _node(type.items)
-        for key in listing.keys:
-            declared = type.items.properties.get(key)
-            if declared is not None and declared.default is not MISSING:
-                listing.defaults[key] = declared.default
-    return listing

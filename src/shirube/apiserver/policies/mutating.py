@@ -15,7 +15,7 @@ import orjson
 from shirube.api import cel, schema
 from shirube.api.errors import ApiError, quote
 from shirube.api.gvr import MUTATINGADMISSIONPOLICIES, MUTATINGADMISSIONPOLICYBINDINGS
-from shirube.api.managed_fields import merging, nodes
+from shirube.api.managed_fields import merging, node_types, nodes
 from shirube.api.patch import json_patch
 from shirube.apiserver.admission.metrics import POLICY, AdmissionMetrics, observe
 from shirube.apiserver.admission.plugin import Plugin
@@ -141,7 +141,7 @@ def mutated(mutation: Json, scope: Scope, obj: Json, resource: Resource) -> Json
     if atomic := list(_atomic(type_, value, "")):
         paths = ", ".join(atomic)
         raise CannotMutate(f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {paths}")
-    node = nodes.root_of(type_)
+    node = node_types.root_of(type_)
     try:
         node.applied(value, "")
     except nodes.UndeclaredField as error:

@@ -5,7 +5,6 @@ A followed log lasts until the container ends or the client goes; a client that 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -13,7 +12,14 @@ from urllib.parse import quote, urlencode
 from shirube.api import errors
 from shirube.api.errors import Cause
 from shirube.api.gvr import PODS
-from shirube.apiserver.subresources import http_stream, node_agent, pod_containers, tunnel, websocket_frames
+from shirube.apiserver.subresources import (
+    http_stream,
+    node_agent,
+    pod_containers,
+    tunnel,
+    websocket_frames,
+    websocket_stream,
+)
 from shirube.apiserver.subresources.admitting import only
 from shirube.foundation.clock import parse_rfc3339
 from shirube.serving.messages import Connection, Response, Upgrade
@@ -127,30 +133,11 @@ async def _websocket(rc: RequestContext, body: http_stream.Body) -> Upgrade:
         answer.append(("Sec-WebSocket-Protocol", protocol))
 
     async def run(client: Connection) -> None:
-        await _send_frames(client, body, protocol)
+        await websocket_stream.send(client, _frames(body, protocol), body, name="log-websocket")
 
     return Upgrade(answer, run)
 
 
-async def _send_frames(client: Connection, body: http_stream.Body, protocol: str) -> None:
-    async def listen() -> None:
-        while await client.read():  # pings and the close frame; the end is what matters
-            continue
-
-    async def send() -> None:
-        async for chunk in body:
-            await client.write(websocket_frames.message(chunk, protocol))
-        await client.write(websocket_frames.close())
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            listening = group.create_task(listen(), name="log-websocket-listen")
-            sending = group.create_task(send(), name="log-websocket-send")
-            await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
-            listening.cancel()
-            sending.cancel()
-    except* ConnectionError:
-        pass
-    finally:
-        await body.aclose()
-        await client.close()
+async def _frames(body: http_stream.Body, protocol: str) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        yield websocket_frames.message(chunk, protocol)

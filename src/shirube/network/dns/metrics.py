@@ -81,8 +81,8 @@ class DnsMetrics:
                     + body
                 )
                 await writer.drain()
-        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            pass  # not a client that wants anything from us
+        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError) as error:
+            _logger.debug("gave up on a request for metrics", error=str(error))
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
