@@ -8,7 +8,7 @@ from tests.client.waiting import until
 from tests.controllers.conftest import House
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import CONFIGMAPS, GVR, NODES, PODS, SECRETS
+from shirube.api.gvr import CONFIGMAPS, EVENTS, GVR, NODES, PODS, SECRETS
 from shirube.client.rest import Client
 from shirube.controllers.garbage_collector import GarbageCollector
 
@@ -163,6 +163,44 @@ async def test_owners_across_namespaces_do_not_count(house: House, client: Clien
     async with house.running(GarbageCollector):
         await gone(client, "child")
         assert await exists(client, "owner", namespace="other")
+
+
+async def test_an_owner_in_another_namespace_is_told_about(house: House, client: Client):
+    owner = await make(client, "owner", namespace="other")
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        child = await make(client, "child", reference(owner))
+        await gone(client, "child")
+
+        async def told() -> Any:
+            return (await client.list(EVENTS, "default"))["items"]
+
+        (event,) = await until(told)
+        uid = owner["metadata"]["uid"]
+        assert (event["type"], event["reason"]) == ("Warning", "OwnerRefInvalidNamespace")
+        assert event["involvedObject"]["uid"] == child["metadata"]["uid"]
+        assert event["message"] == (
+            f"ownerRef [v1/ConfigMap, namespace: default, name: owner, uid: {uid}] "
+            'does not exist in namespace "default"'
+        )
+
+
+@pytest.mark.parametrize("owner_is", ["seen", "gone", "never there"])
+async def test_what_is_in_no_namespace_is_not_collected_for_an_owner_in_one(
+    house: House, client: Client, owner_is: str
+):
+    owner = await make(client, "owner")
+    if owner_is == "never there":
+        owner["metadata"]["uid"] = "none"
+    metadata = {"name": "n1", "ownerReferences": [reference(owner)]}
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        await client.create(NODES, {"metadata": metadata, "spec": {}})
+        await house.settle(controllers)
+        if owner_is == "gone":
+            await client.delete(CONFIGMAPS, "owner", "default")
+            await house.settle(controllers)
+        assert await exists(client, "n1", NODES, "")
 
 
 async def test_a_cluster_scoped_owner_may_own_anywhere(house: House, client: Client):

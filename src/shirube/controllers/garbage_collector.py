@@ -9,6 +9,9 @@ taken off. Owners in foreground deletion: it is deleted in the foreground, too. 
 itself: once nothing blocks it any more its finalizer is taken off.
 - *attempt to orphan* takes an owner's reference off all dependents, then its `orphan` finalizer.
 
+An owner in another namespace is no owner, which an event tells; a cluster-scoped object that names an owner of a
+namespaced kind is left alone, as nothing can be said about such an owner.
+
 Nothing is deleted on the graph's word alone: the object is read from the server first, and deleted with its
 uid and resourceVersion as precondition; an owner that was never seen is asked for. Resources are discovered
 again when a CustomResourceDefinition or APIService changes, and every five minutes.
@@ -17,12 +20,14 @@ again when a CustomResourceDefinition or APIService changes, and every five minu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import NamedTuple
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import APISERVICES, CUSTOMRESOURCEDEFINITIONS, GVR
 from shirube.client.controller import Controller
 from shirube.client.discovery import Served, ServedResource, discover
+from shirube.client.events import WARNING
 from shirube.client.informer import Handler, Informer
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
@@ -40,6 +45,10 @@ _KEPT = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "fina
 class Task(NamedTuple):
     verb: str  # "delete" or "orphan"
     uid: str
+
+
+class _NoSuchPlace(Exception):
+    """An object outside namespaces names an owner of a kind that lives in them: it can be neither found nor ruled out."""
 
 
 def ownership_only(obj: Object) -> Object:
@@ -61,6 +70,7 @@ class GarbageCollector(Controller[Task]):
         self._services = context.factory.informer(APISERVICES, projection=ownership_only)
         super().__init__(self._crds, self._services)
         self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
         self._reader = context.reader
         self.graph = OwnerGraph()
         self._served = Served()
@@ -95,12 +105,10 @@ class GarbageCollector(Controller[Task]):
 
     async def _rediscover(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):  # nothing has changed for so long: time to look all the same
                 async with asyncio.timeout(_REDISCOVER_SECONDS):
                     await self._changed.wait()
                 await asyncio.sleep(_SETTLE_SECONDS)
-            except TimeoutError:
-                pass
             self._changed.clear()
             if not self._served.resources:
                 continue
@@ -154,6 +162,23 @@ class GarbageCollector(Controller[Task]):
             self.queue.add(Task("delete", uid))
         for uid in work.orphan:
             self.queue.add(Task("orphan", uid))
+        for dependent, reference in work.misplaced:
+            self._tell_misplaced(dependent, reference)
+
+    def _tell_misplaced(self, dependent: Node, reference: Object) -> None:
+        about = {
+            "kind": dependent.kind,
+            "apiVersion": dependent.api_version,
+            "namespace": dependent.namespace,
+            "name": dependent.name,
+            "uid": dependent.uid,
+        }
+        owner = (
+            f"[{reference['apiVersion']}/{reference['kind']}, namespace: {dependent.namespace}, "
+            f"name: {reference['name']}, uid: {reference['uid']}]"
+        )
+        message = f'ownerRef {owner} does not exist in namespace "{dependent.namespace}"'
+        self._recorder.event(about, WARNING, "OwnerRefInvalidNamespace", message)
 
     def _remember_absent(self, uid: str) -> None:
         self._absent[uid] = None
@@ -177,6 +202,8 @@ class GarbageCollector(Controller[Task]):
         """An owner that nobody has seen: ask the server, as each namespace of its dependents would mean it."""
         resource = self._resource(node.api_version, node.kind)
         namespace = node.namespace if resource.namespaced else ""
+        if resource.namespaced and not namespace:
+            return  # named by what is in no namespace: there is nowhere to look
         live = await self._get(resource.gvr, namespace, node.name)
         if live is not None and live["metadata"]["uid"] == node.uid:
             return  # it is there; its watch will show it
@@ -218,7 +245,10 @@ class GarbageCollector(Controller[Task]):
         owners = live["metadata"].get("ownerReferences") or []
         if not owners:
             return
-        solid, dangling, waiting = await self._classify(node, owners)
+        try:
+            solid, dangling, waiting = await self._classify(node, owners)
+        except _NoSuchPlace:
+            return  # will not heal by itself, and what cannot be judged is not deleted
         if solid:
             if dangling or waiting:
                 drop = {o["uid"] for o in dangling + waiting}
@@ -257,11 +287,12 @@ class GarbageCollector(Controller[Task]):
         return solid, dangling, waiting
 
     async def _live_owner(self, node: Node, reference: Object) -> Object | None:
-        if reference["uid"] in self._absent and reference["uid"] not in self.graph.nodes:
+        """Raises _NoSuchPlace."""
+        if node.namespace and reference["uid"] in self._absent and reference["uid"] not in self.graph.nodes:
             return None
         resource = self._resource(reference["apiVersion"], reference["kind"])
         if resource.namespaced and not node.namespace:
-            return None  # nothing in a namespace can own what is in none
+            raise _NoSuchPlace
         namespace = node.namespace if resource.namespaced else ""
         live = await self._get(resource.gvr, namespace, reference["name"])
         if live is None or live["metadata"]["uid"] != reference["uid"]:

@@ -50,10 +50,12 @@ class Node:
 
 @dataclass(slots=True)
 class Work:
-    """What an event leaves to do: uids to look at for deletion, and owners to be orphaned from."""
+    """What an event leaves to do: uids to look at for deletion, and owners to be orphaned from. `misplaced` are
+    dependents with a reference to an owner that was seen in another namespace, to be told about."""
 
     delete: list[str] = field(default_factory=list)
     orphan: list[str] = field(default_factory=list)
+    misplaced: list[tuple[Node, Object]] = field(default_factory=list)
 
 
 class OwnerGraph:
@@ -119,6 +121,8 @@ class OwnerGraph:
             reference = next((o for o in dependent.owners if o["uid"] == node.uid), None)
             if reference is not None and not refers_to(dependent, reference, node):
                 work.delete.append(dependent.uid)
+                if node.namespace not in ("", dependent.namespace):
+                    work.misplaced.append((dependent, reference))
 
     def _set_owners(self, node: Node, owners: list[Object], work: Work) -> None:
         before = {o["uid"]: o for o in node.owners}
@@ -149,6 +153,8 @@ class OwnerGraph:
                 work.delete.append(uid)  # find out whether it exists
             elif (not owner.virtual and not refers_to(node, reference, owner)) or owner.deleting_dependents:
                 work.delete.append(node.uid)
+                if not owner.virtual and owner.namespace not in ("", node.namespace):
+                    work.misplaced.append((node, reference))
             owner.dependents[node.uid] = node
 
 
