@@ -34,6 +34,18 @@ async def test_repetitions_are_counted(client: Client):
     assert backoff["metadata"]["name"].startswith("p.")
 
 
+async def test_the_same_object_in_another_version_is_the_same(client: Client):
+    recorder = EventRecorder(client, "deployment-controller")
+    for version in range(14):
+        pod = {**POD, "metadata": {**POD["metadata"], "resourceVersion": str(version)}}
+        recorder.event(pod, "Warning", "FailedCreate", "no")
+        recorder.event(pod, "Normal", "Scaled", f"to {version}")
+    await recorder.close()
+    events = await stored(client)
+    assert [e["count"] for e in events if e["reason"] == "FailedCreate"] == [13], "25 at once about one object"
+    assert len([e for e in events if e["reason"] == "Scaled"]) == 10, "the others are combined"
+
+
 async def test_similar_events_are_combined(client: Client):
     recorder = EventRecorder(client, "kubelet")
     for n in range(14):

@@ -202,12 +202,12 @@ class EventRecorder:
             await self._wake.wait()
 
     async def _write(self, happening: _Happening) -> None:
-        about = tuple(str(v) for v in happening.regarding.values())
+        about, part = self._identity(happening.regarding)
         if not self._correlator.admit(about):
             return
         group = (*about, happening.type, happening.reason, happening.action)
         message, identity = self._correlator.combine(group, happening.message)
-        key = (*group, identity)
+        key = (*group, part, identity)
         for attempt in range(_TRIES):
             try:
                 await self._send(happening, message, key)
@@ -223,6 +223,14 @@ class EventRecorder:
                 self._log.error("cannot record event", reason=happening.reason, error=repr(error))
                 return
         self._log.warning("gave up recording event", reason=happening.reason, text=message)
+
+    def _identity(self, regarding: Object) -> tuple[Key, str]:
+        """(the object, what part of it): the same object in another version is still the same, but for the newer
+        form, which compares whole references."""
+        if self._modern:
+            return tuple(str(v) for v in regarding.values()), ""
+        about = tuple(str(regarding.get(k) or "") for k in ("kind", "apiVersion", "namespace", "name", "uid"))
+        return about, str(regarding.get("fieldPath") or "")
 
     async def _send(self, happening: _Happening, message: str, key: Key) -> None:
         known = self._correlator.known(key)

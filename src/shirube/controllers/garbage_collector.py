@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
 
 class _NoSuchPlace(Exception):
-    """An object outside namespaces names an owner of a kind that lives in them: it can be neither found nor ruled out."""
+    """An object outside namespaces names an owner of a kind that lives in them: nobody can say whether it is there."""
 
 
 def ownership_only(obj: Object) -> Object:
