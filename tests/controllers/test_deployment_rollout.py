@@ -80,6 +80,7 @@ def test_a_rolling_update_stays_within_its_bounds_and_ends(
             rs["spec"]["replicas"] = size
             # The worst case: those that go were all available.
             rs["status"]["availableReplicas"] = min(rs["status"]["availableReplicas"], size)
+            rs["status"]["replicas"] = size
             if grown:
                 assert rollout.total(every) <= max(replicas + most, before_total)
         available = sum(rollout.available_of(rs) for rs in every)
@@ -100,6 +101,67 @@ def test_pods_that_are_going_already_are_not_counted_on():
     new, old = replica_set("new", 3, 5), replica_set("old", 37, 69)
     (scale,) = rollout.scale_olds(deployment(40, 0, 1), new, [old])
     assert scale.replicas == 36  # with the three of the new set 39, which is the least
+
+
+def unseen(rs: dict[str, Any]) -> dict[str, Any]:
+    """Its size was changed and it does not know yet."""
+    rs["metadata"]["generation"], rs["status"]["observedGeneration"] = 3, 2
+    return rs
+
+
+def test_the_new_set_waits_for_pods_that_are_still_to_go():
+    d = deployment(6, 2, 1)
+    new, old = replica_set("new", 3, 3), replica_set("old", 4)
+    old["status"]["replicas"] = 5  # it has not taken the fifth away
+    assert rollout.scale_new(d, new, [old]) == []
+    old["status"]["replicas"] = 4
+    assert rollout.scale_new(d, new, [old]) == [rollout.Scale(new, 4)]
+    assert rollout.scale_new(d, new, [unseen(old)]) == []
+
+
+def test_pods_that_nobody_may_take_away_hold_no_rollout():
+    d = deployment(6, 2, 1)
+    new, old = replica_set("new", 3, 3), replica_set("old", 4)
+    old["status"] |= {"replicas": 5, "conditions": [{"type": "ReplicaFailure", "reason": "FailedDelete"}]}
+    assert rollout.scale_new(d, new, [old]) == [rollout.Scale(new, 4)]
+
+
+@pytest.mark.parametrize("who", ["new", "old"])
+def test_pods_of_a_set_that_does_not_know_its_size_are_not_counted_on(who: str):
+    d = deployment(6, 2, 1)
+    new, old = replica_set("new", 3, 3), replica_set("old", 4)
+    assert rollout.scale_olds(d, new, [old]) != []
+    unseen(new if who == "new" else old)
+    assert rollout.scale_olds(d, new, [old]) == []
+
+
+def test_a_new_set_is_made_while_old_ones_have_all_the_room():
+    d = deployment(6, 0, 1)
+    assert rollout.new_set_replicas(d, [unseen(replica_set("old", 2))], None) == 0
+    assert rollout.new_set_replicas(d, [replica_set("old", 6)], None) == 0
+    assert rollout.new_set_replicas(d, [replica_set("old", 2)], None) == 4
+
+
+def test_growing_waits_for_pods_that_are_still_to_go():
+    d = deployment(10, 0, 1)
+    new, old = replica_set("new", 5, **{rollout.DESIRED: "5"}), replica_set("old", 0)
+    old["status"]["replicas"] = 1
+    assert rollout.rescale(d, new, [old]) == []
+    old["status"]["replicas"] = 0
+    assert rollout.rescale(d, new, [old]) == [rollout.Scale(new, 10)]
+    d["spec"]["replicas"] = 3
+    assert rollout.rescale(d, unseen(new), [unseen(old)]) == [rollout.Scale(new, 3)]  # less is never too much
+
+
+def test_growing_in_proportion_waits_for_pods_that_are_still_to_go():
+    d = deployment(10, 2, 1)
+    before = {rollout.DESIRED: "5", rollout.MAXIMUM: "7"}
+    new, old = replica_set("new", 3, **before), replica_set("old", 4, **before)
+    assert {s.replica_set["metadata"]["name"]: s.replicas for s in rollout.rescale(d, new, [old])} == {
+        "new": 5,
+        "old": 7,
+    }
+    assert rollout.rescale(d, new, [unseen(old)]) == []
 
 
 def test_sick_old_pods_go_first():

@@ -49,10 +49,11 @@ class DeploymentController(Controller[str]):
         self._recorder = context.recorder(self.name, _ACCOUNT)
         self._clock = context.clock
         self._claimer = Claimer(self._client, DEPLOYMENTS, "Deployment", REPLICASETS)
+        self._written: dict[str, Object] = {}  # uid of a ReplicaSet -> as we wrote it, until the cache has it
         index_by_controller(self._sets)
         index_by_controller(self._pods)
         self._deployments.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
-        self._sets.add_handler(self._set_changed, self._set_updated, self._set_changed)
+        self._sets.add_handler(self._set_changed, self._set_updated, self._set_deleted)
         self._pods.add_handler(on_delete=self._pod_deleted)
 
     # -- what wakes us -------------------------------------------------------------------------------------
@@ -81,6 +82,10 @@ class DeploymentController(Controller[str]):
         if controller_of(old) != controller_of(new) and (before := self._owner(old)) is not None:
             self._enqueue(before)
         self._set_changed(new)
+
+    def _set_deleted(self, replica_set: Object) -> None:
+        self._written.pop(replica_set["metadata"]["uid"], None)
+        self._set_changed(replica_set)
 
     def _pod_deleted(self, pod: Object) -> None:
         """Recreate waits for the last old pod to be gone."""
@@ -113,6 +118,7 @@ class DeploymentController(Controller[str]):
             )
             return None
         sets = await self._claimer.claim(deployment, owned_and_orphans(self._sets, deployment), selector)
+        sets = [self._latest(rs) for rs in sets]
         if deleting(deployment):
             await self._write_plain_status(deployment, sets)
             return None
@@ -128,6 +134,22 @@ class DeploymentController(Controller[str]):
         if rollout.is_rolling(deployment):
             return await self._roll(deployment, sets)
         return await self._recreate(deployment, sets)
+
+    def _latest(self, replica_set: Object) -> Object:
+        """As we wrote it, if the cache is older: a size that we have given already is not given twice."""
+        uid = replica_set["metadata"]["uid"]
+        written = self._written.get(uid)
+        if written is None:
+            return replica_set
+        if int(written["metadata"]["resourceVersion"]) > int(replica_set["metadata"]["resourceVersion"]):
+            return written
+        del self._written[uid]
+        return replica_set
+
+    async def _update_set(self, replica_set: Object) -> Object:
+        written = await self._client.update(REPLICASETS, replica_set)
+        self._written[written["metadata"]["uid"]] = written
+        return written
 
     async def _resize(self, deployment: Object, sets: list[Object]) -> None:
         deployment, new, olds = await self._revisions(deployment, sets, create=False)
@@ -159,8 +181,12 @@ class DeploymentController(Controller[str]):
         return await self._write_rollout_status(deployment, [*olds, new], new)
 
     def _old_pods_running(self, olds: Iterable[Object]) -> bool:
+        """Also such as our cache does not show yet: a set that has not seen that it is to have none may make some."""
         return any(
-            not finished(pod) for rs in olds for pod in self._pods.store.by_index(BY_CONTROLLER, rs["metadata"]["uid"])
+            rollout.behind(rs)
+            or rollout.held_by(rs)
+            or any(not finished(pod) for pod in self._pods.store.by_index(BY_CONTROLLER, rs["metadata"]["uid"]))
+            for rs in olds
         )
 
     # -- revisions ------------------------------------------------------------------------------------------
@@ -188,8 +214,7 @@ class DeploymentController(Controller[str]):
             new["spec"].get("minReadySeconds") or 0
         ):
             return new
-        return await self._client.update(
-            REPLICASETS,
+        return await self._update_set(
             {
                 **new,
                 "metadata": {**new["metadata"], "annotations": annotations},
@@ -314,8 +339,7 @@ class DeploymentController(Controller[str]):
             merged = {**(metadata.get("annotations") or {}), **annotations}
             if before == replicas and merged == metadata.get("annotations"):
                 continue
-            await self._client.update(
-                REPLICASETS,
+            await self._update_set(
                 {
                     **replica_set,
                     "metadata": {**metadata, "annotations": merged},

@@ -1,8 +1,10 @@
 """What a Deployment should change next: pure plans over a deployment and its ReplicaSets.
 
 Upstream: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/. A rolling update never has
-more than replicas + maxSurge pods, nor fewer than replicas - maxUnavailable available ones;
-`tests/controllers/ test_deployment_rollout.py` holds that against random histories.
+more than replicas + maxSurge pods, nor fewer than replicas - maxUnavailable available ones, whoever dies or is slow:
+`tests/simulation/test_workload_laws.py` holds that against random histories. Upstream bounds what the ReplicaSets ask
+for and hopes that they follow at once. Here no step relies on a ReplicaSet that has not seen the one before
+(`behind`), and a pod counts until it is leaving (`held_by`): a rollout goes on one status write later than upstream's.
 
 "Olds" are the ReplicaSets whose template is not the deployment's; "new" is the one whose template is.
 """
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shirube.client.rest import Object
-from shirube.controllers.pods import created
+from shirube.controllers.pods import condition, created
 from shirube.foundation.chance import SUFFIX_ALPHABET
 
 HASH_LABEL = "pod-template-hash"
@@ -62,8 +64,36 @@ def remaining_of(replica_set: Object) -> int:
     return min(available_of(replica_set), replicas_of(replica_set))
 
 
+def behind(replica_set: Object) -> bool:
+    """Its status tells of a size before the present one, and of its pods nothing that could be relied on. A set whose
+    spec never changed has no size before: it has at most what it asks for."""
+    generation = int(replica_set["metadata"].get("generation") or 0)
+    seen = int((replica_set.get("status") or {}).get("observedGeneration") or 0)
+    return seen < generation and generation > 1
+
+
+def held_by(replica_set: Object) -> int:
+    """Pods that it may have now: those that it asks for, or those that it has not taken away yet. What cannot be taken
+    away (somebody forbids it) must not hold a rollout for ever: then it is what the set asks for, as upstream counts.
+    """
+    status = replica_set.get("status") or {}
+    failure = condition(replica_set, "ReplicaFailure")
+    if failure is not None and failure.get("reason") == "FailedDelete":
+        return replicas_of(replica_set)
+    return max(replicas_of(replica_set), int(status.get("replicas") or 0))
+
+
 def total(replica_sets: Iterable[Object]) -> int:
     return sum(replicas_of(rs) for rs in replica_sets)
+
+
+def room_beside(deployment: Object, others: Iterable[Object]) -> int:
+    """Pods that one ReplicaSet may ask for beside all the others; 0 while that cannot be said."""
+    others = list(others)
+    if any(behind(rs) for rs in others):
+        return 0
+    surge, _ = bounds(deployment)
+    return max(replicas_of(deployment) + surge - sum(held_by(rs) for rs in others), 0)
 
 
 def is_rolling(deployment: Object) -> bool:
@@ -172,30 +202,26 @@ def replica_annotations(deployment: Object) -> dict[str, str]:
 # -- rolling update -----------------------------------------------------------------------------------------
 
 
-def new_set_replicas(deployment: Object, replica_sets: Iterable[Object], new: Object | None) -> int:
+def new_set_replicas(deployment: Object, olds: Iterable[Object], new: Object | None) -> int:
     """How many replicas the new ReplicaSet may have now."""
     wanted = replicas_of(deployment)
     if not is_rolling(deployment):
         return wanted
     have = replicas_of(new) if new is not None else 0
-    surge, _ = bounds(deployment)
-    room = wanted + surge - total(replica_sets)
-    if room <= 0:
-        return have
-    return have + min(room, max(wanted - have, 0))
+    return max(have, min(wanted, room_beside(deployment, olds)))
 
 
 def scale_new(deployment: Object, new: Object, olds: Sequence[Object]) -> list[Scale]:
     have, wanted = replicas_of(new), replicas_of(deployment)
     if have == wanted:
         return []
-    target = wanted if have > wanted else new_set_replicas(deployment, [*olds, new], new)
+    target = wanted if have > wanted else new_set_replicas(deployment, olds, new)
     return [Scale(new, target)] if target != have else []
 
 
 def scale_olds(deployment: Object, new: Object, olds: Sequence[Object]) -> list[Scale]:
     """Old pods that may go now: first those that are not healthy, then as many as stay above the minimum."""
-    if total(olds) == 0:
+    if total(olds) == 0 or any(behind(rs) for rs in (*olds, new)):
         return []
     _, unavailable = bounds(deployment)
     minimum = replicas_of(deployment) - unavailable
@@ -246,26 +272,32 @@ def _saturated(deployment: Object, new: Object | None) -> bool:
 
 
 def rescale(deployment: Object, new: Object | None, olds: Sequence[Object]) -> list[Scale]:
-    """Sizes after the deployment's own size changed: all ReplicaSets in proportion, to keep the risk spread."""
+    """Sizes after the deployment's own size changed: all ReplicaSets in proportion, to keep the risk spread. Nothing
+    yet if that would add pods while others are still to go."""
     every = [*olds, new] if new is not None else list(olds)
     active = active_sets(every)
+    wanted = replicas_of(deployment)
     if len(active) <= 1:
         only = active[0] if active else new or max(olds, key=created, default=None)
-        if only is None or replicas_of(only) == replicas_of(deployment):
+        if only is None or replicas_of(only) == wanted:
             return []
-        return [Scale(only, replicas_of(deployment))]
+        grows = replicas_of(only) < wanted
+        if grows and wanted > room_beside(deployment, (rs for rs in every if rs is not only)):
+            return []
+        return [Scale(only, wanted)]
     if _saturated(deployment, new):
         return [Scale(rs, 0) for rs in active_sets(olds)]
     if not is_rolling(deployment):
         return []
-    return _in_proportion(deployment, active)
-
-
-def _in_proportion(deployment: Object, active: list[Object]) -> list[Scale]:
-    wanted = replicas_of(deployment)
     surge, _ = bounds(deployment)
-    allowed = wanted + surge if wanted > 0 else 0
-    to_add = allowed - total(active)
+    to_add = (wanted + surge if wanted > 0 else 0) - total(active)
+    if to_add > 0 and any(behind(rs) or held_by(rs) > replicas_of(rs) for rs in every):
+        return []
+    return _in_proportion(deployment, active, to_add)
+
+
+def _in_proportion(deployment: Object, active: list[Object], to_add: int) -> list[Scale]:
+    surge, _ = bounds(deployment)
     direction = -1 if to_add > 0 else 1
     # Largest first; among equals the newest when growing, the oldest when shrinking.
     ordered = sorted(active, key=lambda rs: (-replicas_of(rs), direction * created(rs)))

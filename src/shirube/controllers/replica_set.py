@@ -54,9 +54,16 @@ def plan(wanted: int, pods: list[Object], related: Iterable[Object], now: float)
 
 
 def status_of(
-    owner: Object, claimed: list[Object], now: float, failure: tuple[str, str] | None, template_labels: Object
+    owner: Object,
+    claimed: list[Object],
+    now: float,
+    failure: tuple[str, str] | None,
+    template_labels: Object,
+    settled: bool = True,
 ) -> Object:
-    """The status that the pods make. `failure` is (reason, message) of what could not be done."""
+    """The status that the pods make. `failure` is (reason, message) of what could not be done. While the cache does
+    not show yet what was done for an earlier spec (not `settled`), the present one has not been seen: a Deployment
+    relies on the counts of a status that has seen its size."""
     spec, old = owner["spec"], owner.get("status") or {}
     pods = [p for p in claimed if of_pods.active(p)]
     ready = [p for p in pods if of_pods.ready(p)]
@@ -68,7 +75,9 @@ def status_of(
         "readyReplicas": len(ready),
         "availableReplicas": sum(1 for p in ready if of_pods.available(p, minimum, now)),
         "terminatingReplicas": sum(1 for p in claimed if of_pods.terminating(p)),
-        "observedGeneration": max(owner["metadata"].get("generation", 0), int(old.get("observedGeneration") or 0)),
+        "observedGeneration": max(
+            owner["metadata"].get("generation", 0) if settled else 0, int(old.get("observedGeneration") or 0)
+        ),
     }
     conditions = [c for c in old.get("conditions") or () if c["type"] != "ReplicaFailure"]
     if failure is not None:
@@ -190,7 +199,7 @@ class ReplicaSetController(Controller[str]):
         now = self._clock.now()
         template = owner["spec"].get("template") or {}
         labels = (template.get("metadata") or {}).get("labels") or {}
-        status = status_of(owner, claimed, now, failure, labels)
+        status = status_of(owner, claimed, now, failure, labels, settled)
         await self._write_status(owner, status)
         if error is not None and not namespace_terminating(error):
             raise error
