@@ -201,7 +201,7 @@ def _validate_mutations(spec: Obj) -> list[Cause]:
     return causes
 
 
-class ValidatingAdmissionPolicyBindingStrategy(Strategy):
+class _BindingStrategy(Strategy):
     qualified_finalizers = False
     allow_unconditional_update = False
     has_generation = True
@@ -210,25 +210,22 @@ class ValidatingAdmissionPolicyBindingStrategy(Strategy):
         _default_match(obj.setdefault("spec", {}).get("matchResources"))
 
     def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_binding(obj["spec"]) + _validate_actions(obj["spec"])
+        return super().validate(obj) + self.judge(obj["spec"])
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old) + _validate_binding(obj["spec"]) + _validate_actions(obj["spec"])
+        return super().validate_update(obj, old) + self.judge(obj["spec"])
+
+    def judge(self, spec: Obj) -> list[Cause]:
+        return _validate_binding(spec)
 
 
-class MutatingAdmissionPolicyBindingStrategy(Strategy):
-    qualified_finalizers = False
-    allow_unconditional_update = False
-    has_generation = True
+class MutatingAdmissionPolicyBindingStrategy(_BindingStrategy):
+    """It says where and with what, nothing else."""
 
-    def default(self, obj: Obj) -> None:
-        _default_match(obj.setdefault("spec", {}).get("matchResources"))
 
-    def validate(self, obj: Obj) -> list[Cause]:
-        return super().validate(obj) + _validate_binding(obj["spec"])
-
-    def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
-        return super().validate_update(obj, old) + _validate_binding(obj["spec"])
+class ValidatingAdmissionPolicyBindingStrategy(_BindingStrategy):
+    def judge(self, spec: Obj) -> list[Cause]:
+        return super().judge(spec) + _validate_actions(spec)
 
 
 def _validate_binding(spec: Obj) -> list[Cause]:

@@ -69,7 +69,7 @@ def validate_slice(spec: Obj, old: Obj | None) -> list[Cause]:
     if spec.get("sharedCounters") is not None and spec.get("devices") is not None:
         out.append(invalid("spec", "", "only one of `sharedCounters` or `devices` is allowed"))
     _validate_devices(out, spec, old or {})
-    _validate_counter_sets(out, spec.get("sharedCounters") or [], "spec.sharedCounters")
+    _validate_counter_sets(out, spec.get("sharedCounters") or [], _MAX_COUNTER_SETS, "name", "spec.sharedCounters")
     return out
 
 
@@ -142,7 +142,8 @@ def _validate_device(out: list[Cause], device: Obj, old: Obj | None, path: str, 
     ):
         for i, taint in enumerate(taints):
             _validate_taint(out, taint, f"{path}.taints[{i}]")
-    _validate_consumptions(out, device.get("consumesCounters") or [], f"{path}.consumesCounters")
+    consumed = device.get("consumesCounters") or []
+    _validate_counter_sets(out, consumed, _MAX_CONSUMPTIONS, "counterSet", f"{path}.consumesCounters")
     _validate_device_place(out, device, path, placed)
     for field in ("bindingConditions", "bindingFailureConditions"):
         listed(out, device.get(field) or [], _MAX_BINDING, f"{path}.{field}")
@@ -247,26 +248,15 @@ def _named(out: list[Cause], item: Obj, field: str, path: str) -> None:
         out.extend(invalid(f"{path}.{field}", name, m) for m in names.is_dns1123_label(name))
 
 
-def _validate_consumptions(out: list[Cause], consumptions: list[Obj], path: str) -> None:
-    if not listed(out, consumptions, _MAX_CONSUMPTIONS, path):
-        return
-    seen = set()
-    for i, consumption in enumerate(consumptions):
-        _named(out, consumption, "counterSet", f"{path}[{i}]")
-        _validate_counters(out, consumption.get("counters") or {}, f"{path}[{i}].counters")
-        if (name := consumption.get("counterSet", "")) in seen:
-            out.append(duplicate(f"{path}[{i}]", name))
-        seen.add(name)
-
-
-def _validate_counter_sets(out: list[Cause], sets: list[Obj], path: str) -> None:
-    if not listed(out, sets, _MAX_COUNTER_SETS, path):
+def _validate_counter_sets(out: list[Cause], sets: list[Obj], most: int, named: str, path: str) -> None:
+    """Sets of counters, each by another name, which stands in the field `named`."""
+    if not listed(out, sets, most, path):
         return
     seen = set()
     for i, one in enumerate(sets):
-        _named(out, one, "name", f"{path}[{i}]")
+        _named(out, one, named, f"{path}[{i}]")
         _validate_counters(out, one.get("counters") or {}, f"{path}[{i}].counters")
-        if (name := one.get("name", "")) in seen:
+        if (name := one.get(named, "")) in seen:
             out.append(duplicate(f"{path}[{i}]", name))
         seen.add(name)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
+from shirube.apiserver.subresources.passing import Place
 from shirube.apiserver.webhooks import services
 from shirube.serving.tls import client_context
 
@@ -25,19 +26,12 @@ _CONTEXTS = "aggregation-tls"
 _MAX_CONTEXTS = 256
 
 
-class Place(NamedTuple):
-    host: str
-    port: int
-    name: str  # that the serving certificate is for
-    tls: ssl.SSLContext
-
-
 def place(server: ServerContext, remote: Remote) -> Place:
     """One endpoint of the aggregated server. Raises ApiError 404, 503."""
     service = remote.spec["service"]
     namespace, name = service.get("namespace", ""), service.get("name", "")
     host, port = services.resolve(server, namespace, name, int(service.get("port") or 443))
-    return Place(host, port, f"{name}.{namespace}.svc", _context(server, remote.spec))
+    return Place(host, port, _context(server, remote.spec), f"{name}.{namespace}.svc")
 
 
 def _context(server: ServerContext, spec: Json) -> ssl.SSLContext:

@@ -6,19 +6,16 @@ that nobody can pretend. While the APIService is not available the answer is 503
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from shirube.api import errors
 from shirube.api.errors import ApiError
 from shirube.apiserver.aggregation import Aggregation, Remote, connecting
-from shirube.apiserver.subresources import http_stream, tunnel
+from shirube.apiserver.subresources import passing
 from shirube.serving.messages import Response, Upgrade
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext, RouteHandler, ServerContext
-
-_OURS = frozenset(("authorization", "host", "content-length", "expect"))
 
 
 def handler(server: ServerContext, rc: RequestContext) -> RouteHandler | None:
@@ -38,10 +35,10 @@ def handler(server: ServerContext, rc: RequestContext) -> RouteHandler | None:
     if remote is None:
         return None
 
-    async def passing(server: ServerContext, rc: RequestContext) -> Response | Upgrade:
+    async def passing_on(server: ServerContext, rc: RequestContext) -> Response | Upgrade:
         return await pass_on(server, rc, remote)
 
-    return passing
+    return passing_on
 
 
 async def pass_on(server: ServerContext, rc: RequestContext, remote: Remote) -> Response | Upgrade:
@@ -53,53 +50,7 @@ async def pass_on(server: ServerContext, rc: RequestContext, remote: Remote) -> 
     except ApiError as error:
         raise errors.service_unavailable(f"service unavailable: {error.message}") from error
     target = request.path + (f"?{request.query}" if request.query else "")
-    headers = _headers(rc, where)
-    if tunnel.wants_upgrade(request):
-        headers += [("Connection", "Upgrade"), ("Upgrade", request.headers.get("upgrade") or "")]
-        return await tunnel.open_tunnel(
-            where.host, where.port, request.method, target, headers, where.tls, server_hostname=where.name
-        )
-    length = request.headers.get("content-length")
-    has_body = request.body.size > 0 or not request.body.complete
-    if not has_body and request.method in ("POST", "PUT", "PATCH"):
-        headers.append(("Content-Length", "0"))
-    try:
-        answer = await http_stream.exchange(
-            where.host,
-            where.port,
-            request.method,
-            target,
-            headers,
-            where.tls,
-            body=request.stream() if has_body else None,
-            length=int(length) if has_body and length and length.isdigit() else None,
-            server_hostname=where.name,
-        )
-    except (OSError, TimeoutError) as error:
-        raise tunnel.unreachable(where.host, where.port, error) from error
-    except ValueError as error:
-        raise errors.bad_request(f"cannot pass the request on: {error}") from error
-    dropped = tunnel.HOP_BY_HOP | {"content-type", "content-length"}
-    out = [(name, value) for name, value in answer.headers.items() if name not in dropped]
-    body: AsyncIterator[bytes] | bytes = answer.body
-    if request.method == "HEAD" or answer.status in (204, 304):
-        await answer.body.aclose()
-        body = b""
-    return Response(answer.status, body, out, answer.headers.get("content-type") or "")
-
-
-def _headers(rc: RequestContext, where: connecting.Place) -> list[tuple[str, str]]:
-    request = rc.request
-    listed = (request.headers.get("connection") or "").lower().split(",")
-    dropped = _OURS | tunnel.HOP_BY_HOP | {name.strip() for name in listed}
-    headers = tunnel.without_credentials(
-        (name, value)
-        for name, value in request.headers.items()
-        if name not in dropped and not name.startswith(("impersonate-", "x-remote-"))
-    )
+    headers = [h for h in passing.headers_of(request) if h[0] != "x-forwarded-for"]
     headers += connecting.identity(rc.user)
-    headers.append(("Host", f"{where.name}:{where.port}"))
-    forwarded = request.headers.get("x-forwarded-for")
-    headers = [h for h in headers if h[0] != "x-forwarded-for"]
-    headers.append(("X-Forwarded-For", f"{forwarded}, {request.peer.host}" if forwarded else request.peer.host))
-    return headers
+    headers += [("Host", f"{where.name}:{where.port}"), ("X-Forwarded-For", passing.forwarded_for(request))]
+    return await passing.pass_on(request, where, target, headers)

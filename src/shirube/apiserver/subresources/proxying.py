@@ -1,30 +1,27 @@
 """services/proxy, pods/proxy, nodes/proxy: any HTTP request, any upgrade, passed on to what is behind.
 
-Credentials stay here (`Authorization`, `Impersonate-*`, tokens in WebSocket protocols); the other side learns who
-asked from where by `X-Forwarded-*`. Answers come back as they are, except that a `Location` that leads to the
-other side's own paths is rewritten to lead through the proxy. A path without its last "/" is redirected, so that
-relative links work.
+Credentials stay here (`passing`); the other side learns who asked from where by `X-Forwarded-*`. Answers come back as
+they are, except that a `Location` that leads to the other side's own paths is rewritten to lead through the proxy. A
+path without its last "/" is redirected, so that relative links work.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from shirube.api import errors
 from shirube.apiserver.admission.request import CONNECT
-from shirube.apiserver.subresources import http_stream, node_agent, proxy_target, tunnel
+from shirube.apiserver.subresources import node_agent, passing, proxy_target, tunnel
 from shirube.apiserver.subresources.admitting import admit
+from shirube.apiserver.subresources.passing import Place
 from shirube.apiserver.subresources.proxy_target import Target
-from shirube.serving.messages import Response, Upgrade
+from shirube.serving.messages import Request, Response, Upgrade
 from shirube.serving.tls import client_context
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import RequestContext, ServerContext
 
-_OURS = frozenset(("authorization", "host", "content-length", "expect"))
 _ANYBODY = "proxy-tls"
 
 
@@ -57,56 +54,14 @@ async def _admitted(server: ServerContext, rc: RequestContext, kind: str) -> Res
 
 async def _pass_on(server: ServerContext, rc: RequestContext, target: Target) -> Response | Upgrade:
     request = rc.request
-    path = rc.info.remainder or "/"
-    full = path + (f"?{request.query}" if request.query else "")
-    tls = _tls(server, target)
-    headers = _headers(rc)
-    if tunnel.wants_upgrade(request):
-        headers += [("Connection", "Upgrade"), ("Upgrade", request.headers.get("upgrade") or "")]
-        return await tunnel.open_tunnel(target.host, target.port, request.method, full, headers, tls)
-    length = request.headers.get("content-length")
-    has_body = request.body.size > 0 or not request.body.complete
-    if not has_body and request.method in ("POST", "PUT", "PATCH"):
-        headers.append(("Content-Length", "0"))
-    try:
-        answer = await http_stream.exchange(
-            target.host,
-            target.port,
-            request.method,
-            full,
-            headers,
-            tls,
-            body=request.stream() if has_body else None,
-            length=int(length) if has_body and length and length.isdigit() else None,
-        )
-    except (OSError, TimeoutError) as error:
-        raise tunnel.unreachable(target.host, target.port, error) from error
-    except ValueError as error:
-        raise errors.bad_request(f"cannot pass the request on: {error}") from error
-    out = []
-    for name, value in answer.headers.items():
-        if name in tunnel.HOP_BY_HOP or name in ("content-type", "content-length"):
-            continue
-        out.append((name, _location(value, rc, target) if name == "location" else value))
-    body: AsyncIterator[bytes] | bytes = answer.body
-    if request.method == "HEAD" or answer.status in (204, 304):
-        await answer.body.aclose()
-        body = b""
-    return Response(answer.status, body, out, answer.headers.get("content-type") or "")
+    full = (rc.info.remainder or "/") + (f"?{request.query}" if request.query else "")
+    place = Place(target.host, target.port, _tls(server, target))
+    return await passing.pass_on(request, place, full, _headers(request), lambda value: _location(value, rc, target))
 
 
-def _headers(rc: RequestContext) -> list[tuple[str, str]]:
-    request = rc.request
-    listed = (request.headers.get("connection") or "").lower().split(",")
-    dropped = _OURS | tunnel.HOP_BY_HOP | {name.strip() for name in listed}
-    headers = tunnel.without_credentials(
-        (name, value)
-        for name, value in request.headers.items()
-        if name not in dropped and not name.startswith(("impersonate-", "x-remote-", "x-forwarded-"))
-    )
-    forwarded = request.headers.get("x-forwarded-for")
-    chain = f"{forwarded}, {request.peer.host}" if forwarded else request.peer.host
-    if chain:
+def _headers(request: Request) -> list[passing.Header]:
+    headers = passing.headers_of(request, "x-forwarded-")
+    if chain := passing.forwarded_for(request):
         headers.append(("X-Forwarded-For", chain))
     headers.append(("X-Forwarded-Uri", request.path))
     if host := request.headers.get("host"):
