@@ -56,6 +56,7 @@ def keys() -> Iterator[Setup]:
             service_account_key=place / "ca.key",
             signing_cert=place / "ca.crt",
             signing_key=place / "ca.key",
+            legacy_token_clean_up=30.0,
         )
 
 

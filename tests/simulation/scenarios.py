@@ -479,6 +479,26 @@ TOKENS = Scenario(
 )
 
 
+async def _forgotten_tokens(cluster: Cluster) -> None:
+    """Two that an account lists, one of which was marked invalid long ago; uses have been noted for years."""
+    tracking = "kube-apiserver-legacy-service-account-token-tracking"
+    await cluster.admin.patch(CONFIGMAPS, tracking, {"data": {"since": "2020-01-01"}}, "kube-system")
+    references = [{"name": "unused"}, {"name": "invalid"}]
+    await cluster.admin.create(SERVICEACCOUNTS, {"metadata": {"name": "robot"}, "secrets": references}, "default")
+    for name, labels in (("unused", {}), ("invalid", {"kubernetes.io/legacy-token-invalid-since": "2021-01-01"})):
+        made = token_secret()
+        made["metadata"] |= {"name": name, "labels": labels}
+        await cluster.admin.create(SECRETS, made, "default")
+
+
+FORGOTTEN_TOKENS = Scenario(
+    "tokens in Secrets that nobody uses",
+    ("legacy-serviceaccount-token-cleaner-controller",),
+    (step(_forgotten_tokens, wait(40)),),
+    nodes=0,
+)
+
+
 def volume(name: str, **spec: Any) -> Object:
     spec = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, **spec}
     return {"metadata": {"name": name}, "spec": spec}
@@ -599,6 +619,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     BOOTSTRAP,
     ROLES,
     TOKENS,
+    FORGOTTEN_TOKENS,
     VOLUMES,
     EPHEMERAL,
     DEVICES,

@@ -33,6 +33,7 @@ class Context:
         signing_key: Path | None = None,
         service_account_key: Path | None = None,
         local_path_directory: str = "/var/lib/shirube/local-path",
+        legacy_token_clean_up: float = 365 * 24 * 3600.0,
     ) -> None:
         self.reader = reader
         self.client_of = client_of
@@ -46,6 +47,7 @@ class Context:
         self.signing_key = signing_key
         self.service_account_key = service_account_key
         self.local_path_directory = local_path_directory
+        self.legacy_token_clean_up = legacy_token_clean_up
         self.factory = InformerFactory(reader, chance=self.chance)
         self._recorders: dict[str, EventRecorder] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []

@@ -45,6 +45,11 @@ class Entry(NamedTuple):
 CONTROLLERS: tuple[Entry, ...] = (
     Entry("serviceaccount-controller", "service_account", "ServiceAccountController"),
     Entry("serviceaccount-token-controller", "service_account_token", "ServiceAccountTokenController"),
+    Entry(
+        "legacy-serviceaccount-token-cleaner-controller",
+        "legacy_service_account_token_cleaner",
+        "LegacyServiceAccountTokenCleaner",
+    ),
     Entry("root-ca-certificate-publisher-controller", "root_ca", "RootCAController"),
     Entry("node-ipam-controller", "node_ipam", "NodeIPAMController"),
     Entry("service-cidr-controller", "service_cidr", "ServiceCIDRController"),
@@ -97,6 +102,7 @@ class Options:
     signing_key: Path | None = None
     service_account_key: Path | None = None  # the API server's; without it secrets get no tokens
     local_path_directory: str = "/var/lib/shirube/local-path"  # on the nodes, of the local-path provisioner
+    legacy_token_clean_up: float = 365 * 24 * 3600.0  # seconds without a use after which a token in a Secret ends
     leader_elect: bool = True
     identity: str = ""  # of the Lease's holder; a supervisor that never runs two may keep it over restarts
     use_service_account_credentials: bool = True
@@ -171,6 +177,7 @@ def make_context(options: Options, config: KubeConfig, clock: Clock, chance: Cha
         signing_key=options.signing_key,
         service_account_key=options.service_account_key,
         local_path_directory=options.local_path_directory,
+        legacy_token_clean_up=options.legacy_token_clean_up,
     )
     context.on_close(transport.close)
     return context, own

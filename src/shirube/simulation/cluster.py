@@ -55,6 +55,7 @@ class Setup:
     signing_cert: Path | None = None
     signing_key: Path | None = None
     event_ttl: float = 3600.0
+    legacy_token_clean_up: float = 365 * 24 * 3600.0
 
 
 class Running:
@@ -113,6 +114,7 @@ class Cluster:
             signing_cert=setup.signing_cert,
             signing_key=setup.signing_key,
             service_account_key=setup.service_account_key,
+            legacy_token_clean_up=setup.legacy_token_clean_up,
             cluster_cidr="10.0.0.0/8",  # room for 65,536 nodes
         )
 
@@ -143,6 +145,7 @@ class Cluster:
             signing_cert=options.signing_cert,
             signing_key=options.signing_key,
             service_account_key=options.service_account_key,
+            legacy_token_clean_up=options.legacy_token_clean_up,
         )
         running = Running(process, context, entries if entries is not None else self.entries())
         synced = asyncio.Event()
