@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
-from tests.controllers.conftest import items
+from tests.controllers.conftest import House, items
 from tests.controllers.live import live
 
 from shirube.api.gvr import CRONJOBS, JOBS
+from shirube.client.rest import Client
 from shirube.controllers import cron_job_plan as planning
+from shirube.controllers.cron_job import CronJobController
 from shirube.controllers.cron_schedule import Schedule, UnknownTimeZone, UnparseableSchedule
 from shirube.controllers.ttl_after_finished import time_left
 from shirube.foundation.clock import SYSTEM, parse_rfc3339, rfc3339
@@ -100,6 +102,16 @@ def test_status_follows_the_jobs_and_history_is_kept_short():
     assert {t[1] for t in told} == {"SawCompletedJob", "MissingJob", "UnexpectedJob"}
     done = [job("a", "Complete"), job("b", "Complete", "2026-03-10T10:05:00Z"), job("c", "Failed")]
     assert [j["metadata"]["name"] for j in planning.to_clean_up(one, done)] == ["a", "c"]
+
+
+async def test_a_job_just_made_is_not_unexpected(house: House, client: Client):
+    made = await client.create(CRONJOBS, cron_job())
+    young = await client.create(JOBS, job("young"))
+    stored = await client.update_status(CRONJOBS, {**made, "status": {"active": [planning.reference(young)]}})
+    async with house.running(CronJobController) as (controller,):
+        # What the cache held before that status arrived.
+        assert await controller._as_stored(made, [young]) == stored
+        assert await controller._as_stored(stored, [young]) is stored
 
 
 def test_ttl():

@@ -142,6 +142,8 @@ def test_deadline_and_policies():
     end = planning.ending(strict, View.of(strict, [pod("a", "Failed", code=42)]), LATER)
     assert end is not None and end.reason == "PodFailurePolicy"
     assert "failed with exit code 42 matching FailJob rule at index 0" in end.message
+    counted = count(strict, View.of(strict, [pod("a", "Failed", code=42)]), finishing="Failed")
+    assert counted.ignored == [], "the Job's end tells of it, once"
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     lenient = job(podFailurePolicy={"rules": [ignore]}, backoffLimit=0)
     evicted = pod("a", "Failed")

@@ -50,6 +50,7 @@ class CronJobController(Controller[str]):
             return None
         jobs = list(self._jobs.store.by_index(BY_CONTROLLER, cron_job["metadata"]["uid"]))
         jobs += await self._not_seen_yet(cron_job, jobs)
+        cron_job = await self._as_stored(cron_job, jobs)
         status, told = planning.refreshed(cron_job, jobs)
         if status != (cron_job.get("status") or {}):
             cron_job = await self._client.update_status(CRONJOBS, {**cron_job, "status": status})
@@ -67,6 +68,20 @@ class CronJobController(Controller[str]):
         if todo.start is not None:
             await self._start(cron_job, schedule, todo.start, jobs if todo.replace else [])
         return todo.again
+
+    async def _as_stored(self, cron_job: Object, jobs: list[Object]) -> Object:
+        """The CronJob, asked for anew when a running Job of its is not on its list: a Job just made is often seen
+        before the status that lists it."""
+        if not planning.unlisted(cron_job, jobs):
+            return cron_job
+        metadata = cron_job["metadata"]
+        try:
+            fresh = await self._client.get(CRONJOBS, metadata["name"], metadata["namespace"])
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return cron_job
+        return fresh if fresh["metadata"]["uid"] == metadata["uid"] else cron_job
 
     async def _not_seen_yet(self, cron_job: Object, jobs: list[Object]) -> list[Object]:
         """Active Jobs that the cache does not hold are asked for: they may be younger than it."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_objects
 from shirube.controllers.cron_schedule import Schedule
 from shirube.controllers.job_plan import held
 from shirube.controllers.ownership import controller_reference
-from shirube.foundation.clock import parse_rfc3339, rfc3339
+from shirube.foundation.clock import parse_rfc3339
 
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 TOO_MANY = 100
@@ -26,6 +27,12 @@ def reference(job: Object) -> Object:
     metadata = job["metadata"]
     out = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "namespace": metadata["namespace"]}
     return {**out, "uid": metadata["uid"], "resourceVersion": metadata.get("resourceVersion", "")}
+
+
+def unlisted(cron_job: Object, jobs: list[Object]) -> list[Object]:
+    """Jobs of its that run, but are not among its active ones."""
+    listed = {r.get("uid") for r in (cron_job.get("status") or {}).get("active") or ()}
+    return [job for job in jobs if job["metadata"]["uid"] not in listed and not finish_kind(job)]
 
 
 def refreshed(cron_job: Object, jobs: list[Object]) -> tuple[Object, list[Told]]:
@@ -97,7 +104,8 @@ def plan(cron_job: Object, schedule: Schedule, active: int, now: float) -> Plan:
         message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
         todo.told.append(("Warning", "TooManyMissedTimes", message))
     if deadline is not None and due + float(deadline) < now:
-        todo.told.append(("Warning", "MissSchedule", f"Missed scheduled time to start a job: {rfc3339(due)}"))
+        when = format_datetime(datetime.fromtimestamp(due, UTC))  # upstream's form here, unlike everywhere else
+        todo.told.append(("Warning", "MissSchedule", f"Missed scheduled time to start a job: {when}"))
         return todo
     policy = spec.get("concurrencyPolicy")
     if policy == "Forbid" and active:

@@ -100,6 +100,6 @@ def _kind(job: Object, pod: Object, succeeded: bool, failed: bool, result: Count
     if not failed:
         return ""
     verdict = judge_failure(job, pod)
-    if verdict.message:
+    if verdict.message and verdict.action != "FailJob":  # that one is told with the Job's end
         result.ignored.append((pod, f"{verdict.action}: {verdict.message}"))
     return "" if verdict.action == "Ignore" else "failed"
