@@ -74,6 +74,7 @@ CONTROLLERS: tuple[Entry, ...] = (
     Entry("horizontal-pod-autoscaler-controller", "horizontal_pod_autoscaler", "HorizontalPodAutoscalerController"),
     Entry("persistentvolume-binder-controller", "persistent_volume_binder", "PersistentVolumeBinder"),
     Entry("local-path-provisioner", "local_path_provisioner", "LocalPathProvisioner"),
+    Entry("nfs-provisioner", "nfs_provisioner", "NfsProvisioner"),
     Entry("persistentvolumeclaim-protection-controller", "volume_protection", "ClaimProtectionController"),
     Entry("persistentvolume-protection-controller", "volume_protection", "VolumeProtectionController"),
     Entry("volumeattributesclass-protection-controller", "volume_protection", "AttributesClassProtectionController"),

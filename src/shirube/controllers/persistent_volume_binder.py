@@ -275,9 +275,8 @@ class PersistentVolumeBinder(Controller[str]):
         return await self._client.update_status(PERSISTENTVOLUMES, {**volume, "status": wanted})
 
     async def _sync_volume(self, volume: Object) -> None:
+        # A volume that is being deleted, too: what holds it (its provisioner's finalizer) waits for its release.
         reference = volume["spec"].get("claimRef")
-        if deleting(volume):
-            return
         if not reference or not reference.get("uid"):
             await self._volume_phase(volume, "Available")
             return

@@ -1,5 +1,5 @@
-"""Claims that grow: a local-path volume grows on paper, as its size is not enforced; for others an external
-resizer is named, as upstream names it.
+"""Claims that grow: volumes of our own provisioners grow on paper, as their sizes are not enforced; for others an
+external resizer is named, as upstream names it.
 
 https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims
 """
@@ -12,11 +12,12 @@ from shirube.client.controller import Controller
 from shirube.client.events import NORMAL
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
+from shirube.controllers import local_path_provisioner, nfs_parameters
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.context import Context
-from shirube.controllers.local_path_provisioner import PROVISIONER
 
 _ACCOUNT = "expand-controller"
+_OURS = (local_path_provisioner.PROVISIONER, nfs_parameters.PROVISIONER)
 
 
 def grows(claim: Object) -> bool:
@@ -49,7 +50,7 @@ class VolumeExpandController(Controller[str]):
         if volume is None or not matching.names_claim(volume, claim):
             return
         provisioner = matching.annotations_of(volume).get(matching.PROVISIONED_BY)
-        if provisioner != PROVISIONER:
+        if provisioner not in _OURS:
             message = "waiting for an external controller to expand this PVC"
             self._recorder.event(claim, NORMAL, "ExternalExpanding", message)
             return

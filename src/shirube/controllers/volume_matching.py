@@ -97,11 +97,13 @@ def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node:
     wanted = label_selector_from(selector) if selector is not None else None
     fitting: list[Object] = []
     for volume in volumes:
+        if deleting(volume):
+            continue
         if names_claim(volume, claim):
             if not mismatch(volume, claim):
                 return volume
             continue
-        if only_reserved or volume["spec"].get("claimRef") or deleting(volume):
+        if only_reserved or volume["spec"].get("claimRef"):
             continue
         phase = (volume.get("status") or {}).get("phase")
         if phase not in (None, "", "Available", "Pending") or mismatch(volume, claim):
