@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from tests.client.waiting import until
 from tests.controllers.conftest import House, items
 
-from shirube.api.gvr import LEASES, NODES, PODS
+from shirube.api.gvr import EVENTS, LEASES, NODES, PODS
 from shirube.client.rest import Client
 from shirube.controllers import node_lifecycle
+from shirube.controllers import pods as of_pods
 from shirube.controllers.node_ipam import NodeIPAMController, RangeExhausted, first_free
 from shirube.controllers.node_lifecycle import NodeLifecycleController, silent_conditions, wanted_taints
 from shirube.controllers.pod_gc import PodGCController, excess_finished
-from shirube.controllers.taint_eviction import TaintEvictionController, deadline, tolerates
-from shirube.foundation.clock import ManualClock, rfc3339
+from shirube.controllers.taint_eviction import TaintEvictionController, deadline, leaves_at, tolerates
+from shirube.foundation.clock import SYSTEM, ManualClock, rfc3339
 
 NOW = 1_750_000_000.0
 
@@ -111,6 +112,26 @@ async def test_a_node_that_falls_silent_and_comes_back(house: House, client: Cli
         await until(back)
 
 
+@pytest.mark.parametrize("age,expected", [(0, ["RegisteredNode", "RemovingNode"]), (3600, ["RemovingNode"])])
+async def test_nodes_that_come_and_go_are_told(house: House, client: Client, age: float, expected: list[str]):
+    """But those that were there long before the controller has started."""
+    await client.create(NODES, node())
+    clock = ManualClock(SYSTEM.now() + age)
+    async with house.running(NodeLifecycleController, context=house.context(clock=clock)) as (controller,):
+        await house.settle([controller])
+        await client.delete(NODES, "n1")
+
+        async def told() -> list[dict[str, Any]]:
+            events = (await client.list(EVENTS, "default"))["items"]
+            return events if any(e["reason"] == "RemovingNode" for e in events) else []
+
+        events = await until(told)
+        assert sorted(e["reason"] for e in events) == expected
+        texts = {e["reason"]: e["message"] for e in events}
+        assert texts["RemovingNode"] == "Node n1 event: Removing Node n1 from Controller"
+        assert all(e["involvedObject"]["kind"] == "Node" for e in events)
+
+
 NO_EXECUTE = {"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": rfc3339(NOW)}
 
 
@@ -139,6 +160,22 @@ def test_deadlines():
     assert deadline([NO_EXECUTE], both, 0) == NOW + 10
     assert deadline([{**NO_EXECUTE, "effect": "NoSchedule"}], [], 0) is None
     assert deadline([{k: v for k, v in NO_EXECUTE.items() if k != "timeAdded"}], [], 5) == 5
+
+
+def test_when_a_pod_leaves():
+    exists = {"key": "k", "operator": "Exists"}
+
+    def pod(*tolerations: dict[str, Any], came: float = 0) -> dict[str, Any]:
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": rfc3339(NOW + came)}
+        return {"metadata": {}, "spec": {"tolerations": tolerations}, "status": {"conditions": [scheduled]}}
+
+    assert leaves_at([], pod(), 0) is None
+    assert leaves_at([NO_EXECUTE], pod(came=60), 0) == NOW, "not tolerated: at once"
+    patient = {**exists, "tolerationSeconds": 30}
+    assert leaves_at([NO_EXECUTE], pod(patient, came=-60), 0) == NOW + 30, "from the taint on"
+    assert leaves_at([NO_EXECUTE], pod(patient, came=600), 0) == NOW + 630, "from the pod's arrival on"
+    assert leaves_at([NO_EXECUTE], pod(exists, patient), 0) is None, "the first one that matches counts"
+    assert leaves_at([NO_EXECUTE, {"key": "q", "effect": "NoExecute"}], pod(exists), 7) == 7
 
 
 async def test_pods_leave_a_tainted_node_in_their_time(house: House, client: Client):
@@ -176,6 +213,21 @@ async def test_pods_leave_a_tainted_node_in_their_time(house: House, client: Cli
         await client.patch(NODES, "n1", {"spec": {"taints": [taint]}})
         await until(lambda: is_now(set()))
         assert loop.time() - tainted > 0.9
+
+
+async def test_an_eviction_that_is_called_off_is_told(house: House, client: Client):
+    taint = {"key": "k", "effect": "NoExecute"}
+    await client.create(NODES, node(taints=[taint]))
+    spec = {"nodeName": "n1", "tolerations": [{"operator": "Exists", "tolerationSeconds": 300}]}
+    await client.create(PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": spec, "status": {}})
+    async with house.running(TaintEvictionController) as (controller,):
+        await until(lambda: controller._leaving)
+        await client.patch(NODES, "n1", {"spec": {"taints": None}})
+        (event,) = await until(lambda: items(client, EVENTS))
+        assert (event["reason"], event["message"]) == (
+            "TaintManagerEviction",
+            "Cancelling deletion of Pod default/p",
+        )
 
 
 @given(st.sets(st.integers(0, 15)))
@@ -228,6 +280,51 @@ async def test_pods_of_a_node_that_is_gone_are_failed_and_deleted(house: House, 
             return [p["metadata"]["name"] for p in await items(client, PODS)] == ["fine"]
 
         await until(only_fine)
+
+
+async def test_pods_of_a_node_out_of_service_are_let_go_once_it_is_down(house: House, client: Client):
+    out = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+    await client.create(NODES, node(taints=[out]))
+    metadata = {"name": "p", "namespace": "default", "finalizers": ["test/hold"]}
+    await client.create(PODS, {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}})
+    await client.delete(PODS, "p", "default")
+
+    async def phase() -> str:
+        return str((await client.get(PODS, "p", "default"))["status"]["phase"])
+
+    async with house.running(PodGCController) as (controller,):
+        await house.settle([controller])
+        assert await phase() == "Running", "its agent is at work: it ends the pod itself"
+        status = node(ready="Unknown")["status"]
+        await client.patch(NODES, "n1", {"status": status}, subresource="status")
+        await until(lambda: not of_pods.ready(controller._nodes.store.get(None, "n1")))
+        controller.queue.add("sweep")
+
+        async def failed() -> bool:
+            return await phase() == "Failed"
+
+        await until(failed)
+
+
+async def test_a_deleted_pod_without_a_node_fails_for_those_who_hold_it(house: House, client: Client):
+    metadata = {"name": "p", "namespace": "default", "finalizers": ["test/hold"]}
+    await client.create(PODS, {"metadata": metadata, "spec": {}, "status": {"phase": "Pending"}})
+    await client.delete(PODS, "p", "default")
+    async with house.running(PodGCController):
+
+        async def failed() -> bool:
+            return (await client.get(PODS, "p", "default"))["status"]["phase"] == "Failed"
+
+        await until(failed)
+
+
+def test_evicted_pods_go_before_other_finished_ones():
+    pods = [
+        {"metadata": {"name": f"p{n}", "creationTimestamp": rfc3339(NOW + n)}, "status": {"phase": "Failed"}}
+        for n in range(3)
+    ]
+    pods[2]["status"]["reason"] = "Evicted"
+    assert [p["metadata"]["name"] for p in excess_finished(pods, 1)] == ["p2", "p0"]
 
 
 def test_only_the_newest_finished_pods_are_kept():

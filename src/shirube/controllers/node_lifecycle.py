@@ -127,7 +127,7 @@ class NodeLifecycleController(Controller[str]):
         self._heard: dict[str, _Heard] = {}
         self._pace = zones.Pace()
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
-        self._nodes.add_handler(self._node_changed, self._node_updated, self._node_deleted)
+        self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
         self._leases.add_handler(self._renewed, lambda _, new: self._renewed(new))
 
     def _hear(self, name: str, *, lease: str = "", heartbeat: str = "") -> None:
@@ -146,6 +146,16 @@ class NodeLifecycleController(Controller[str]):
         if metadata.get("namespace") == _LEASE_NAMESPACE:
             self._hear(metadata["name"], lease=str((lease.get("spec") or {}).get("renewTime") or ""))
 
+    def _tell(self, node: Object, reason: str, message: str) -> None:
+        name = key_of(node)
+        about = {"kind": "Node", "name": name, "uid": node["metadata"]["uid"], "apiVersion": "v1"}
+        self._recorder.event(about, NORMAL, reason, f"Node {name} {message}")
+
+    def _node_added(self, node: Object) -> None:
+        self._node_changed(node)
+        if of_pods.created(node) + STARTUP_GRACE_SECONDS > self._clock.now():  # not those known before our own start
+            self._tell(node, "RegisteredNode", f"event: Registered Node {key_of(node)} in Controller")
+
     def _node_changed(self, node: Object) -> None:
         found = of_pods.condition(node, "Ready") or {}
         self._hear(key_of(node), heartbeat=str(found.get("lastHeartbeatTime") or ""))
@@ -160,6 +170,7 @@ class NodeLifecycleController(Controller[str]):
 
     def _node_deleted(self, node: Object) -> None:
         self._heard.pop(key_of(node), None)
+        self._tell(node, "RemovingNode", f"event: Removing Node {key_of(node)} from Controller")
 
     async def reconcile(self, key: str) -> float | None:
         node = self._nodes.store.get(None, key)
@@ -178,16 +189,11 @@ class NodeLifecycleController(Controller[str]):
         return min([*waits, again] if again is not None else waits, default=None)
 
     async def _mark_silent(self, node: Object) -> Object:
-        name = key_of(node)
-        self.log.warning("node has fallen silent", node=name)
+        self.log.warning("node has fallen silent", node=key_of(node))
         status = node.get("status") or {}
         conditions = silent_conditions(node, self._clock.now())
-        self._recorder.event(
-            {"kind": "Node", "name": name, "uid": node["metadata"]["uid"], "apiVersion": "v1"},
-            NORMAL,
-            "NodeNotReady",
-            f"Node {name} status is now: NodeNotReady",
-        )
+        if ready_status(node) == "True":
+            self._tell(node, "NodeNotReady", "status is now: NodeNotReady")
         return await self._client.update_status(NODES, {**node, "status": {**status, "conditions": conditions}})
 
     def _disrupted(self) -> bool:

@@ -1,5 +1,5 @@
-"""Pods that nobody else will clean up: on nodes that are gone, never scheduled but deleted, finished long
-ago.
+"""Pods that nobody else will clean up: on nodes that are gone or out of service, never scheduled but deleted,
+finished long ago. Their phase becomes Failed first: somebody may hold them by a finalizer until they have ended.
 
 A sweep of the cache every 20 s, as upstream. A node that is missing is asked for directly after 40 s of
 absence before its pods are given up: the cache may be late.
@@ -15,6 +15,7 @@ from shirube.client.controller import Controller
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
+from shirube.controllers.ownership import deleting
 from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "pod-garbage-collector"
@@ -24,11 +25,16 @@ _FINISHED_KEPT = 12_500
 
 
 def excess_finished(pods: list[Object], kept: int = _FINISHED_KEPT) -> list[Object]:
-    """Finished pods beyond the threshold, oldest first."""
+    """Finished pods beyond the threshold: evicted ones first, which no history needs, then the oldest."""
     done = [p for p in pods if of_pods.finished(p)]
     if len(done) <= kept:
         return []
-    return sorted(done, key=lambda p: (of_pods.created(p), p["metadata"]["name"]))[: len(done) - kept]
+
+    def rank(pod: Object) -> tuple[bool, float, str]:
+        evicted = of_pods.phase(pod) == "Failed" and pod["status"].get("reason") == "Evicted"
+        return not evicted, of_pods.created(pod), pod["metadata"]["name"]
+
+    return sorted(done, key=rank)[: len(done) - kept]
 
 
 def never_scheduled(pods: list[Object]) -> list[Object]:
@@ -52,8 +58,7 @@ class PodGCController(Controller[str]):
 
     async def reconcile(self, key: str) -> float | None:
         pods = self._pods.store.list()
-        work = [self._force_delete(p) for p in excess_finished(pods)]
-        work += [self._force_delete(p) for p in never_scheduled(pods)]
+        work = [self._fail_and_delete(p) for p in excess_finished(pods) + never_scheduled(pods)]
         work += [self._fail_and_delete(p, reason) for p, reason in await self._orphaned(pods)]
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, ApiError):
@@ -74,8 +79,8 @@ class PodGCController(Controller[str]):
         for name, there in named.items():
             node = self._nodes.store.get(None, name)
             if node is not None:
-                if of_pods.out_of_service(node):
-                    out += [(p, "node is out of service") for p in there if of_pods.terminating(p)]
+                if of_pods.out_of_service(node) and not of_pods.ready(node):
+                    out += [(p, "") for p in there if deleting(p)]
                 continue
             if now - self._missing_since.setdefault(name, now) < _QUARANTINE_SECONDS:
                 continue
@@ -90,18 +95,20 @@ class PodGCController(Controller[str]):
             return error.code == 404
         return False
 
-    async def _fail_and_delete(self, pod: Object, reason: str) -> None:
+    async def _fail_and_delete(self, pod: Object, reason: str = "") -> None:
+        """`reason` is told in the pod's DisruptionTarget condition: it did not ask to go."""
         if not of_pods.finished(pod):
             metadata = pod["metadata"]
-            now = rfc3339(self._clock.now())
-            condition = {
-                "type": "DisruptionTarget",
-                "status": "True",
-                "reason": "DeletionByPodGC",
-                "message": f"PodGC: {reason}",
-                "lastTransitionTime": now,
-            }
-            status = {"phase": "Failed", "conditions": [condition]}
+            status: Object = {"phase": "Failed"}
+            if reason:
+                condition = {
+                    "type": "DisruptionTarget",
+                    "status": "True",
+                    "reason": "DeletionByPodGC",
+                    "message": f"PodGC: {reason}",
+                    "lastTransitionTime": rfc3339(self._clock.now()),
+                }
+                status["conditions"] = [condition]
             try:
                 await self._client.patch(
                     PODS,

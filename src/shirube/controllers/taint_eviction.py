@@ -1,8 +1,8 @@
 """Pods leave nodes with NoExecute taints that they do not tolerate, or tolerate for some seconds only.
 
-The deadline of a pod is the earliest, over the node's NoExecute taints, of the taint's `timeAdded` plus the
-shortest toleration that matches it: computed anew from the objects each time, so that a restart neither
-forgets nor prolongs.
+A pod leaves at the earliest moment that one of the node's NoExecute taints says: at once when it does not tolerate
+it, else so many seconds after both the taint (`timeAdded`) and the pod were on the node. That is computed anew from
+the objects each time, so that a restart neither forgets nor prolongs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from shirube.client.events import NORMAL
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
+from shirube.controllers.pods import condition
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "node-controller"
@@ -53,6 +54,28 @@ def deadline(taints: Iterable[Object], tolerations: list[Object], seen_at: float
     return earliest
 
 
+def leaves_at(taints: Iterable[Object], pod: Object, seen_at: float) -> float | None:
+    """When a pod has to leave its node; None for never. Of the tolerations that match a taint the first one counts."""
+    earliest: float | None = None
+    tolerations = pod["spec"].get("tolerations") or ()
+    for taint in taints:
+        leave = parse_rfc3339(taint["timeAdded"]) if taint.get("timeAdded") else seen_at
+        first = next((t for t in tolerations if tolerates(t, taint)), None)
+        if first is not None:
+            if first.get("tolerationSeconds") is None:
+                continue
+            leave = max(leave, _assigned_at(pod)) + max(first["tolerationSeconds"], 0)
+        earliest = leave if earliest is None else min(earliest, leave)
+    return earliest
+
+
+def _assigned_at(pod: Object) -> float:
+    """When the pod came to its node."""
+    scheduled = condition(pod, "PodScheduled")
+    stamp = (scheduled or {}).get("lastTransitionTime") or pod["metadata"].get("creationTimestamp")
+    return parse_rfc3339(stamp) if stamp else 0.0
+
+
 def _no_execute(node: Object) -> list[Object]:
     return [t for t in (node.get("spec") or {}).get("taints") or () if t["effect"] == "NoExecute"]
 
@@ -69,6 +92,7 @@ class TaintEvictionController(Controller[str]):
         self._recorder = context.recorder(self.name, _ACCOUNT)
         self._clock = context.clock
         self._seen_at: dict[tuple[str, str], float] = {}  # (node, taint key) without a date of its own
+        self._leaving: set[str] = set()  # keys of pods that have to leave later
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
         self._nodes.add_handler(self._node_added, self._node_updated, lambda node: self._forget(key_of(node), []))
         self._pods.add_handler(self._pod_added, self._pod_updated)
@@ -105,28 +129,29 @@ class TaintEvictionController(Controller[str]):
     async def reconcile(self, key: str) -> float | None:
         pod = self._pods.store.get(*split_key(key))
         if pod is None or pod["metadata"].get("deletionTimestamp"):
+            self._leaving.discard(key)
             return None
-        name = pod["spec"].get("nodeName") or ""
+        name, now = pod["spec"].get("nodeName") or "", self._clock.now()
         node = self._nodes.store.get(None, name)
-        if node is None:
-            return None
-        now = self._clock.now()
-        taints = _no_execute(node)
-        if not taints:
-            return None
-        seen = min(self._seen_at.setdefault((name, t["key"]), now) for t in taints)
-        leave = deadline(taints, list(pod["spec"].get("tolerations") or ()), seen)
+        taints = _no_execute(node) if node is not None else []
+        seen = min((self._seen_at.setdefault((name, t["key"]), now) for t in taints), default=now)
+        leave = leaves_at(taints, pod, seen)
         if leave is None:
+            if key in self._leaving:
+                self._leaving.discard(key)
+                self._recorder.event(pod, NORMAL, "TaintManagerEviction", f"Cancelling deletion of Pod {key}")
             return None
         if leave > now:
+            self._leaving.add(key)
             return leave - now
+        self._leaving.discard(key)
         await self._evict(pod)
         return None
 
     async def _evict(self, pod: Object) -> None:
         metadata = pod["metadata"]
         self._recorder.event(pod, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
-        condition = {
+        target = {
             "type": "DisruptionTarget",
             "status": "True",
             "reason": "DeletionByTaintManager",
@@ -137,7 +162,7 @@ class TaintEvictionController(Controller[str]):
             await self._client.patch(
                 PODS,
                 metadata["name"],
-                {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}},
+                {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [target]}},
                 metadata["namespace"],
                 type="strategic",
                 subresource="status",
