@@ -36,11 +36,15 @@ class Teller:
         allocatable = {"cpu": cpu, "memory": "8Gi", "pods": "3"}
         self.put(f"core/nodes/{name}", {"metadata": {"name": name}, "status": {"allocatable": allocatable}})
 
-    def deployment(self, replicas: int, surge: int, unavailable: int) -> None:
+    def deployment(self, replicas: int, surge: int, unavailable: int, available: int = 0) -> None:
         strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
         self.put(
             "apps/deployments/ns/web",
-            {"metadata": {"name": "web", "uid": "d"}, "spec": {"replicas": replicas, "strategy": strategy}},
+            {
+                "metadata": {"name": "web", "uid": "d"},
+                "spec": {"replicas": replicas, "strategy": strategy},
+                "status": {"availableReplicas": available},
+            },
         )
 
     def replica_set(self, name: str, replicas: int) -> None:
@@ -108,8 +112,20 @@ def test_a_deployment_that_takes_a_ready_pod_too_many():
     teller.replica_set("old", 2)
     teller.pod("a", owner="old", ready=True)
     teller.pod("b", owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=2)
     teller.pod("a", owner="old", ready=True, leaving=True)
     assert "1 ready are left of 2" in teller.told
+
+
+def test_a_deployment_may_take_what_it_cannot_know_to_be_ready():
+    teller = Teller()
+    teller.deployment(2, 1, 0)
+    teller.replica_set("old", 2)
+    teller.pod("a", owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=1)
+    teller.pod("b", owner="old", ready=True)
+    teller.pod("b", owner="old", ready=True, leaving=True)
+    assert not teller.told
 
 
 def test_what_others_do_is_not_its_fault():
@@ -118,9 +134,25 @@ def test_what_others_do_is_not_its_fault():
     teller.replica_set("old", 2)
     for name in "ab":
         teller.pod(name, owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=2)
     teller.pod("a", owner="old", ready=True, leaving=True, evicted=True)
-    teller.pod("b", owner="old", ready=False)
+    teller.pod("b", owner="old", ready=True, leaving=True)  # its owner's doing, but it is hurt already
     assert not teller.told
+
+
+def test_who_was_hurt_is_whole_again_once_it_says_so():
+    teller = Teller()
+    teller.deployment(2, 1, 0)
+    teller.replica_set("old", 2)
+    for name in "ab":
+        teller.pod(name, owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=2)
+    teller.pod("a", owner="old", ready=False)
+    teller.pod("a", owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=1)
+    teller.deployment(2, 1, 0, available=2)
+    teller.pod("a", owner="old", ready=True, leaving=True)
+    assert "1 ready are left of 2" in teller.told
 
 
 def test_a_job_with_too_many_at_work():

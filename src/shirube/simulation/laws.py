@@ -3,9 +3,11 @@
 `Laws` hears of each commit (`MemoryStorage(on_commit)`) and keeps just enough of pods and their owners to say:
 
 - no node is given more than it can allocate (cpu, memory, number of pods that are not finished);
-- a Deployment has at most replicas + maxSurge pods that live, and its ReplicaSets ask for no more; it takes away no
-  ready pod while that leaves fewer than replicas − maxUnavailable, unless somebody else hurts it (a node that fails, an
-  eviction, a pod that is not ready any more): then it is let alone until it is whole again;
+- a Deployment has at most replicas + maxSurge pods that live and are not leaving, and its ReplicaSets ask for no more;
+  once its status has said that it is whole, it takes away no ready pod while that leaves fewer than replicas −
+  maxUnavailable, unless somebody else hurts it (a node that fails, an eviction, a pod that is not ready any more): then
+  it is let alone until it has said so again. (A pod that turns ready while it is taken for a sick one is not missed:
+  who takes it cannot know.)
 - a namespace never holds more than its ResourceQuotas allow (pods, requests.cpu, requests.memory);
 - a Job never has more than its parallelism of pods at work.
 
@@ -56,6 +58,7 @@ class Deployment:
     recreate: bool
     ceiling: int  # pods, now
     floor: int  # ready pods, now; 0 while it is growing or hurt
+    whole: bool  # what its status says
 
 
 @dataclass(slots=True)
@@ -205,12 +208,18 @@ class Laws:
         else:
             self._unaware[uid].pop(uid, None)
             self._relax(uid)
-        if known is not None and (known.replicas, known.surge, known.unavailable) == (replicas, surge, unavailable):
-            return
-        self._uids[key] = uid
-        ceiling = max(replicas + surge, known.ceiling if known else 0)
-        self._deployments[uid] = Deployment(key, replicas, surge, unavailable, recreate, ceiling, 0)
-        self._relax(uid)
+        if known is None or (known.replicas, known.surge, known.unavailable) != (replicas, surge, unavailable):
+            self._uids[key] = uid
+            ceiling = max(replicas + surge, known.ceiling if known else 0)
+            known = Deployment(key, replicas, surge, unavailable, recreate, ceiling, 0, False)
+            self._deployments[uid] = known
+            self._relax(uid)
+        whole = (
+            uid not in self._unaware[uid] and int((obj.get("status") or {}).get("availableReplicas") or 0) >= replicas
+        )
+        if whole and not known.whole and self._ready(uid) >= replicas:
+            known.floor = replicas - unavailable
+        known.whole = whole
 
     # Pods
 
@@ -308,7 +317,7 @@ class Laws:
             if living > deployment.ceiling:
                 self.tell(f"Deployment {deployment.name} has {living} pods, {deployment.ceiling} allowed")
         elif old.ready and not old.leaving and (new is None or not new.ready or new.leaving):
-            self._lost(deployment, old, new, sum(1 for p in pods if p.ready and not p.leaving))
+            self._lost(deployment, old, new, self._ready(uid))
         self._relax(uid)
 
     def _lost(self, deployment: Deployment, old: Pod, new: Pod | None, ready: int) -> None:
@@ -322,7 +331,7 @@ class Laws:
             self.tell(f"Deployment {deployment.name} took {old.key}: {ready} ready are left of {deployment.floor}")
 
     def _relax(self, uid: str) -> None:
-        """Once what was asked for is reached, it is the bound."""
+        """Once there are no more pods than what is asked for now, it is the bound."""
         deployment = self._deployments.get(uid)
         if deployment is None:
             return
@@ -332,9 +341,9 @@ class Laws:
             asked = sum(self._asked[uid].values())
             if asked <= wanted and sum(1 for p in pods if p.lives and not p.leaving) <= wanted:
                 deployment.ceiling = wanted
-        least = deployment.replicas - deployment.unavailable
-        if deployment.floor != least and sum(1 for p in pods if p.ready and not p.leaving) >= deployment.replicas:
-            deployment.floor = least
+
+    def _ready(self, uid: str) -> int:
+        return sum(1 for p in self._members[uid].values() if p.ready and not p.leaving)
 
 
 def _controller(metadata: Json) -> str:
