@@ -6,8 +6,10 @@ and the stopwatch come from here.
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -52,6 +54,11 @@ SYSTEM = SystemClock()
 
 def rfc3339(seconds: float) -> str:
     """`metav1.Time`: whole seconds, `2026-01-02T03:04:05Z`."""
+    return _rfc3339(math.floor(seconds))
+
+
+@lru_cache(maxsize=256)  # thousands of objects are made within a second
+def _rfc3339(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 

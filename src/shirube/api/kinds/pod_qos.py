@@ -14,20 +14,22 @@ from shirube.api.validation.resource_requirements import parse_any
 Obj = Mapping[str, Any]
 
 _COUNTED = ("cpu", "memory")
+_CONTAINERS = ("containers", "initContainers")
 
 
 def _positive(values: Mapping[str, Any] | None) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
+    if not values:
+        return found
     for name in _COUNTED:
-        value = (values or {}).get(name)
+        value = values.get(name)
         amount = parse_any(value) if value is not None else None
         if amount is not None and amount.nanos > 0:
             found[name] = amount.nanos
     return found
 
 
-def _guaranteed(resources: Obj) -> bool:
-    limits, requests = _positive(resources.get("limits")), _positive(resources.get("requests"))
+def _guaranteed(requests: Mapping[str, int], limits: Mapping[str, int]) -> bool:
     return len(limits) == len(_COUNTED) and all(requests.get(n, limits[n]) == limits[n] for n in _COUNTED)
 
 
@@ -36,8 +38,8 @@ def qos_class(spec: Obj) -> str:
     if resources := spec.get("resources"):
         asked = [resources]
     else:
-        asked = [c.get("resources") or {} for c in spec.get("containers") or ()]
-        asked += [c.get("resources") or {} for c in spec.get("initContainers") or ()]
-    if not any(_positive(r.get("requests")) or _positive(r.get("limits")) for r in asked):
+        asked = [c.get("resources") or {} for field in _CONTAINERS for c in spec.get(field) or ()]
+    amounts = [(_positive(r.get("requests")), _positive(r.get("limits"))) for r in asked]
+    if not any(requests or limits for requests, limits in amounts):
         return "BestEffort"
-    return "Guaranteed" if all(_guaranteed(r) for r in asked) else "Burstable"
+    return "Guaranteed" if all(_guaranteed(*of_one) for of_one in amounts) else "Burstable"

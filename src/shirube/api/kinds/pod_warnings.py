@@ -80,22 +80,28 @@ def _container_warnings(out: list[str], container: Obj, at: str) -> None:
 
 
 def _port_warnings(out: list[str], spec: Obj, at: str) -> None:
-    """The same container port and protocol twice in one pod."""
+    """The same container port and protocol twice in a container, the same name twice in a pod."""
+    found = [
+        (field, i, j, port)
+        for field in ("initContainers", "containers")
+        for i, container in enumerate(spec.get(field) or ())
+        for j, port in enumerate(container.get("ports") or ())
+    ]
+    if len(found) < 2:
+        return
+    used: dict[tuple[Any, ...], str] = {}
     names: dict[str, str] = {}
-    for field in ("initContainers", "containers"):
-        for i, container in enumerate(spec.get(field) or ()):
-            used: dict[tuple[Any, ...], str] = {}
-            for j, port in enumerate(container.get("ports") or ()):
-                where = f"{at}.{field}[{i}].ports[{j}]"
-                key = (port.get("containerPort"), port.get("protocol"), port.get("hostIP"), port.get("hostPort"))
-                if key in used:
-                    out.append(f"{where}: duplicate port definition with {used[key]}")
-                used.setdefault(key, where)
-                name = port.get("name")
-                if name and name in names:
-                    out.append(
-                        f'{where}: duplicate port name "{name}" with {names[name]}, services and probes that '
-                        f"select ports by name will use {names[name]}"
-                    )
-                elif name:
-                    names[name] = where
+    for field, i, j, port in found:
+        where = f"{at}.{field}[{i}].ports[{j}]"
+        key = (field, i, port.get("containerPort"), port.get("protocol"), port.get("hostIP"), port.get("hostPort"))
+        if key in used:
+            out.append(f"{where}: duplicate port definition with {used[key]}")
+        used.setdefault(key, where)
+        name = port.get("name")
+        if name and name in names:
+            out.append(
+                f'{where}: duplicate port name "{name}" with {names[name]}, services and probes that '
+                f"select ports by name will use {names[name]}"
+            )
+        elif name:
+            names[name] = where
