@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
+from shirube.api import nfs_directories
 from shirube.api.errors import ApiError
 from shirube.api.gvr import (
     CERTIFICATESIGNINGREQUESTS,
@@ -574,6 +576,52 @@ EPHEMERAL = Scenario(
 )
 
 
+NFS_CLASS = {
+    "metadata": {"name": "nfs"},
+    "provisioner": "shirube.dev/nfs",
+    "parameters": {"server": "nfs.example.com", "share": "/export", "subDir": "${pvc.metadata.name}"},
+}
+
+
+async def _node_asked(cluster: Cluster) -> Object:
+    while True:
+        for node in await cluster.list(NODES):
+            if nfs_directories.requests_of(node):
+                return node
+        await asyncio.sleep(0.5)
+
+
+async def _remove_directory(cluster: Cluster) -> None:
+    """What the agent does of the node that is asked."""
+    while True:
+        node = await _node_asked(cluster)
+        done = {name: replace(one, done=True) for name, one in nfs_directories.requests_of(node).items()}
+        try:
+            await cluster.admin.patch(NODES, node["metadata"]["name"], nfs_directories.patch_of(node, done))
+            return
+        except ApiError as error:
+            if error.code != 409:
+                raise
+
+
+NFS = Scenario(
+    "a directory of an NFS export, twice of the same name",
+    ("nfs-provisioner", "persistentvolume-binder-controller", "persistentvolume-protection-controller"),
+    (
+        step(
+            create(STORAGECLASSES, NFS_CLASS, None), create(PERSISTENTVOLUMECLAIMS, claim("a", storageClassName="nfs"))
+        ),
+        step(
+            delete(PERSISTENTVOLUMECLAIMS, "a"),
+            _node_asked,
+            create(PERSISTENTVOLUMECLAIMS, claim("a", storageClassName="nfs")),
+            _remove_directory,
+        ),
+        step(delete(PERSISTENTVOLUMECLAIMS, "a"), _remove_directory),
+    ),
+)
+
+
 def claiming_pod() -> Object:
     made = world.template({"app": "device"})
     made["spec"]["resourceClaims"] = [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]
@@ -622,6 +670,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     FORGOTTEN_TOKENS,
     VOLUMES,
     EPHEMERAL,
+    NFS,
     DEVICES,
     SERVICE_CIDR,
 )
