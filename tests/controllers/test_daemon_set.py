@@ -12,7 +12,7 @@ from tests.controllers.live import live
 from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from shirube.client.rest import Client
 from shirube.controllers.daemon_set import DaemonSetController
-from shirube.controllers.daemon_set_plan import bounds, by_node, judge, node_of, pinned, plan, roll
+from shirube.controllers.daemon_set_plan import bounds, by_node, judge, node_of, pinned, plan, roll, status_of
 
 
 def daemon_set(**spec: Any) -> dict[str, Any]:
@@ -125,6 +125,17 @@ def _up(p: dict[str, Any]) -> bool:
 async def _status(client: Client, **wanted: Any) -> bool:
     status = (await client.get(DAEMONSETS, "agent", "default")).get("status") or {}
     return all(status.get(k, 0) == v for k, v in wanted.items())
+
+
+def test_a_surging_node_counts_by_its_oldest_daemon():
+    """`kubectl rollout status` must not call a node done whose new daemon is not ready yet."""
+    old, new = pod("old", "a"), pod("new", "a", "now", up=False)
+    old["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    new["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    status = status_of(daemon_set(), [node("a")], {"a": [new, old]}, "now", None, 2e9)
+    assert (status["numberAvailable"], status.get("updatedNumberScheduled")) == (1, None)
+    status = status_of(daemon_set(), [node("a")], {"a": [new]}, "now", None, 2e9)
+    assert (status.get("numberAvailable"), status["updatedNumberScheduled"]) == (None, 1)
 
 
 async def test_rolls_over_nodes_by_surge(house: House, client: Client):

@@ -109,7 +109,8 @@ def test_slices_carry_the_hints_of_services_that_ask_for_them():
     assert sorted(hints) == [("z1", "z1"), ("z1", "z1"), ("z2", "z2"), ("z2", "z2")]
     told = planning.plan(auto, pods[:1], nodes, [], shares)
     assert "hints" not in told.create[0]["endpoints"][0]
-    assert told.no_hints == {"IPv4": topology.TOO_FEW}
+    assert told.no_hints == {"IPv4": f"{topology.TOO_FEW} (1 endpoints, 2 zones)"}
+    assert "IPv4" in planning.plan(auto, [], nodes, [], shares).no_hints, "none at all are too few as well"
 
 
 async def test_hints_follow_the_nodes_and_are_told_once(house: House, client: Client):
@@ -138,5 +139,8 @@ async def test_hints_follow_the_nodes_and_are_told_once(house: House, client: Cl
 
         await until(bare)
         await house.settle(controllers)
-    told = [e["reason"] for e in await items(client, EVENTS)]
-    assert told == ["TopologyAwareHintsEnabled", "TopologyAwareHintsDisabled"]
+    told = [(e["reason"], e["message"]) for e in await items(client, EVENTS)]
+    assert told == [
+        ("TopologyAwareHintsEnabled", "Topology Aware Hints has been enabled, addressType: IPv4"),
+        ("TopologyAwareHintsDisabled", "Nodes only ready in one zone, addressType: IPv4"),
+    ]

@@ -230,10 +230,10 @@ def status_of(
         if not there:
             continue
         count["current"] += 1
-        ready = [p for p in there if of_pods.ready(p)]
-        count["ready"] += bool(ready)
-        count["available"] += any(of_pods.available(p, minimum, now) for p in ready)
-        count["updated"] += any(updated(p, digest) for p in there)
+        first = min(there, key=_age)  # while a second one surges, the node's daemon is still the old one
+        count["ready"] += of_pods.ready(first)
+        count["available"] += of_pods.available(first, minimum, now)
+        count["updated"] += updated(first, digest)
     status: Object = {
         "currentNumberScheduled": count["current"],
         "numberMisscheduled": count["misscheduled"],

@@ -53,7 +53,7 @@ class EndpointSliceController(Controller[str]):
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
         self._waiting: set[str] = set()
-        self._hinted: dict[str, str] = {}  # service key -> what was last told of its hints
+        self._hinted: dict[str, dict[str, str]] = {}  # service key -> address family -> what was last told of its hints
         self._services.add_index(_DEALT, lambda service: ["yes"] if topology.wanted_for(service) else [])
         self._slices.add_index(_BY_SERVICE, _service_of)
         behind.watch_backends(self._services, self._pods, self.queue.add)
@@ -123,7 +123,7 @@ class EndpointSliceController(Controller[str]):
         nodes = {name: node for name in names if (node := self._nodes.store.get(None, name)) is not None}
         shares, why = self._shares(service)
         todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key), shares)
-        self._tell_hints(key, service, why or next(iter(todo.no_hints.values()), ""))
+        self._tell_hints(key, service, {f: why or todo.no_hints.get(f, "") for f in behind.families(service)})
         if todo.empty:
             return None
         stamp = {behind.TRIGGER_TIME: behind.trigger_time(service, pods)}
@@ -153,19 +153,22 @@ class EndpointSliceController(Controller[str]):
         except topology.Impossible as why:
             return None, str(why)
 
-    def _tell_hints(self, key: str, service: Object, why: str) -> None:
-        """Once for each change, as upstream."""
+    def _tell_hints(self, key: str, service: Object, why: dict[str, str]) -> None:
+        """Of each address family whether there are hints, or why not; once for each change."""
         if not topology.wanted_for(service):
-            self._hinted.pop(key, None)
+            for family, told in self._hinted.pop(key, {}).items():
+                if told == topology.ENABLED:
+                    message = f"{topology.DISABLED}, addressType: {family}"
+                    self._recorder.event(service, WARNING, "TopologyAwareHintsDisabled", message)
             return
-        if self._hinted.get(key) == (why or "yes"):
-            return
-        self._hinted[key] = why or "yes"
-        if why:
-            self._recorder.event(service, WARNING, "TopologyAwareHintsDisabled", why)
-        else:
-            message = "Topology Aware Hints has been enabled"
-            self._recorder.event(service, NORMAL, "TopologyAwareHintsEnabled", message)
+        known = self._hinted.setdefault(key, {})
+        for family, reason in why.items():
+            message = reason or topology.ENABLED
+            if known.get(family) == message:
+                continue
+            known[family] = message
+            kind, word = (WARNING, "Disabled") if reason else (NORMAL, "Enabled")
+            self._recorder.event(service, kind, f"TopologyAwareHints{word}", f"{message}, addressType: {family}")
 
     def _remember(self, key: str, name: str, version: int) -> None:
         self._written.setdefault(key, {})[name] = (version, self._clock.monotonic())

@@ -166,7 +166,7 @@ def plan(
         have.setdefault(group_of(one), []).append(one)
     out = Plan()
     if shares is not None:
-        _deal(wanted, shares, out)
+        _deal(service, wanted, shares, out)
     labels = labels_of(service)
     for group in dict.fromkeys((*wanted, *have)):
         _plan_group(service, group, wanted.get(group, []), have.get(group, []), labels, out)
@@ -174,9 +174,9 @@ def plan(
     return out
 
 
-def _deal(wanted: dict[Group, list[Object]], shares: Mapping[str, Fraction], out: Plan) -> None:
+def _deal(service: Object, wanted: dict[Group, list[Object]], shares: Mapping[str, Fraction], out: Plan) -> None:
     """Hints for all endpoints of a family together, whatever their ports."""
-    for family in dict.fromkeys(family for family, _ in wanted):
+    for family in behind.families(service):
         endpoints = [e for group, some in wanted.items() if group[0] == family for e in some]
         try:
             topology.give_hints(endpoints, shares)

@@ -24,6 +24,7 @@ OVERLOAD = Fraction(1, 5)
 _ZONE = "topology.kubernetes.io/zone"
 _CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
+ENABLED, DISABLED = "Topology Aware Hints has been enabled", "Topology Aware Hints has been disabled"
 NO_ZONES = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes"
 ONE_ZONE = "Nodes only ready in one zone"
 TOO_FEW = "Insufficient number of endpoints"
@@ -63,11 +64,12 @@ def shares_of(nodes: Iterable[Object]) -> dict[str, Fraction]:
 
 def minima(shares: Mapping[str, Fraction], count: int) -> dict[str, int]:
     """How many of `count` endpoints each zone must have at least. Raises Impossible."""
+    detail = f"({count} endpoints, {len(shares)} zones)"
     if count < len(shares):
-        raise Impossible(TOO_FEW)
+        raise Impossible(f"{TOO_FEW} {detail}")
     least = {zone: math.ceil(share * count / (1 + OVERLOAD)) for zone, share in shares.items()}
     if sum(least.values()) > count:
-        raise Impossible(OVERLOADED)
+        raise Impossible(f"{OVERLOADED} {detail}")
     return least
 
 
