@@ -11,7 +11,9 @@ from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
 from tests.controllers.test_replica_set import replica_set
 
-from shirube.api.gvr import PODDISRUPTIONBUDGETS, PODS, REPLICASETS
+from shirube.api.errors import ApiError
+from shirube.api.gvr import CUSTOMRESOURCEDEFINITIONS, EVENTS, PODDISRUPTIONBUDGETS, PODS, REPLICASETS
+from shirube.client.rest import Client
 from shirube.controllers.disruption import desired, disrupted, stale_target, status_of
 from shirube.foundation.clock import rfc3339
 
@@ -94,3 +96,68 @@ async def test_evictions_on_the_real_api_server(tmp_path: Path):
                 answers.append(answer)
             assert answers == [201, 429]
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+WIDGETS: dict[str, Any] = {
+    "metadata": {"name": "widgets.example.com"},
+    "spec": {
+        "group": "example.com",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                "subresources": {
+                    "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+                },
+            }
+        ],
+    },
+}
+
+
+async def served(client: Client, path: str) -> bool:
+    try:
+        await client.raw("GET", path)
+    except ApiError:
+        return False
+    return True
+
+
+async def test_owners_that_cannot_be_asked_on_the_real_api_server(tmp_path: Path):
+    """A Job has no scale; a widget has one, but this one is gone; some pods have no owner."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(CUSTOMRESOURCEDEFINITIONS, WIDGETS)
+        await until(lambda: served(admin, "/apis/example.com/v1"), 10)
+        async with house.controllers(only="disruption-controller"):
+            owners = {
+                "job": {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "1", "controller": True},
+                "gone": {"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": "2", "controller": True},
+                "alone": None,
+            }
+            for app, owner in owners.items():
+                metadata = {"name": app, "labels": {"app": app}, "ownerReferences": [owner] if owner else []}
+                spec = {"containers": [{"name": "c", "image": "x"}]}
+                await admin.create(PODS, {"metadata": metadata, "spec": spec}, "default")
+                one = {"selector": {"matchLabels": {"app": app}}, "maxUnavailable": 1}
+                await admin.create(PODDISRUPTIONBUDGETS, {"metadata": {"name": app}, "spec": one}, "default")
+
+            async def told(name: str) -> list[tuple[str, str]]:
+                events = (await admin.list(EVENTS, "default"))["items"]
+                return [(e["reason"], e["message"]) for e in events if e["involvedObject"]["name"] == name]
+
+            async def condition(name: str) -> dict[str, Any] | None:
+                status = (await admin.get(PODDISRUPTIONBUDGETS, name, "default")).get("status") or {}
+                return next(iter(status.get("conditions") or ()), None)
+
+            failed = await until(lambda: condition("job"), 10)
+            message = "jobs.batch does not implement the scale subresource"
+            assert (failed["reason"], failed["message"]) == ("SyncFailed", message)
+            assert (await until(lambda: condition("gone"), 10))["reason"] == "InsufficientPods"
+            ((reason, text),) = await until(lambda: told("alone"), 10)
+            assert reason == "UnmanagedPods" and "(selector: app=alone)" in text
+            assert text.endswith('set ".spec.minAvailable" field of the PDB to an integer value.')

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import orjson
+
 from shirube.api.errors import ApiError
 from shirube.api.gvr import (
     DEPLOYMENTS,
@@ -39,6 +41,11 @@ _ACCOUNT = "disruption-controller"
 DELETION_SECONDS = 120.0
 _POD = "pod:"
 _APPS = ("apps", "extensions")
+_UNMANAGED = (
+    "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of "
+    "the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please "
+    'set ".spec.minAvailable" field of the PDB to an integer value.'
+)
 
 
 def selector_of(budget: Object) -> LabelSelector | None:
@@ -235,9 +242,7 @@ class DisruptionController(Controller[str]):
                 uid, scale = await self._scale_of(pod["metadata"]["namespace"], reference)
                 scales[uid] = scale
         if unmanaged:
-            selector = selector_of(budget)
-            message = f"Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged."
-            self._recorder.event(budget, WARNING, "UnmanagedPods", message)
+            self._recorder.event(budget, WARNING, "UnmanagedPods", _UNMANAGED.format(selector_of(budget)))
         return sum(scales.values())
 
     async def _scale_of(self, namespace: str, reference: Object) -> tuple[str, int]:
@@ -263,10 +268,18 @@ class DisruptionController(Controller[str]):
         try:
             scale = await self._client.get(served, reference["name"], namespace, subresource="scale")
         except ApiError as error:
-            if error.code == 404:
-                raise _NoScale(f"{served.resource} does not implement the scale subresource") from error
-            raise
+            if error.code != 404:
+                raise
+            if await self._can_scale(served):
+                return 0  # gone itself: it asks for none
+            name = f"{served.resource}.{served.group}".rstrip(".")
+            raise _NoScale(f"{name} does not implement the scale subresource") from error
         return int((scale.get("spec") or {}).get("replicas") or 0)
+
+    async def _can_scale(self, served: GVR) -> bool:
+        root = f"/apis/{served.group_version}" if served.group else f"/api/{served.version}"
+        document = orjson.loads(await self._reader.raw("GET", root))
+        return any(r["name"] == f"{served.resource}/scale" for r in document.get("resources") or ())
 
     async def _find(self, reference: Object) -> GVR | None:
         for fresh in (False, True):
