@@ -4,12 +4,14 @@ Pods that count alike (same namespace, labels and affinity terms, living or term
 is a question that a plugin asked (pods that a selector matches, pods that have a certain anti-affinity term); it keeps
 a number per node. A `DomainCount` sums these by the values of a topology key, over the nodes that are eligible. Both
 are made when first asked for and follow every pod from then on; a change of nodes rebuilds sums from the numbers.
+Most questions are about pods of one namespace: questions and classes find each other by it, so that what happens in a
+namespace costs what is asked there and not what is asked in the whole cluster.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +81,10 @@ class DomainCount:
 class PodCount:
     """Pods by node, of the classes that `weigh` gives a number other than 0."""
 
-    def __init__(self, size: int, weigh: Callable[[PodInfo], int]) -> None:
+    def __init__(self, size: int, weigh: Callable[[PodInfo], int], namespaces: frozenset[str] | None) -> None:
+        """Outside `namespaces` (None: there is no outside) `weigh` gives 0."""
         self.weigh = weigh
+        self.namespaces = namespaces
         self.rows: Ints = np.zeros(size, dtype=np.int64)
         self.domains: dict[Any, DomainCount] = {}
 
@@ -94,7 +98,9 @@ class Counts:
     def __init__(self, nodes: NodeColumns) -> None:
         self._nodes = nodes
         self._classes: dict[Any, PodClass] = {}
+        self._classes_in: dict[str, dict[Any, PodClass]] = {}  # by namespace
         self._counts: OrderedDict[Any, PodCount] = OrderedDict()
+        self._counts_in: dict[str | None, dict[Any, PodCount]] = {}  # by namespace, None: those about all of them
         self.anti_terms: dict[tuple[str, str], tuple[Term, int]] = {}  # of running pods, with how many classes have it
         self.score_terms: dict[tuple[str, str, int], tuple[Term, int]] = {}  # … preferred (weight), and required (0)
         self._claims: dict[str, int] = {}  # namespace/claim -> how many pods use it
@@ -113,6 +119,7 @@ class Counts:
         found = self._classes.get(key)
         if found is None:
             found = self._classes[key] = self._new_class(info)
+            self._classes_in.setdefault(info.namespace, {})[key] = found
         left = found.rows.get(at, 0) + sign
         if left:
             found.rows[at] = left
@@ -122,13 +129,15 @@ class Counts:
             counter.add(at, sign * times)
         if not found.rows:
             del self._classes[key]
+            _drop(self._classes_in, info.namespace, key)
             self._terms(info, -1)
 
     def _new_class(self, info: PodInfo) -> PodClass:
         made = PodClass(info)
-        for counter in self._counts.values():
-            if times := counter.weigh(info):
-                made.counted_by.append((counter, times))
+        for place in (info.namespace, None):
+            for counter in self._counts_in.get(place, {}).values():
+                if times := counter.weigh(info):
+                    made.counted_by.append((counter, times))
         self._terms(info, 1)
         return made
 
@@ -155,6 +164,7 @@ class Counts:
     def forget(self) -> None:
         """Namespaces' labels changed: what was counted by them is counted anew when asked for."""
         self._counts.clear()
+        self._counts_in.clear()
         for known in self._classes.values():
             known.counted_by.clear()
         self.generation += 1
@@ -183,7 +193,9 @@ class Counts:
                 )
             )
 
-        return self._ask(("match", *(m.key for m in matchers)), weigh)
+        named = [m.namespaces for m in matchers if m.namespace_selector is None]
+        within = frozenset.intersection(*named) if named else None
+        return self._ask(("match", *(m.key for m in matchers)), weigh, within)
 
     def with_anti_term(self, term: Term) -> PodCount:
         """Pods that keep away from others by this required term."""
@@ -214,18 +226,40 @@ class Counts:
             domain = pods.domains[key, signature] = DomainCount(self._nodes, pods, key, eligible)
         return domain
 
-    def _ask(self, key: Any, weigh: Callable[[PodInfo], int]) -> PodCount:
+    def _ask(self, key: Any, weigh: Callable[[PodInfo], int], namespaces: frozenset[str] | None = None) -> PodCount:
         counter = self._counts.get(key)
         if counter is not None:
+            self._counts.move_to_end(key)
             return counter
-        counter = self._counts[key] = PodCount(self._nodes.size, weigh)
-        for known in self._classes.values():
+        counter = self._counts[key] = PodCount(self._nodes.size, weigh, namespaces)
+        for place in _places(counter):
+            self._counts_in.setdefault(place, {})[key] = counter
+        for known in self._classes_of(counter):
             if times := weigh(known.info):
                 known.counted_by.append((counter, times))
                 for at, number in known.rows.items():
                     counter.rows[at] += number * times
         if len(self._counts) > _MOST_COUNTS:
-            _, oldest = self._counts.popitem(last=False)
-            for known in self._classes.values():
+            old_key, oldest = self._counts.popitem(last=False)
+            for place in _places(oldest):
+                _drop(self._counts_in, place, old_key)
+            for known in self._classes_of(oldest):
                 known.counted_by = [c for c in known.counted_by if c[0] is not oldest]
         return counter
+
+    def _classes_of(self, counter: PodCount) -> Iterable[PodClass]:
+        """Those that it may count."""
+        if counter.namespaces is None:
+            return self._classes.values()
+        return (known for name in _places(counter) for known in self._classes_in.get(str(name), {}).values())
+
+
+def _places(counter: PodCount) -> list[str | None]:
+    return [None] if counter.namespaces is None else [*sorted(counter.namespaces)]
+
+
+def _drop(table: dict[Any, dict[Any, Any]], place: Any, key: Any) -> None:
+    filed = table[place]
+    del filed[key]
+    if not filed:
+        del table[place]
