@@ -3,12 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.client.waiting import until
 from tests.controllers.live import live
 
-from shirube.api.gvr import CONFIGMAPS, PODS, RESOURCEQUOTAS
+from shirube.api.gvr import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, GVR, PODS, RESOURCEQUOTAS
 from shirube.api.resources import BUILTIN
-from shirube.controllers.resource_quota import resources_of, used
+from shirube.controllers import projections, resource_quota
+from shirube.controllers.resource_quota import Busy, cautious, resources_of, used
+from shirube.foundation.clock import SYSTEM, rfc3339
 
 
 def quota(**hard: str) -> dict[str, Any]:
@@ -18,7 +23,8 @@ def quota(**hard: str) -> dict[str, Any]:
 def test_used_counts_what_is_named_and_nothing_else():
     pods = BUILTIN.by_path("", "v1", "pods")
     assert pods is not None
-    one = {"spec": {"containers": [{"resources": {"requests": {"cpu": "100m"}}}]}, "status": {"phase": "Running"}}
+    container = {"name": "c", "resources": {"requests": {"cpu": "100m"}}}
+    one = {"metadata": {}, "spec": {"containers": [container]}, "status": {"phase": "Running"}}
     over = {**one, "status": {"phase": "Succeeded"}}
     names = {"pods": "5", "requests.cpu": "1", "count/deployments.apps": "3", "secrets": "1"}
     found = used(quota(**names), [(pods, [one, one, over])], {"count/deployments.apps": 2})
@@ -59,3 +65,116 @@ async def _retry(work: Any) -> bool:
         return bool(await work())
     except ApiError:  # the namespace's service account may not be there yet
         return False
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.3), st.booleans(), st.floats(0, 0.45)), max_size=30), st.floats(0, 0.5))
+def test_a_count_is_never_too_low_while_admission_goes_on(taken: list[tuple[float, bool, float]], pause: float):
+    """Objects are let in one after another; some are not stored, the rest is seen within the moment that counts as
+    quiet. Whenever the count happens, what is shown covers all that exist or may yet come."""
+    now, shown, busy = 0.0, 0, Busy(0.0)
+    seen_at: list[float] = []
+    for gap, stored, lag in taken:
+        now += gap
+        busy.took(now, {"pods": str(shown)}, {"pods": str(shown + 1)})
+        shown += 1
+        if stored:
+            seen_at.append(now + lag)
+    now += pause
+    counted = sum(at <= now for at in seen_at)
+    found = int(cautious({"pods": str(counted)}, {"pods": str(shown)}, busy.recent(now))["pods"])
+    assert found >= len(seen_at), "what is let in and not seen yet is covered"
+    assert counted <= found <= shown, "nor is more shown than admission added up"
+    if not busy.recent(now):
+        assert found == counted
+
+
+def test_admission_is_waited_for_but_not_for_ever():
+    busy = Busy(0.0)
+    assert busy.wait(0.1) == pytest.approx(0.4)
+    for step in range(1, 60):
+        busy.took(step / 10, {}, {})
+    assert busy.wait(4.9) > 0
+    assert busy.wait(5.95) == 0.0
+    assert Busy(0.0).wait(0.6) == 0.0
+
+
+def test_the_cache_keeps_what_a_pod_has_while_it_is_resized():
+    def kept(asked: dict[str, Any], has: dict[str, Any]) -> bool:
+        pod = {
+            "metadata": {},
+            "spec": {"containers": [{"name": "c", "resources": asked}]},
+            "status": {"containerStatuses": [{"name": "c", "resources": has, "allocatedResources": {"cpu": "1"}}]},
+        }
+        return "resources" in projections.pod(pod)["status"]["containerStatuses"][0]
+
+    one, two = ({"requests": {"cpu": amount}} for amount in ("1", "2"))
+    assert not kept(one, one)
+    assert kept(two, one)
+    assert kept(two, two), "more was asked for than is promised yet"
+
+
+async def test_what_was_taken_for_nothing_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A create is charged before it turns out that another object of its name is there."""
+    monkeypatch.setattr(resource_quota, "_LONGEST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(resource_quota, "_QUIET_SECONDS", 0.05)
+    async with live(tmp_path) as house:
+        admin = house.admin
+        made = {"metadata": {"name": "c"}}
+        await admin.create(CONFIGMAPS, made, "default")
+        await admin.create(RESOURCEQUOTAS, quota(configmaps="9"))
+        charged = []
+        async with house.controllers(only="resourcequota-controller"):
+
+            async def uses() -> str:
+                status = (await admin.get(RESOURCEQUOTAS, "q", "default"))["status"]
+                return str((status.get("used") or {}).get("configmaps"))
+
+            async def counted() -> bool:
+                return await uses() == "1"
+
+            await until(counted, 10)
+            path = "/api/v1/namespaces/default/configmaps"
+            assert await house.once("POST", path, {"apiVersion": "v1", "kind": "ConfigMap", **made}) == 409
+            charged.append(await uses())
+            await until(counted, 10)
+        assert charged == ["2"]
+
+
+async def test_a_resource_that_comes_later_is_counted_when_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resource_quota, "_UNKNOWN_SECONDS", 0.1)
+    things = GVR("x.io", "v1", "things")
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(RESOURCEQUOTAS, quota(**{"count/things.x.io": "2"}))
+        async with house.controllers(only="resourcequota-controller"):
+
+            async def uses(number: str) -> bool:
+                status = (await admin.get(RESOURCEQUOTAS, "q", "default"))["status"]
+                return (status.get("used") or {}).get("count/things.x.io") == number
+
+            await until(lambda: uses("0"), 10)
+            schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+            names = {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"}
+            spec = {"group": "x.io", "scope": "Namespaced", "names": names, "versions": [version]}
+            await admin.create(CUSTOMRESOURCEDEFINITIONS, {"metadata": {"name": "things.x.io"}, "spec": spec})
+
+            async def created() -> bool:
+                thing = {"apiVersion": "x.io/v1", "kind": "Thing", "metadata": {"name": "t"}}
+                await admin.create(things, thing, "default")
+                return True
+
+            await until(lambda: _retry(created), 10)
+            await until(lambda: uses("1"), 10)
+            await admin.delete(things, "t", "default")
+            await until(lambda: uses("0"), 10)
+
+
+def test_a_pod_that_should_have_gone_is_counted_until_then():
+    pods = BUILTIN.by_path("", "v1", "pods")
+    assert pods is not None
+    now = SYSTEM.now()
+    leaving = {"deletionTimestamp": rfc3339(now), "deletionGracePeriodSeconds": 30}
+    one = {"metadata": leaving, "spec": {"containers": []}}
+    assert used(quota(pods="5"), [(pods, [one])], {}, now) == {"pods": "1"}
+    assert used(quota(pods="5"), [(pods, [one])], {}, now + 32) == {"pods": "0"}

@@ -29,6 +29,7 @@ _POD_SPEC = (
     "setHostnameAsFQDN",
     "affinity",
     "resourceClaims",
+    "resources",
 )
 _CONTAINER = ("name", "image", "ports", "resources", "restartPolicy")
 _CONTAINER_STATUS = ("name", "restartCount", "ready", "state", "started")
@@ -50,7 +51,21 @@ def metadata_only(obj: Object) -> Object:
     return _head(obj)
 
 
+def _container_status(status: Object, asked: Object) -> Object:
+    """What a container has, and was promised, is kept while it is not what was asked for: it is being resized."""
+    kept = _only(status, _CONTAINER_STATUS)
+    has, promised = status.get("resources"), status.get("allocatedResources")
+    if has is not None and (has != asked or promised not in (None, asked.get("requests"))):
+        kept |= _only(status, ("resources", "allocatedResources"))
+    return kept
+
+
 def pod(obj: Object) -> Object:
+    asked = {
+        c.get("name"): c.get("resources") or {}
+        for key in ("containers", "initContainers")
+        for c in (obj.get("spec") or {}).get(key) or ()
+    }
     spec = _only(obj.get("spec") or {}, _POD_SPEC)
     for key in ("containers", "initContainers"):
         if containers := (obj.get("spec") or {}).get(key):
@@ -62,7 +77,7 @@ def pod(obj: Object) -> Object:
     status = dict(obj.get("status") or {})
     for key in ("containerStatuses", "initContainerStatuses"):
         if key in status:
-            status[key] = [_only(c, _CONTAINER_STATUS) for c in status[key]]
+            status[key] = [_container_status(c, asked.get(c.get("name"), {})) for c in status[key]]
     return {**_head(obj), "spec": spec, "status": status}
 
 

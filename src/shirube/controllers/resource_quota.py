@@ -1,14 +1,19 @@
 """ResourceQuota status: what a namespace uses of what its quotas count.
 
-Admission raises `status.used` when something is created; this controller counts anew when a quota changes and
-when objects go, finish or shrink. While admission is busy on a quota the count waits for a moment of quiet (at
-most five seconds): the caches may not show yet what has just been let in, and a number that is too low would let
-in more than the quota allows.
+Admission raises `status.used` when something is created; this controller counts anew when a quota changes, when
+objects go, finish or shrink, a few seconds after admission (what was let in may not have been stored after all: another
+of its name was there), and every five minutes.
+
+A number that is too low would let in more than the quota allows, and the caches may not show yet what has just been let
+in. So the count waits for a moment of quiet. When admission does not pause for five seconds, what it let in within the
+last moment is counted on top (`cautious`): too high for a moment, never too low.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
 
 from shirube.api import quantity, quota_usage
 from shirube.api.gvr import (
@@ -17,6 +22,7 @@ from shirube.api.gvr import (
     PERSISTENTVOLUMECLAIMS,
     PODS,
     REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
     RESOURCEQUOTAS,
     SECRETS,
     SERVICES,
@@ -32,19 +38,34 @@ from shirube.controllers.garbage_collector import ownership_only
 from shirube.controllers.ownership import deleting
 
 _ACCOUNT = "resourcequota-controller"
-_COUNTED = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS, SECRETS, CONFIGMAPS, REPLICATIONCONTROLLERS, RESOURCEQUOTAS)
+_COUNTED = (
+    PODS,
+    SERVICES,
+    PERSISTENTVOLUMECLAIMS,
+    SECRETS,
+    CONFIGMAPS,
+    REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
+    RESOURCECLAIMS,
+)
+_CHANGING = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS, RESOURCECLAIMS)  # those whose use changes while they live
 _GATHER_SECONDS = 0.2  # after a change, so that many cost one count
 _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 5.0
+RESYNC_SECONDS = 300.0
+_UNKNOWN_SECONDS = 30.0  # until a resource that the server does not serve is looked for again
+_SYNC_SECONDS = 10.0
 
 
 def resources_of(hard: Object) -> set[str]:
     """`count/RESOURCE.GROUP` names beyond the core resources that are always followed."""
-    known = {g.resource for g in _COUNTED}
+    known = {f"{g.resource}.{g.group}".rstrip(".") for g in _COUNTED}
     names = {name.removeprefix("count/") for name in hard if name.startswith("count/")}
     return {n.removesuffix(".") for n in names if n.removesuffix(".") not in known}
 
 
-def used(quota: Object, listed: list[tuple[Resource, list[Object]]], counts: dict[str, int]) -> Object:
+def used(
+    quota: Object, listed: list[tuple[Resource, list[Object]]], counts: dict[str, int], now: float | None = None
+) -> Object:
     """`status.used` for what the quota names. `listed` are objects with their resources, `counts` plain numbers
     by `count/…` name."""
     hard = (quota.get("spec") or {}).get("hard") or {}
@@ -53,7 +74,7 @@ def used(quota: Object, listed: list[tuple[Resource, list[Object]]], counts: dic
         for obj in objects:
             if not quota_usage.matches(quota, resource, obj):
                 continue
-            for name, amount in quota_usage.of(resource, obj).items():
+            for name, amount in quota_usage.of(resource, obj, now).items():
                 if name in totals:
                     totals[name] = quantity.add(totals[name], amount)
     for name, number in counts.items():
@@ -64,6 +85,42 @@ def used(quota: Object, listed: list[tuple[Resource, list[Object]]], counts: dic
 
 def _same(a: Object, b: Object) -> bool:
     return a.keys() == b.keys() and all(quantity.cmp(a[k], b[k]) == 0 for k in a)
+
+
+def cautious(counted: Object, shown: Object, recent: Iterable[Object]) -> Object:
+    """What may be in use when objects that were let in a moment ago are perhaps not counted yet: those on top, though
+    not beyond what admission has added up (`shown`) unless more was counted."""
+    most = {name: quantity.parse(amount) for name, amount in counted.items()}
+    for increase in recent:
+        for name, amount in increase.items():
+            if name in most:
+                most[name] = quantity.add(most[name], amount)
+    for name, amount in counted.items():
+        ceiling = max(quantity.parse(shown.get(name, "0")), quantity.parse(amount), key=lambda q: q.nanos)
+        most[name] = min(most[name], ceiling, key=lambda q: q.nanos)
+    return {name: quantity.canonical(amount) for name, amount in most.items()}
+
+
+class Busy:
+    """What admission let in of late."""
+
+    def __init__(self, now: float) -> None:
+        self.first = self.last = now
+        self._increases: deque[tuple[float, Object]] = deque()
+
+    def took(self, now: float, before: Object, after: Object) -> None:
+        self.last = now
+        grown = {n: quantity.sub(a, before.get(n, "0")) for n, a in after.items()}
+        self._increases.append((now, {n: a for n, a in grown.items() if a.nanos > 0}))
+
+    def wait(self, now: float) -> float:
+        """Seconds to wait for it to pause; 0.0 also when it does not."""
+        return 0.0 if now - self.first > _LONGEST_WAIT_SECONDS else max(self.last + _QUIET_SECONDS - now, 0.0)
+
+    def recent(self, now: float) -> list[Object]:
+        while self._increases and self._increases[0][0] <= now - _QUIET_SECONDS:
+            self._increases.popleft()
+        return [increase for _, increase in self._increases]
 
 
 class ResourceQuotaController(Controller[str]):
@@ -77,7 +134,7 @@ class ResourceQuotaController(Controller[str]):
         self._context = context
         self._client = context.client_of(_ACCOUNT)
         self._clock = context.clock
-        self._busy: dict[str, tuple[float, float]] = {}  # key -> (first, last) change of the status by others
+        self._busy: dict[str, Busy] = {}  # by key, while others change the status
         self._written: dict[str, str] = {}
         self._extra: dict[str, Informer | None] = {}  # by "resource.group"
         self._quotas.add_handler(self._enqueue, self._quota_updated, self._quota_deleted)
@@ -97,7 +154,9 @@ class ResourceQuotaController(Controller[str]):
             self.queue.add(key)
         elif old.get("status") != new.get("status") and new["metadata"]["resourceVersion"] != self._written.get(key):
             now = self._clock.monotonic()
-            self._busy[key] = (self._busy.get(key, (now, now))[0], now)
+            before, after = ((q.get("status") or {}).get("used") or {} for q in (old, new))
+            self._busy.setdefault(key, Busy(now)).took(now, before, after)
+            self.queue.add_after(key, _LONGEST_WAIT_SECONDS)
 
     def _quota_deleted(self, quota: Object) -> None:
         self._busy.pop(key_of(quota), None)
@@ -112,56 +171,64 @@ class ResourceQuotaController(Controller[str]):
         assert resource is not None
 
         def changed(old: Object, new: Object) -> None:
-            if gvr in (PODS, SERVICES, PERSISTENTVOLUMECLAIMS) and self._quotas.store.list(
-                new["metadata"]["namespace"]
-            ):
-                scopes = old["spec"].get("activeDeadlineSeconds") != new["spec"].get("activeDeadlineSeconds")
-                if scopes or quota_usage.of(resource, old) != quota_usage.of(resource, new):
-                    self._replenish(new)
+            if gvr not in _CHANGING:
+                return
+            for quota in self._quotas.store.list(new["metadata"]["namespace"]):
+                if _changes(quota, resource, old, new):
+                    self.queue.add_after(key_of(quota), _GATHER_SECONDS)
 
         return changed
 
     # -- reconcile ------------------------------------------------------------------------------------------
 
     async def reconcile(self, key: str) -> float | None:
-        namespace, _ = split_key(key)
         quota = self._quotas.store.get(*split_key(key))
         if quota is None or deleting(quota):
             return None
         status, hard = quota.get("status") or {}, (quota.get("spec") or {}).get("hard") or {}
-        if status.get("hard") == hard and (wait := self._not_quiet(key)):
+        now, busy = self._clock.monotonic(), self._busy.get(key)
+        if busy is not None and status.get("hard") == hard and (wait := busy.wait(now)):
             return wait
+        now_used, again = await self._count(quota, hard)
+        # Counting may have waited: what was let in meanwhile counts, too.
+        busy, now = self._busy.pop(key, None), self._clock.monotonic()
+        recent = busy.recent(now) if busy is not None else []
+        if recent:
+            now_used = cautious(now_used, status.get("used") or {}, recent)
+            self._busy[key] = Busy(now)
+            again = _QUIET_SECONDS
+        if status.get("hard") == hard and _same(status.get("used") or {}, now_used):
+            return again
+        body = {**quota, "status": {"hard": hard, "used": now_used}}
+        stored = await self._client.update_status(RESOURCEQUOTAS, body)
+        self._written[key] = stored["metadata"]["resourceVersion"]
+        return again
+
+    async def _count(self, quota: Object, hard: Object) -> tuple[Object, float]:
+        """(what is used, seconds until it may be something else without an event)."""
+        namespace, now, again = quota["metadata"]["namespace"], self._clock.now(), RESYNC_SECONDS
         counts = {}
-        for name in resources_of(hard):
+        for name in sorted(resources_of(hard)):
             informer = await self._follow(name)
             if informer is not None:
                 counts[f"count/{name}"] = len(informer.store.list(namespace))
+            else:
+                again = _UNKNOWN_SECONDS
         listed = []
         for gvr, informer in self._informers.items():
             resource = BUILTIN.by_path(gvr.group, gvr.version, gvr.resource)
             assert resource is not None
             listed.append((resource, list(informer.store.list(namespace))))
-        now_used = used(quota, listed, counts)
-        self._busy.pop(key, None)
-        if status.get("hard") == hard and _same(status.get("used") or {}, now_used):
-            return None
-        body = {**quota, "status": {"hard": hard, "used": now_used}}
-        stored = await self._client.update_status(RESOURCEQUOTAS, body)
-        self._written[key] = stored["metadata"]["resourceVersion"]
-        return None
-
-    def _not_quiet(self, key: str) -> float:
-        """Seconds to wait for admission to pause."""
-        if key not in self._busy:
-            return 0.0
-        first, last = self._busy[key]
-        now = self._clock.monotonic()
-        if now - first > _LONGEST_WAIT_SECONDS:
-            return 0.0
-        return max(last + _QUIET_SECONDS - now, 0.0)
+            if gvr == PODS:
+                leave = [
+                    gone for pod in listed[-1][1] if (gone := quota_usage.gone_at(pod)) is not None and gone >= now
+                ]
+                again = min([again, *(gone - now + 1 for gone in leave)])
+        return used(quota, listed, counts, now), again
 
     async def _follow(self, name: str) -> Informer | None:
-        """An informer of a resource named `resource.group`, from the first quota on that counts it."""
+        """An informer of a resource named `resource.group`, from the first quota on that counts it; None while the
+        server does not serve it."""
         if self._extra.get(name) is None:
             plural, _, group = name.partition(".")
             for one in (await discover(self._context.reader)).resources:
@@ -170,6 +237,20 @@ class ResourceQuotaController(Controller[str]):
                     informer.add_handler(None, None, self._replenish)
                     self._extra[name] = informer
         found = self._extra.get(name)
-        if found is not None:
-            await found.wait_for_cache_sync()
+        if found is None:
+            return None
+        try:
+            async with asyncio.timeout(_SYNC_SECONDS):
+                await found.wait_for_cache_sync()
+        except TimeoutError:
+            self.log.warning("cannot count a resource that the server does not list", resource=name)
+            return None
         return found
+
+
+def _changes(quota: Object, resource: Resource, old: Object, new: Object) -> bool:
+    """Whether a change of an object changes what the quota counts."""
+    was, now = (quota_usage.matches(quota, resource, obj) for obj in (old, new))
+    if was != now or (deleting(old) != deleting(new) and resource.name == "pods"):
+        return True
+    return now and quota_usage.of(resource, old) != quota_usage.of(resource, new)

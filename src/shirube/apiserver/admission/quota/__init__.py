@@ -2,8 +2,9 @@
 
 Usage is taken before the object is stored, by compare-and-commit on the quota's status: two writers, or two
 servers, can never both take the last of it. Requests for one namespace that come together are decided together
-and written once. What is deleted, or taken for an object that was not stored after all, comes back when the quota
-controller counts again. A quota whose status nobody has counted yet is counted here first.
+and written once; who does not fit into one quota takes nothing of the others. What is deleted, or taken for an object
+that was not stored after all, comes back when the quota controller counts again. A quota whose status nobody has
+counted yet is counted here first.
 
 `usage` says what an object costs. See "Resource Quotas" in the upstream documentation.
 """
@@ -19,7 +20,6 @@ from shirube.api import quantity
 from shirube.api import quota_usage as usage
 from shirube.api.errors import ApiError
 from shirube.api.gvr import RESOURCEQUOTAS
-from shirube.api.quantity import Quantity
 from shirube.api.quota_usage import Usage
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
@@ -29,15 +29,27 @@ if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
-_UPDATED = frozenset(("services", "persistentvolumeclaims"))
-_UNCOUNTED = frozenset(("events", "resourcequotas"))
+_PODS = ("", "pods", "")
+# What may use more after an update: (group, resource, subresource).
+_UPDATED = frozenset(
+    (
+        _PODS,  # a deadline moves it into another scope
+        ("", "pods", "resize"),
+        ("", "services", ""),
+        ("", "persistentvolumeclaims", ""),
+        ("", "persistentvolumeclaims", "status"),
+        ("resource.k8s.io", "resourceclaims", ""),
+    )
+)
+_UNCOUNTED = frozenset(("events",))
 _ZERO = quantity.parse("0")
 
 
 @dataclass(slots=True)
 class _Waiting:
     req: AdmissionRequest
-    cost: Usage
+    cost: Usage  # of the new object
+    before: Usage  # of the old one
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -51,23 +63,19 @@ class ResourceQuota(Plugin):
         self._busy: set[str] = set()
 
     def handles(self, operation: str, group: str, resource: str, subresource: str) -> bool:
-        if subresource or resource in _UNCOUNTED:
-            return False
-        return operation == CREATE or (operation == UPDATE and not group and resource in _UPDATED)
+        if operation == CREATE:
+            return not subresource and resource not in _UNCOUNTED
+        return operation == UPDATE and (group, resource, subresource) in _UPDATED
 
     async def validate(self, req: AdmissionRequest) -> None:
         if req.obj is None or not req.namespace or req.resource.virtual:
             return
         if not self.server.reader.list(RESOURCEQUOTAS, req.namespace):
             return
-        cost = usage.of(req.resource, req.obj)
-        if req.old is not None:
-            before = usage.of(req.resource, req.old)
-            cost = {n: quantity.sub(a, before.get(n, "0")) for n, a in cost.items()}
-            cost = {n: a for n, a in cost.items() if quantity.cmp(a, "0") > 0}
-        if not cost:
+        where = (req.resource.group, req.resource.name, req.subresource)
+        if req.old is not None and where == _PODS and usage.terminating(req.old) == usage.terminating(req.obj):
             return
-        mine = _Waiting(req, cost)
+        mine = _Waiting(req, usage.of(req.resource, req.obj), usage.of(req.resource, req.old) if req.old else {})
         self._waiting.setdefault(req.namespace, []).append(mine)
         if req.namespace not in self._busy:
             # A task of its own: the request that came first may go away, those that wait with it stay.
@@ -91,32 +99,39 @@ class ResourceQuota(Plugin):
                 waiting.done.cancel()
 
     async def _decide(self, namespace: str, batch: list[_Waiting]) -> None:
-        for quota in self.server.reader.list(RESOURCEQUOTAS, namespace):
+        quotas = await self.server.store.list(RESOURCEQUOTAS, namespace)
+        for quota in quotas:
+            self._with_status(quota)
+        for waiting in batch:
+            try:
+                fit(quotas, waiting)
+            except ApiError as error:
+                _settle(waiting, error)
+        for quota in quotas:
             open_ones = [w for w in batch if not w.done.done()]
             if open_ones:
                 await self._charge(quota, open_ones)
         for waiting in batch:
-            if not waiting.done.done():
-                waiting.done.set_result(None)
+            _settle(waiting)
 
     async def _charge(self, quota: Json, batch: list[_Waiting]) -> None:
-        """Charge one quota for everybody in the batch whom it concerns; refuses those who do not fit."""
-        concerned = [w for w in batch if self._concerns(quota, w)]
+        """Charge one quota for everybody in the batch whom it concerns; refuses those who no longer fit."""
+        concerned = [(w, cost) for w in batch if (cost := cost_of(quota, w))]
         if not concerned:
             return
-        refused: dict[int, ApiError] = {}
+        refused: list[tuple[_Waiting, ApiError]] = []
 
         def change(current: Json) -> Json | None:
             refused.clear()
             changed = self._with_status(current)
-            for index, waiting in enumerate(concerned):
+            for waiting, cost in concerned:
                 try:
-                    changed = charge(current, waiting.req, waiting.cost) or changed
+                    check(current, waiting.req, cost)
+                    changed = charge(current, waiting.req, cost) or changed
                 except ApiError as error:
-                    refused[index] = error
+                    refused.append((waiting, error))
             return current if changed else None
 
-        dry = [w for w in concerned if w.req.dry_run]
         meta = quota["metadata"]
         try:
             await self.server.store.guaranteed_update(
@@ -125,28 +140,14 @@ class ResourceQuota(Plugin):
                 meta["name"],
                 change,
                 subresource="status",
-                dry_run=len(dry) == len(concerned),
+                dry_run=all(waiting.req.dry_run for waiting, _ in concerned),
             )
         except ApiError as error:
             if error.code != 404:
                 raise
             return  # the quota was deleted meanwhile
-        for index, refusal in refused.items():
-            if not concerned[index].done.done():
-                concerned[index].done.set_exception(refusal)
-
-    def _concerns(self, quota: Json, waiting: _Waiting) -> bool:
-        hard = (quota.get("spec") or {}).get("hard") or {}
-        req = waiting.req
-        if req.obj is None or not usage.matches(quota, req.resource, req.obj):
-            return False
-        if req.operation == CREATE and (req.resource.group, req.resource.name) == ("", "pods"):
-            missing = usage.unspecified(req.obj, hard)
-            if missing:
-                name = quota["metadata"]["name"]
-                waiting.done.set_exception(req.refusal(f"failed quota: {name}: must specify {missing}"))
-                return False
-        return any(name in hard for name in waiting.cost)
+        for waiting, refusal in refused:
+            _settle(waiting, refusal)
 
     def _with_status(self, quota: Json) -> bool:
         """Count a quota that nobody has counted, in place. True when the status changed."""
@@ -159,7 +160,7 @@ class ResourceQuota(Plugin):
         counted: Usage = dict.fromkeys(hard, _ZERO)
         for resource, obj in self._counted_objects(namespace, hard):
             if usage.matches(quota, resource, obj):
-                for name, amount in usage.of(resource, obj).items():
+                for name, amount in usage.of(resource, obj, self.server.clock.now()).items():
                     if name in counted:
                         counted[name] = quantity.add(counted[name], amount)
         status["hard"] = dict(hard)
@@ -181,26 +182,70 @@ class ResourceQuota(Plugin):
                     and any("storage" in n or "persistentvolumeclaims" in n for n in hard)
                 )
             )
-            if named or core:
+            devices = (resource.group, resource.name) == ("resource.k8s.io", "resourceclaims") and any(
+                "deviceclass.resource" in n for n in hard
+            )
+            if named or core or devices:
                 for obj in self.server.reader.list(resource.gvr, namespace):
                     yield resource, obj
 
 
-def charge(quota: Json, req: AdmissionRequest, cost: Usage) -> bool:
-    """Add a cost to the quota's usage, in place; True when there was something to add. Raises ApiError 403."""
+def _settle(waiting: _Waiting, refusal: ApiError | None = None) -> None:
+    if waiting.done.done():
+        return
+    if refusal is not None:
+        waiting.done.set_exception(refusal)
+    else:
+        waiting.done.set_result(None)
+
+
+def cost_of(quota: Json, waiting: _Waiting) -> Usage:
+    """What a request takes of one quota: of an update only the growth, unless the old object was not its concern."""
+    req, hard = waiting.req, (quota.get("spec") or {}).get("hard") or {}
+    if req.obj is None or not usage.matches(quota, req.resource, req.obj):
+        return {}
+    known = req.old is not None and usage.matches(quota, req.resource, req.old)
+    cost = usage.more(waiting.cost, waiting.before if known else {})
+    return {name: amount for name, amount in cost.items() if name in hard}
+
+
+def fit(quotas: list[Json], waiting: _Waiting) -> None:
+    """Take what a request needs from all quotas, in place; from none of them when one refuses. Raises ApiError 403."""
+    req = waiting.req
+    costs = [(quota, cost_of(quota, waiting)) for quota in quotas]
+    for quota, cost in costs:
+        if req.obj is not None and (req.resource.group, req.resource.name) == ("", "pods"):
+            hard = (quota.get("spec") or {}).get("hard") or {}
+            missing = usage.unspecified(req.obj, hard) if usage.matches(quota, req.resource, req.obj) else ""
+            if missing:
+                raise req.refusal(f"failed quota: {quota['metadata']['name']}: must specify {missing}")
+        check(quota, req, cost)
+    for quota, cost in costs:
+        charge(quota, req, cost)
+
+
+def check(quota: Json, req: AdmissionRequest, cost: Usage) -> None:
+    """Raises ApiError 403 when the quota does not have so much left. A status is a fact, which nobody refuses."""
     status = quota["status"]
-    hard, used = status.get("hard") or {}, dict(status.get("used") or {})
-    asked: dict[str, Quantity] = {name: amount for name, amount in cost.items() if name in hard}
+    hard, used = status.get("hard") or {}, status.get("used") or {}
+    asked = {name: amount for name, amount in cost.items() if name in hard}
     over = [n for n, a in asked.items() if quantity.cmp(quantity.add(used.get(n, "0"), a), hard[n]) > 0]
-    if over:
+    if over and req.subresource != "status":
         name = quota["metadata"]["name"]
         raise req.refusal(
             f"exceeded quota: {name}, requested: {usage.shown({n: asked[n] for n in over})}, "
             f"used: {usage.shown({n: used.get(n, '0') for n in over})}, "
             f"limited: {usage.shown({n: hard[n] for n in over})}"
         )
+
+
+def charge(quota: Json, req: AdmissionRequest, cost: Usage) -> bool:
+    """Add a cost to the quota's usage, in place; True when there was something to add."""
+    status = quota["status"]
+    asked = {name: amount for name, amount in cost.items() if name in (status.get("hard") or {})}
     if req.dry_run or not asked:
         return False
+    used = dict(status.get("used") or {})
     for name, amount in asked.items():
         used[name] = str(quantity.add(used.get(name, "0"), amount))
     status["used"] = used
