@@ -192,7 +192,10 @@ class MemoryApi:
             raise errors.conflict(resource, old["metadata"]["name"])
         result = _copy(new)
         if subresource == "status":
+            annotations = result["metadata"].get("annotations")
             result = {**_copy(old), "status": result.get("status")}
+            if annotations is not None:  # upstream, too, keeps all of the metadata but for a few fields
+                result["metadata"]["annotations"] = annotations
             if result["status"] is None:
                 del result["status"]
         elif "status" in old:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tests.client.waiting import until
 from tests.controllers.conftest import House, items, kubelet
+from tests.controllers.live import live
 
 from shirube.api.gvr import DEPLOYMENTS, EVENTS, PODS, REPLICASETS
 from shirube.client.rest import Client
@@ -179,3 +181,16 @@ async def test_a_taken_name_is_a_collision(house: House, client: Client):
 
 async def _sets(client: Client, n: int) -> bool:
     return len(await items(client, REPLICASETS)) == n
+
+
+async def test_telling_leaves_the_generation_alone_on_the_real_api_server(tmp_path: Path):
+    async with live(tmp_path) as house:
+        admin = house.admin
+        async with house.controllers(only="deployment-controller,replicaset-controller"), kubelet(admin):
+            await admin.create(DEPLOYMENTS, deployment(replicas=1))
+            found = await until(lambda: finished(admin), 10)
+            assert found["metadata"]["annotations"] == {REVISION: "1"}
+            assert found["metadata"]["generation"] == 1, "its revision is ours to tell, and nothing that was asked for"
+            (made,) = await items(admin, REPLICASETS)
+            told = [one["status"].get("terminatingReplicas") for one in (found, made)]
+            assert told == [0, 0], "told even when there are none"

@@ -144,4 +144,11 @@ async def test_replication_controllers_run_on_the_same_engine(house: House, clie
     await client.create(REPLICATIONCONTROLLERS, controller)
     async with house.running(ReplicationControllerController):
         await until(lambda: _count(client, 2))
-    assert {p["metadata"]["ownerReferences"][0]["kind"] for p in await items(client, PODS)} == {"ReplicationController"}
+        assert {p["metadata"]["ownerReferences"][0]["kind"] for p in await items(client, PODS)} == {
+            "ReplicationController"
+        }
+
+        async def told() -> Any:
+            return (await client.get(REPLICATIONCONTROLLERS, "rs", "default")).get("status")
+
+        assert "terminatingReplicas" not in await until(told), "its status has no place for that"

@@ -223,7 +223,8 @@ class DeploymentController(Controller[str]):
         )
 
     async def _number(self, deployment: Object, new: Object) -> Object:
-        """The deployment's own revision annotation, and a first Progressing condition."""
+        """The deployment's own revision annotation, and a first Progressing condition. The annotation goes with the
+        status: it is no change of what is wanted, and must not raise the generation."""
         revision = (new["metadata"].get("annotations") or {}).get(rollout.REVISION, "")
         annotations = deployment["metadata"].get("annotations") or {}
         if revision and annotations.get(rollout.REVISION) != revision:
@@ -231,7 +232,7 @@ class DeploymentController(Controller[str]):
                 **deployment["metadata"],
                 "annotations": {**annotations, rollout.REVISION: revision},
             }
-            deployment = await self._client.update(DEPLOYMENTS, {**deployment, "metadata": metadata})
+            deployment = await self._client.update_status(DEPLOYMENTS, {**deployment, "metadata": metadata})
         if report.has_deadline(deployment) and condition(deployment, report.PROGRESSING) is None:
             message = f'Found new replica set "{new["metadata"]["name"]}"'
             deployment = self._with_progress(deployment, "True", "FoundNewReplicaSet", message)

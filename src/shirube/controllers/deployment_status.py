@@ -219,5 +219,5 @@ def paused_condition(deployment: Object, now: float) -> Object | None:
 
 
 def without_zeros(status: Object) -> Object:
-    """As the API prints it: counts that are zero and nulls are left out."""
-    return {k: v for k, v in status.items() if v is not None and v != 0 and v != []}
+    """As the API prints it: nulls are left out, and counts that are zero but one."""
+    return {k: v for k, v in status.items() if v is not None and v != [] and (v != 0 or k == "terminatingReplicas")}

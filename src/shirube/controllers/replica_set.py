@@ -96,7 +96,12 @@ def status_of(
             )
     if conditions:
         status["conditions"] = conditions
-    return {key: value for key, value in status.items() if value != 0 or key in ("replicas",)}
+    return _without_zeros(status)
+
+
+def _without_zeros(status: Object) -> Object:
+    """As the API prints it: these two are shown when they are zero, too."""
+    return {k: v for k, v in status.items() if v != 0 or k in ("replicas", "terminatingReplicas")}
 
 
 class ReplicaSetController(Controller[str]):
@@ -105,6 +110,7 @@ class ReplicaSetController(Controller[str]):
     gvr: ClassVar[GVR] = REPLICASETS
     kind: ClassVar[str] = "ReplicaSet"
     account: ClassVar[str] = "replicaset-controller"
+    tells_terminating: ClassVar[bool] = True  # whether the kind's status has a place for it
 
     def __init__(self, context: Context) -> None:
         self._owners = context.informer(self.gvr)
@@ -200,6 +206,8 @@ class ReplicaSetController(Controller[str]):
         template = owner["spec"].get("template") or {}
         labels = (template.get("metadata") or {}).get("labels") or {}
         status = status_of(owner, claimed, now, failure, labels, settled)
+        if not self.tells_terminating:
+            del status["terminatingReplicas"]
         await self._write_status(owner, status)
         if error is not None and not namespace_terminating(error):
             raise error
@@ -255,7 +263,6 @@ class ReplicaSetController(Controller[str]):
         return first
 
     async def _write_status(self, owner: Object, status: Object) -> None:
-        old = {k: v for k, v in (owner.get("status") or {}).items() if v != 0 or k == "replicas"}
-        if old == status:
+        if _without_zeros(owner.get("status") or {}) == status:
             return
         await self._client.update_status(self.gvr, {**owner, "status": status})

@@ -14,6 +14,7 @@ class ReplicationControllerController(ReplicaSetController):
     gvr = REPLICATIONCONTROLLERS
     kind = "ReplicationController"
     account = "replication-controller"
+    tells_terminating = False
 
     def selector(self, owner: Object) -> LabelSelector:
         return label_selector_from_set(owner["spec"].get("selector"))
