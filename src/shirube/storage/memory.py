@@ -1,8 +1,8 @@
 """A store that keeps everything in memory and forgets it when the process ends: for the simulation and for tests.
 
 A commit happens at once, on the event loop: nothing waits, nothing is pending, and who asks in the same order gets the
-same revisions. History is held as SQLite holds it, until it is compacted. `on_commit` hears of every commit before its
-writer does; the simulation takes its history from there.
+same revisions. History is held until it is compacted: of each key what was overwritten or deleted since, and all events
+in their order. `on_commit` hears of every commit before its writer does; the simulation takes its history from there.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MemoryStorage:
     def __init__(self, on_commit: Callable[[list[Event]], None] | None = None) -> None:
         self._on_commit = on_commit
         self._live: SortedDict = SortedDict()  # key -> KeyValue
-        self._versions: SortedDict = SortedDict()  # key -> its versions since the last compaction, oldest first
+        self._past: SortedDict = SortedDict()  # key -> versions that are not live any more, oldest first
         self._log: list[Event] = []  # all events since the last compaction
         self._revision = FIRST_REVISION
         self._compacted = 0
@@ -83,14 +83,22 @@ class MemoryStorage:
             held: KeyValue | None = self._live.get(op.key)
             if isinstance(op, Put):
                 create = held.create_revision if held is not None else revision
+                if held is not None:
+                    self._overwritten(held)
                 self._live[op.key] = KeyValue(op.key, op.value, create, revision)
                 events.append(Event("PUT", op.key, op.value, revision, create, None))
-                self._versions.setdefault(op.key, []).append(_Version(revision, create, op.value))
             elif held is not None:
+                self._overwritten(held).append(_Version(revision, held.create_revision, None))
                 del self._live[op.key]
                 events.append(Event("DELETE", op.key, b"", revision, held.create_revision, held.value))
-                self._versions.setdefault(op.key, []).append(_Version(revision, held.create_revision, None))
         return events
+
+    def _overwritten(self, held: KeyValue) -> _Versions:
+        versions: _Versions | None = self._past.get(held.key)
+        if versions is None:
+            versions = self._past[held.key] = []
+        versions.append(_Version(held.mod_revision, held.create_revision, held.value))
+        return versions
 
     # Reading
 
@@ -103,7 +111,10 @@ class MemoryStorage:
         return self._at(key, revision)
 
     def _at(self, key: str, revision: int) -> KeyValue | None:
-        versions: _Versions = self._versions.get(key) or []
+        live: KeyValue | None = self._live.get(key)
+        if live is not None and live.mod_revision <= revision:
+            return live
+        versions: _Versions = self._past.get(key) or []
         at = bisect.bisect_right(versions, revision, key=lambda v: v.revision)
         if not at:
             return None
@@ -118,9 +129,8 @@ class MemoryStorage:
         self._check_open()
         if revision and revision != self._revision:
             self._check_held(revision)
-            found = [
-                held for key in self._keys(self._versions, prefix, start_after) if (held := self._at(key, revision))
-            ]
+            keys = {*self._keys(self._live, prefix, start_after), *self._keys(self._past, prefix, start_after)}
+            found = [held for key in sorted(keys) if (held := self._at(key, revision))]
             items, total = (found[:limit] if limit else found), len(found)
         else:
             revision = self._revision
@@ -190,13 +200,19 @@ class MemoryStorage:
         self._compacted = revision
         at = bisect.bisect_right(self._log, revision, key=lambda event: event.revision)
         for key in dict.fromkeys(event.key for event in self._log[:at]):
-            versions: _Versions = self._versions[key]
+            versions: _Versions | None = self._past.get(key)
+            if versions is None:
+                continue
+            live: KeyValue | None = self._live.get(key)
+            if live is not None and live.mod_revision <= revision:
+                del self._past[key]
+                continue
             first = bisect.bisect_right(versions, revision, key=lambda v: v.revision) - 1
             if first >= 0 and versions[first].value is None:
                 first += 1
             del versions[: max(first, 0)]
             if not versions:
-                del self._versions[key]
+                del self._past[key]
         del self._log[:at]
 
     async def close(self) -> None:
