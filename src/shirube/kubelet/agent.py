@@ -31,6 +31,7 @@ from shirube.kubelet.images import Images
 from shirube.kubelet.local_paths import LocalPaths
 from shirube.kubelet.log_rotation import LogRotation
 from shirube.kubelet.logs import LogOptions, read_logs
+from shirube.kubelet.nfs_directories import NfsDirectories
 from shirube.kubelet.node_info import machine_info
 from shirube.kubelet.node_pressure import NodePressure
 from shirube.kubelet.node_reporter import NodeReporter
@@ -144,6 +145,8 @@ class Agent:
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
         self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
         self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
+        self._nfs_directories = NfsDirectories(client, options.node_name, self.paths.root)
+        self._node_informer.add_handler(self._nfs_directories.changed, lambda _, n: self._nfs_directories.changed(n))
         self._node_informer.add_handler(self.node.seen, lambda _, new: self.node.seen(new))
         specifications = (*cdi.DIRECTORIES, self.paths.root / "cdi")
         self.devices = DevicePlugins(self.paths.root / "device-plugins", self._devices_changed, specifications)
@@ -306,6 +309,7 @@ class Agent:
                     group.create_task(self._plugins.run(), name="plugins"),
                     group.create_task(SystemOom(self._tell_of_node).run(), name="system OOM"),
                     group.create_task(self._local_paths.run(), name="local paths"),
+                    group.create_task(self._nfs_directories.run(), name="NFS directories"),
                 ]
                 if self.options.cni_conf_dir is not None:
                     garbage = RuntimeGarbage(self.runtime, self.options.cni_conf_dir, self.options.cni_bin_dir)

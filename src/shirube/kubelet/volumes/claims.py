@@ -161,15 +161,8 @@ def _is_first(host: Host, directory: Path) -> bool:
     return all(other == directory for other in others)
 
 
-async def _nfs(host: Host, request: Request, volume: PersistentVolume, read_only: bool) -> Made:
-    options = tuple(volume["spec"].get("mountOptions") or ())
-    return await network_file_system.mount(
-        host, request, volume["metadata"]["name"], volume["spec"]["nfs"], read_only, options
-    )
-
-
 SOURCES: dict[str, Callable[[Host, Request, PersistentVolume, bool], Awaitable[Made]]] = {
     "hostPath": _host_path,
     "local": _local,
-    "nfs": _nfs,
+    "nfs": network_file_system.set_up_persistent,
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,9 @@ def _make_beneath(top: int, sub_path: str) -> None:
     group = os.fstat(top).st_gid if mode & stat.S_ISGID else -1
     parts = sub_path.split("/")
     for depth in range(1, len(parts) + 1):
-        try:
+        with suppress(FileNotFoundError):  # then it is made below
             os.close(kernel_mounts.open_beneath(top, "/".join(parts[:depth]), os.O_PATH))
             continue
-        except FileNotFoundError:
-            pass
         parent_path = "/".join(parts[: depth - 1]) or "."
         parent = kernel_mounts.open_beneath(top, parent_path, os.O_RDONLY | os.O_DIRECTORY)
         try:
