@@ -307,6 +307,8 @@ def label_selector_from(selector: Mapping[str, Any] | None) -> LabelSelector:
         return NOTHING
     match_labels = selector.get("matchLabels") or {}
     expressions = selector.get("matchExpressions") or ()
+    if not expressions:
+        return _selector_of_labels(tuple(match_labels.items()))
     requirements = [requirement(key, "=", (value,)) for key, value in match_labels.items()]
     for expression in expressions:
         operator = _OBJECT_OPERATORS.get(expression.get("operator", ""))
@@ -314,12 +316,23 @@ def label_selector_from(selector: Mapping[str, Any] | None) -> LabelSelector:
             wrong = quote(expression.get("operator", ""))
             raise bad_request(f"{wrong} is not a valid label selector operator")
         requirements.append(requirement(expression.get("key", ""), operator, expression.get("values") or ()))
-    return LabelSelector(requirements) if requirements else EVERYTHING
+    return LabelSelector(requirements)
+
+
+@lru_cache(maxsize=8192)
+def _selector_of_labels(labels: tuple[tuple[str, str], ...]) -> LabelSelector:
+    """Controllers ask for the same workloads' selectors again and again."""
+    return LabelSelector(requirement(key, "=", (value,)) for key, value in labels) if labels else EVERYTHING
 
 
 def label_selector_from_set(labels: Labels | None) -> LabelSelector:
     """The selector of a plain map (a Service's, a ReplicationController's): empty selects everything."""
-    return LabelSelector(Requirement(key, "=", (value,)) for key, value in (labels or {}).items())
+    return _selector_of_set(tuple(labels.items())) if labels else EVERYTHING
+
+
+@lru_cache(maxsize=8192)
+def _selector_of_set(labels: tuple[tuple[str, str], ...]) -> LabelSelector:
+    return LabelSelector(Requirement(key, "=", (value,)) for key, value in labels)
 
 
 # ---------------------------------------------------------------------------------- field selectors

@@ -62,6 +62,7 @@ WINDOW_MAX = 10_000
 WINDOW_SECONDS = 300.0
 WINDOW_BYTES = 16 << 20
 WINDOW_BYTES_HARD = 64 << 20
+_WINDOW_SLACK = 64
 
 
 class Listing(NamedTuple):
@@ -384,6 +385,10 @@ class WatchCache:
         self._window_bytes += sum(len(change.entry.data) for change in changes)
         excess, count, size = 0, len(window), self._window_bytes
         horizon = self._clock.monotonic() - WINDOW_SECONDS
+        # In pieces larger than one: removing from the front moves all the rest.
+        few = count <= _WINDOW_SLACK or (count <= WINDOW_MAX and window[_WINDOW_SLACK].time >= horizon)
+        if few and size <= WINDOW_BYTES:
+            return
         for change in window:
             fits = count <= WINDOW_MAX and size <= WINDOW_BYTES and change.time >= horizon
             if fits or (count <= WINDOW_MIN and size <= WINDOW_BYTES_HARD):
@@ -391,8 +396,7 @@ class WatchCache:
             excess += 1
             count -= 1
             size -= len(change.entry.data)
-        # In pieces larger than one: removing from the front moves all the rest.
-        if excess > 64 or self._window_bytes - size > 1 << 20:
+        if excess > _WINDOW_SLACK or self._window_bytes - size > 1 << 20:
             self._window_start = window[excess - 1].revision
             del window[:excess]
             self._window_bytes = size

@@ -44,12 +44,15 @@ def tolerations(spec: Object) -> list[Object]:
     return out
 
 
-def judge(owner: Object, node: Object) -> tuple[bool, bool]:
-    """(a pod should run there, one that runs there may stay)."""
+def judge(owner: Object, node: Object, tolerated: list[Object] | None = None) -> tuple[bool, bool]:
+    """(a pod should run there, one that runs there may stay). `tolerated`: the tolerations, from who asks often."""
     spec = owner["spec"]["template"]["spec"]
     if not fits(spec, node):
         return False, False
-    tolerated = tolerations(spec)
+    if not (node.get("spec") or {}).get("taints"):
+        return True, True
+    if tolerated is None:
+        tolerated = tolerations(spec)
     if untolerated(node, tolerated, ("NoExecute",)):
         return False, False
     return not untolerated(node, tolerated, ("NoSchedule",)), True
@@ -116,13 +119,17 @@ def plan(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now:
     minimum = int(owner["spec"].get("minReadySeconds") or 0)
     names = set()
     nodes = list(nodes)
-    judged = {node["metadata"]["name"]: judge(owner, node) for node in nodes}
+    tolerated = tolerations(owner["spec"]["template"]["spec"])
+    judged = {node["metadata"]["name"]: judge(owner, node, tolerated) for node in nodes}
     surging = is_rolling(owner) and bounds(owner, sum(run for run, _ in judged.values()))[0] > 0
     for name, (run, stay) in judged.items():
         names.add(name)
         there = table.get(name, [])
         if run and not there:
             todo.create.append(name)
+        elif stay and len(there) == 1:  # by far the most
+            if of_pods.finished(there[0]) and not deleting(there[0]):
+                todo.failed.append(there[0])
         elif stay:
             alive = [p for p in there if not deleting(p)]
             finished = [p for p in alive if of_pods.finished(p)]
@@ -167,7 +174,8 @@ def _one_of_each(there: list[Object], digest: str) -> tuple[Object | None, Objec
 def roll(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
     """The next step of a rolling update."""
     minimum = int(owner["spec"].get("minReadySeconds") or 0)
-    wanted = [n["metadata"]["name"] for n in nodes if judge(owner, n)[0]]
+    tolerated = tolerations(owner["spec"]["template"]["spec"])
+    wanted = [n["metadata"]["name"] for n in nodes if judge(owner, n, tolerated)[0]]
     surge, unavailable = bounds(owner, len(wanted))
 
     def up(pod: Object) -> bool:
@@ -220,19 +228,22 @@ def status_of(
     owner: Object, nodes: Iterable[Object], table: Table, digest: str, collisions: int | None, now: float
 ) -> Object:
     minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    tolerated = tolerations(owner["spec"]["template"]["spec"])
     count = dict.fromkeys(("desired", "current", "misscheduled", "ready", "available", "updated"), 0)
     for node in nodes:
         there = table.get(node["metadata"]["name"], [])
-        if not judge(owner, node)[0]:
+        if not judge(owner, node, tolerated)[0]:
             count["misscheduled"] += bool(there)
             continue
         count["desired"] += 1
         if not there:
             continue
         count["current"] += 1
-        first = min(there, key=_age)  # while a second one surges, the node's daemon is still the old one
-        count["ready"] += of_pods.ready(first)
-        count["available"] += of_pods.available(first, minimum, now)
+        # While a second one surges, the node's daemon is still the old one.
+        first = there[0] if len(there) == 1 else min(there, key=_age)
+        is_ready = of_pods.ready(first)
+        count["ready"] += is_ready
+        count["available"] += is_ready and of_pods.available(first, minimum, now)
         count["updated"] += updated(first, digest)
     status: Object = {
         "currentNumberScheduled": count["current"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from shirube.api.selectors import label_selector_from_set
@@ -133,6 +134,7 @@ def trigger_time(service: Object, pods: Iterable[Object]) -> str:
     return rfc3339(max(times))
 
 
+@lru_cache(maxsize=65536)
 def sort_key(address: str) -> tuple[int, bytes]:
     try:
         packed = ipaddress.ip_address(address).packed
