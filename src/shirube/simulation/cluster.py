@@ -44,6 +44,9 @@ from shirube.simulation.wire import Identities, Process, account, client
 from shirube.storage.memory import MemoryStorage
 
 ADMIN = "kubernetes-admin"
+# How far back lists in pages and watches that begin may look: they take milliseconds here. An hour's history would take
+# gigabytes.
+_HISTORY_SECONDS = 5.0
 ROOT_CA = "-----BEGIN CERTIFICATE-----\nc2ltdWxhdGVk\n-----END CERTIFICATE-----\n"
 
 
@@ -219,7 +222,11 @@ async def simulated(setup: Setup, clock: Clock, storage: MemoryStorage | None = 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shirube-simulation-")))
         options = ServerOptions(
-            data_dir=directory, service_account_key=setup.service_account_key, event_ttl=setup.event_ttl
+            data_dir=directory,
+            service_account_key=setup.service_account_key,
+            event_ttl=setup.event_ttl,
+            history=_HISTORY_SECONDS,
+            compaction_interval=_HISTORY_SECONDS,
         )
         async with in_process(options, clock=clock, chance=Chance(setup.seed), storage=storage) as server:
             server.context.authenticator = Identities(server.context.authenticator)  # type: ignore[assignment]

@@ -22,9 +22,9 @@ from shirube.simulation.cluster import Cluster
 
 
 async def unfinished(cluster: Cluster, *, jobs: bool = True) -> list[str]:
-    """Without `jobs`, what is to run until it is over may still be running."""
+    """Without `jobs`, what is to run until it is over may still be running. Pods, of which there are many, are looked
+    at when all that they belong to is finished."""
     found: list[str] = []
-    pods = await cluster.list(PODS)
     full = await _full_namespaces(cluster)
     owners: set[str] = set()
     for gvr, check in (
@@ -44,11 +44,12 @@ async def unfinished(cluster: Cluster, *, jobs: bool = True) -> list[str]:
         ready = [c["status"] for c in (node.get("status") or {}).get("conditions") or () if c["type"] == "Ready"]
         if ready != ["True"]:
             found.append(f"node {node['metadata']['name']} is not ready")
-    found += [why for pod in pods if (why := _pod(pod, owners))]
     for claim in await cluster.list(PERSISTENTVOLUMECLAIMS):
         if (claim.get("status") or {}).get("phase") != "Bound":
             found.append(f"claim {claim['metadata']['namespace']}/{claim['metadata']['name']} is not bound")
-    return found
+    if found:
+        return found
+    return [why for pod in await cluster.list(PODS) if (why := _pod(pod, owners))]
 
 
 async def _full_namespaces(cluster: Cluster) -> set[str]:

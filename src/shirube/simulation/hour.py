@@ -30,6 +30,7 @@ from shirube.storage.types import Event
 
 _START_SECONDS, _END_SECONDS = 1800.0, 3600.0  # for everything to run, and for everything to converge
 _STEP_SECONDS = 10.0
+_EVENT_SECONDS = 600.0  # as a large cluster's: with upstream's hour they would be most of what there is
 _REPORT_SECONDS = 60.0
 
 
@@ -77,7 +78,7 @@ class _Hour:
         self._laws(events)
 
     async def run(self) -> Result:
-        setup = Setup(seed=self._options.seed, pace=self._options.pace)
+        setup = Setup(seed=self._options.seed, pace=self._options.pace, event_ttl=_EVENT_SECONDS)
         async with simulated(setup, self._clock, MemoryStorage(self._commit)) as cluster:
             reports = spawn(self._report(), name="progress")
             try:
