@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
+from tests.controllers.conftest import items as listed
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
 
@@ -105,36 +106,37 @@ def test_bounds_always_hold_and_the_direction_is_kept(desired, current, least, m
         assert min(current, max(desired, least)) <= found <= max(current, min(desired, most))
 
 
-async def test_a_deployment_grows_with_its_load(tmp_path: Path):
-    deployment = {
+def web(replicas: int) -> dict[str, Any]:
+    container = {"name": "c", "image": "x", "resources": {"requests": {"memory": "100Mi"}}}
+    return {
         "metadata": {"name": "web"},
         "spec": {
-            "replicas": 2,
+            "replicas": replicas,
             "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {
-                    "containers": [{"name": "c", "image": "x", "resources": {"requests": {"memory": "100Mi"}}}],
-                },
-            },
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}},
         },
     }
-    metric = {"type": "Resource", "resource": {"name": "memory"}}
-    metric["resource"]["target"] = {"type": "Utilization", "averageUtilization": 50}  # type: ignore[index]
-    one = {
-        "metadata": {"name": "web"},
+
+
+def by_memory(name: str) -> dict[str, Any]:
+    wanted = {"type": "Utilization", "averageUtilization": 50}
+    return {
+        "metadata": {"name": name},
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
             "minReplicas": 1,
             "maxReplicas": 5,
-            "metrics": [metric],
+            "metrics": [{"type": "Resource", "resource": {"name": "memory", "target": wanted}}],
         },
     }
+
+
+async def test_a_deployment_grows_with_its_load(tmp_path: Path):
     names = "deployment-controller,replicaset-controller,horizontal-pod-autoscaler-controller"
     async with live(tmp_path) as house:
         admin = house.admin
         async with house.controllers(only=names), kubelet(admin):
-            await admin.create(DEPLOYMENTS, deployment, "default")
+            await admin.create(DEPLOYMENTS, web(2), "default")
 
             async def running() -> list[str]:
                 found = await admin.get(DEPLOYMENTS, "web", "default")
@@ -154,7 +156,7 @@ async def test_a_deployment_grows_with_its_load(tmp_path: Path):
             ]
             path = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"
             house.tokens.fixed[path] = orjson.dumps({"items": items})
-            await admin.create(HORIZONTALPODAUTOSCALERS, one, "default")
+            await admin.create(HORIZONTALPODAUTOSCALERS, by_memory("web"), "default")
 
             async def scaled() -> dict[str, Any] | None:
                 found = await admin.get(DEPLOYMENTS, "web", "default")
@@ -176,3 +178,42 @@ async def test_a_deployment_grows_with_its_load(tmp_path: Path):
 
             await until(told, 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_what_keeps_an_autoscaler_from_scaling_is_told(tmp_path: Path):
+    async with live(tmp_path) as house:
+        admin = house.admin
+        house.tokens.fixed["/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"] = b'{"items": []}'
+        names = "deployment-controller,replicaset-controller,horizontal-pod-autoscaler-controller"
+        async with house.controllers(only=names), kubelet(admin):
+            await admin.create(DEPLOYMENTS, web(1), "default")
+            await until(lambda: listed(admin, PODS), 10)
+            await admin.create(HORIZONTALPODAUTOSCALERS, by_memory("web"), "default")
+
+            async def refused(name: str) -> dict[str, Any] | None:
+                found = await admin.get(HORIZONTALPODAUTOSCALERS, name, "default")
+                conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions") or ()}
+                return conditions.get("ScalingActive")
+
+            nothing = (
+                "failed to get memory utilization: unable to get metrics for resource memory: "
+                "no metrics returned from resource metrics API"
+            )
+            condition = await until(lambda: refused("web"), 10)
+            assert condition["reason"] == "FailedGetResourceMetric"
+            assert condition["message"] == f"the HPA was unable to compute the replica count: {nothing}"
+            await admin.create(HORIZONTALPODAUTOSCALERS, by_memory("rival"), "default")
+            condition = await until(lambda: refused("rival"), 10)
+            rivals = "pods by selector app=web are controlled by multiple HPAs: [default/rival default/web]"
+            assert (condition["reason"], condition["message"]) == ("AmbiguousSelector", rivals)
+
+            async def told() -> dict[tuple[str, str], str] | None:
+                events = await listed(admin, EVENTS)
+                found = {(e["involvedObject"]["name"], e["reason"]): e["message"] for e in events}
+                return found if ("rival", "FailedComputeMetricsReplicas") in found else None
+
+            events = await until(told, 10)
+            first = "invalid metrics (1 invalid out of 1), first error is: failed to get memory resource metric value: "
+            assert events["web", "FailedGetResourceMetric"] == nothing
+            assert events["web", "FailedComputeMetricsReplicas"] == first + nothing
+            assert events["rival", "AmbiguousSelector"] == events["rival", "FailedComputeMetricsReplicas"] == rivals

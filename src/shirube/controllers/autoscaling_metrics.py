@@ -20,6 +20,7 @@ from shirube.foundation.clock import parse_rfc3339
 
 _RESOURCE, _CUSTOM = "/apis/metrics.k8s.io/v1beta1", "/apis/custom.metrics.k8s.io/v1beta2"
 _EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
+_API_NAMES = {"metrics.k8s.io": "resource", "custom.metrics.k8s.io": "custom", "external.metrics.k8s.io": "external"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,19 @@ class Metrics:
         self._client = client
 
     async def _read(self, path: str, params: Mapping[str, str], what: str) -> list[Object]:
+        """`what` is asked for, in upstream's words; the path says of which API."""
+        failed = f"unable to get {what}: unable to fetch metrics from {_API_NAMES[path.split('/')[2]]} metrics API"
         try:
             answer = orjson.loads(await self._client.raw("GET", path, {k: v for k, v in params.items() if v}))
         except ApiError as error:
-            raise MetricError(f"unable to get metrics for {what}: {error.message}") from error
+            raise MetricError(f"{failed}: {error.message}") from error
         except orjson.JSONDecodeError as error:
-            raise MetricError(f"unable to get metrics for {what}: the answer is not JSON") from error
+            raise MetricError(f"{failed}: the answer is not JSON") from error
         return list(answer.get("items") or ())
 
     async def _resource(self, target: Target, resource: str, container: str = "") -> dict[str, Sample]:
         path = f"{_RESOURCE}/namespaces/{target.namespace}/pods"
-        items = await self._read(path, {"labelSelector": target.selector}, f"resource {resource}")
+        items = await self._read(path, {"labelSelector": target.selector}, f"metrics for resource {resource}")
         out = {}
         for item in items:
             containers = [c for c in item.get("containers") or () if not container or c["name"] == container]
@@ -92,9 +95,9 @@ class Metrics:
         """Raises MetricError."""
         match metric["type"]:
             case "Resource":
-                return await self._by_resource(metric["resource"], target, "Resource")
+                return await self._told_by_resource(metric["resource"], target, "Resource")
             case "ContainerResource":
-                return await self._by_resource(metric["containerResource"], target, "ContainerResource")
+                return await self._told_by_resource(metric["containerResource"], target, "ContainerResource")
             case "Pods":
                 return await self._by_pods(metric["pods"], target)
             case "Object":
@@ -102,6 +105,13 @@ class Metrics:
             case "External":
                 return await self._by_external(metric["external"], target)
         raise MetricError(f'unknown metric source type "{metric["type"]}"')
+
+    async def _told_by_resource(self, source: Object, target: Target, kind: str) -> Proposal:
+        try:
+            return await self._by_resource(source, target, kind)
+        except MetricError as error:
+            what = "utilization" if source["target"]["type"] == "Utilization" else "usage"
+            raise MetricError(f"failed to get {source['name']} {what}: {error}") from error
 
     async def _by_resource(self, source: Object, target: Target, kind: str) -> Proposal:
         resource, wanted, container = source["name"], source["target"], source.get("container", "")
@@ -169,7 +179,7 @@ class Metrics:
     async def _by_external(self, source: Object, target: Target) -> Proposal:
         name = source["metric"]["name"]
         path = f"{_EXTERNAL}/namespaces/{target.namespace}/{quote(name)}"
-        what = f"external metric {target.namespace}/{name}"
+        what = f"external metric {target.namespace}/{name}/{_selector(source)}"
         items = await self._read(path, {"labelSelector": _selector(source)}, what)
         if not items:
             raise MetricError(f"unable to get {what}: no metrics returned from external metrics API")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import GVR, HORIZONTALPODAUTOSCALERS, PODS
-from shirube.api.selectors import parse_label_selector
+from shirube.api.selectors import LabelSelector, parse_label_selector
 from shirube.client.controller import Controller
 from shirube.client.discovery import Served, discover
 from shirube.client.events import NORMAL, WARNING
@@ -40,11 +40,11 @@ class _Memory:
 
 
 class _Refused(Exception):
-    """No replica count follows: (condition's reason, message)."""
+    """No replica count follows: what the condition says (reason, message), and what the event."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    def __init__(self, reason: str, message: str, told: str = "") -> None:
+        super().__init__(told or message)
+        self.reason, self.message = reason, message
 
 
 def with_condition(status: Object, kind: str, value: str, reason: str, message: str, now: float) -> Object:
@@ -72,6 +72,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
         self._clock = context.clock
         self._metrics = Metrics(self._client)
         self._memory: dict[str, _Memory] = {}
+        self._selectors: dict[str, LabelSelector] = {}  # of the targets' pods
         self._served: Served | None = None
         self._autoscalers.add_handler(self._enqueue, self._updated, self._gone)
 
@@ -84,6 +85,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
 
     def _gone(self, autoscaler: Object) -> None:
         self._memory.pop(key_of(autoscaler), None)
+        self._selectors.pop(key_of(autoscaler), None)
 
     # -- reconcile ------------------------------------------------------------------------------------------
 
@@ -125,11 +127,10 @@ class HorizontalPodAutoscalerController(Controller[str]):
             desired, why = least, "Current number of replicas below Spec.MinReplicas"
         else:
             try:
-                best, status = await self._compute(autoscaler, scale, status, now)
+                best, status = await self._compute(key, autoscaler, scale, status, now)
             except _Refused as refused:
                 self._recorder.event(autoscaler, WARNING, "FailedComputeMetricsReplicas", str(refused))
-                message = f"the HPA was unable to compute the replica count: {refused}"
-                status = with_condition(status, "ScalingActive", "False", refused.reason, message, now)
+                status = with_condition(status, "ScalingActive", "False", refused.reason, refused.message, now)
                 status["currentReplicas"] = current
                 # Nothing is known to be better than what is there; 0 would say that nothing is wanted. (A predecessor
                 # may have scaled and died before it could say so.)
@@ -166,39 +167,51 @@ class HorizontalPodAutoscalerController(Controller[str]):
 
     # -- metrics --------------------------------------------------------------------------------------------
 
-    async def _compute(self, autoscaler: Object, scale: Object, status: Object, now: float) -> tuple[Proposal, Object]:
+    async def _compute(
+        self, key: str, autoscaler: Object, scale: Object, status: Object, now: float
+    ) -> tuple[Proposal, Object]:
         """The metric that asks for most. A metric that fails holds back scaling down, not scaling up."""
-        text = (scale.get("status") or {}).get("selector") or ""
-        if not text:
-            self._recorder.event(autoscaler, WARNING, "SelectorRequired", "selector is required")
-            raise _Refused("InvalidSelector", "the HPA target's scale is missing a selector")
-        namespace, selector = autoscaler["metadata"]["namespace"], parse_label_selector(text)
-        pods = [p for p in self._pods.store.list(namespace) if selector.matches(p["metadata"].get("labels") or {})]
-        replicas = int((scale.get("status") or {}).get("replicas") or 0)
-        target = Target(namespace, text, pods, replicas, behavior.tolerance(autoscaler), now)
+        target = self._target(key, autoscaler, scale, now)
         metrics = autoscaler["spec"].get("metrics") or ()
         proposals: list[Proposal] = []
         first: _Refused | None = None
         for metric in metrics:
-            kind = metric["type"]
             try:
                 proposals.append(await self._metrics.propose(metric, target))
             except MetricError as error:
-                reason = f"FailedGet{kind}Metric"
-                message = f"failed to get {_words(kind)} metric value: {error}"
+                reason = f"FailedGet{metric['type']}Metric"
                 self._recorder.event(autoscaler, WARNING, reason, str(error))
-                first = first or _Refused(reason, message)
+                message = f"the HPA was unable to compute the replica count: {error}"
+                first = first or _Refused(reason, message, f"failed to get {_words(metric)} metric value: {error}")
         best = max(proposals, key=lambda p: p.replicas, default=None)
         current = int((scale.get("spec") or {}).get("replicas") or 0)
         if first is not None and (best is None or best.replicas < current):
             bad = len(metrics) - len(proposals)
             detail = f"invalid metrics ({bad} invalid out of {len(metrics)}), first error is: {first}"
-            raise _Refused(first.reason, detail)
+            raise _Refused(first.reason, first.message, detail)
         if best is None:
             raise _Refused("InvalidMetricSourceType", "the autoscaler names no metrics")
         status = {**status, "currentMetrics": [p.shown for p in proposals]}
         message = f"the HPA was able to successfully calculate a replica count from {best.name}"
         return best, with_condition(status, "ScalingActive", "True", "ValidMetricFound", message, now)
+
+    def _target(self, key: str, autoscaler: Object, scale: Object, now: float) -> Target:
+        """What is scaled. Raises _Refused when nobody can say which pods, or another autoscaler scales them, too."""
+        text = (scale.get("status") or {}).get("selector") or ""
+        if not text:
+            self._recorder.event(autoscaler, WARNING, "SelectorRequired", "selector is required")
+            raise _Refused("InvalidSelector", "the HPA target's scale is missing a selector", "selector is required")
+        namespace, selector = autoscaler["metadata"]["namespace"], parse_label_selector(text)
+        self._selectors[key] = selector
+        pods = [p for p in self._pods.store.list(namespace) if selector.matches(p["metadata"].get("labels") or {})]
+        scaling = [k for k, s in self._selectors.items() if split_key(k)[0] == namespace and _any_matches(s, pods)]
+        if len(scaling) > 1:
+            rivals = " ".join(sorted(scaling))
+            message = f"pods by selector {text} are controlled by multiple HPAs: [{rivals}]"
+            self._recorder.event(autoscaler, WARNING, "AmbiguousSelector", message)
+            raise _Refused("AmbiguousSelector", message)
+        replicas = int((scale.get("status") or {}).get("replicas") or 0)
+        return Target(namespace, text, pods, replicas, behavior.tolerance(autoscaler), now)
 
     # -- the target -----------------------------------------------------------------------------------------
 
@@ -247,5 +260,16 @@ class HorizontalPodAutoscalerController(Controller[str]):
             await self._client.update_status(HORIZONTALPODAUTOSCALERS, {**autoscaler, "status": status})
 
 
-def _words(kind: str) -> str:
-    return {"Resource": "cpu or memory", "ContainerResource": "container resource"}.get(kind, kind.lower())
+def _any_matches(selector: LabelSelector, pods: list[Object]) -> bool:
+    return any(selector.matches(pod["metadata"].get("labels") or {}) for pod in pods)
+
+
+def _words(metric: Object) -> str:
+    match metric["type"]:
+        case "Resource":
+            return f"{metric['resource']['name']} resource"
+        case "ContainerResource":
+            return f"{metric['containerResource']['container']} container"
+        case "External":
+            return f"{metric['external']['metric']['name']} external"
+    return str(metric["type"]).lower()
