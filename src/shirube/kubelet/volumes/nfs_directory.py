@@ -66,23 +66,22 @@ def mount_command(server: str, path: str, at: str, options: Sequence[str]) -> li
 
 
 def make(share: int, directory: str, permissions: int) -> None:
-    """The directory and those above it. One that is there and in use keeps its permissions; 0 changes none."""
+    """The directory, with these permissions (0: the usual), and those above it. One that is there stays as it is."""
+    before = os.umask(0)  # the permissions come with the directory: nobody can die in between
     parent, parts = os.dup(share), directory.split("/")
     try:
-        for part in parts:
+        for depth, part in enumerate(parts, 1):
             try:
                 child = os.open(part, _DIRECTORY, dir_fd=parent)
             except FileNotFoundError:
                 with suppress(FileExistsError):  # another node was faster
-                    os.mkdir(part, 0o755, dir_fd=parent)
+                    os.mkdir(part, permissions if permissions and depth == len(parts) else 0o755, dir_fd=parent)
                 child = os.open(part, _DIRECTORY, dir_fd=parent)
             os.close(parent)
             parent = child
-        # An empty one may be left by somebody who died before this very line.
-        if permissions and not os.listdir(parent) and os.fstat(parent).st_mode & 0o7777 != permissions:
-            os.fchmod(parent, permissions)
     finally:
         os.close(parent)
+        os.umask(before)
 
 
 def set_aside(share: int, directory: str, volume: str) -> None:
