@@ -1,4 +1,4 @@
-"""A whole control plane in this process: API server, controllers, scheduler, hollow nodes, joined by simulated wires.
+"""A whole cluster in this process: API server, controllers, scheduler, hollow nodes and metrics, on simulated wires.
 
     async with simulated(Setup(seed=7), clock) as cluster:
         await cluster.start_controllers()
@@ -40,6 +40,7 @@ from shirube.foundation.tasks import cancel, spawn
 from shirube.scheduler.decide import Profile
 from shirube.scheduler.loop import Scheduler
 from shirube.simulation.hollow import HollowNodes, Pace
+from shirube.simulation.load import Load, Metered
 from shirube.simulation.wire import Identities, Process, account, client
 from shirube.storage.memory import MemoryStorage
 
@@ -87,6 +88,9 @@ class Cluster:
         self._started: list[Running] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._scheduler: Scheduler | None = None
+        self.load = Load()
+        self._metered = Metered(lambda: self.server, self.load, clock)
+        self._metered.reader = self.client(ADMIN, Process("metrics-server"))
         self.admin = self.client(ADMIN)
         farm = Process("hollow-nodes")
         self.nodes_process = farm
@@ -105,7 +109,7 @@ class Cluster:
 
     def client(self, user: str, process: Process | None = None) -> Client:
         process = process or Process(user)
-        return client(lambda: self.server, process, user, self.chance(f"wire {process.name} {user}"))
+        return client(lambda: self._metered, process, user, self.chance(f"wire {process.name} {user}"))
 
     # Controllers
 

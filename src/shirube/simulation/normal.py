@@ -47,6 +47,11 @@ def normal(items: Iterable[KeyValue]) -> list[str]:
         prefix = metadata.get("generateName")
         if prefix and metadata["name"].startswith(prefix):
             names[metadata["name"]] = prefix + "?"
+    # A claim made for a pod is named after it.
+    for name, word in names.items():
+        for other, its in names.items():
+            if other in word:
+                names[name] = word = word.replace(other, its)
     for obj in objects:
         metadata = obj["metadata"]
         where = f"{metadata.get('namespace', '')}/{names.get(metadata['name'], metadata['name'])}"

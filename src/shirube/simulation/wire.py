@@ -1,4 +1,4 @@
-"""How simulated processes reach the API server: straight into `ApiServer.handle`, with a little time on the way.
+"""How simulated processes reach the API server: straight into the server's `handle`, with a little time on the way.
 
 A `Process` is what shares a fate: its clients' requests stop when it dies. `Wire` implements `client.rest.Transport`
 for one user of one process. Each request takes a seeded moment there and back, so the order in which processes act
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shirube.apiserver.authentication import Authenticator
-from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.user import User
 from shirube.client.rest import Client, unreachable
 from shirube.foundation.chance import Chance
 from shirube.serving.messages import Headers, Peer, Request, Response
+from shirube.simulation.load import Serving
 
 WHO = "x-simulated-user"
 _UNCOUNTED = ("events", "token", "subjectaccessreviews", "selfsubjectaccessreviews", "tokenreviews")
@@ -105,7 +105,7 @@ class _Answer:
 class Wire:
     """Implements `client.rest.Transport`."""
 
-    def __init__(self, server: Callable[[], ApiServer], process: Process, user: str, chance: Chance) -> None:
+    def __init__(self, server: Callable[[], Serving], process: Process, user: str, chance: Chance) -> None:
         """`server` is asked anew for each request: it may have been started again."""
         self._server, self._process, self._user, self._chance = server, process, user, chance
 
@@ -154,7 +154,7 @@ def _about_events(path: str) -> bool:
     return "events" in parts[-2:]
 
 
-def client(server: Callable[[], ApiServer], process: Process, user: str, chance: Chance) -> Client:
+def client(server: Callable[[], Serving], process: Process, user: str, chance: Chance) -> Client:
     return Client(Wire(server, process, user, chance), process.name)
 
 

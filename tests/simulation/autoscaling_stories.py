@@ -1,0 +1,65 @@
+"""Stories of autoscalers, for the crash harness: with metrics that say what to do, and without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.telling import Action, create, step, wait
+
+from shirube.api.gvr import DEPLOYMENTS, HORIZONTALPODAUTOSCALERS
+from shirube.client.rest import Object
+from shirube.simulation import world
+from shirube.simulation.cluster import Cluster
+from shirube.simulation.crash import Scenario
+
+_CONTROLLER = "horizontal-pod-autoscaler-controller"
+
+
+def autoscaler(name: str, least: int, most: int, **spec: Any) -> Object:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return {
+        "metadata": {"name": name},
+        "spec": {"minReplicas": least, "maxReplicas": most, "scaleTargetRef": target, **spec},
+    }
+
+
+def work(cores: float) -> Action:
+    async def act(cluster: Cluster) -> None:
+        cluster.load.put("default", "web", cores)
+
+    return act
+
+
+HALF_OF_WHAT_IS_ASKED_FOR = [
+    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+]
+
+METERED = Scenario(
+    "an autoscaler follows the load, up at once and down after a while",
+    (_CONTROLLER,),
+    (
+        step(
+            create(DEPLOYMENTS, world.deployment("web", 1, cpu="100m")),
+            create(HORIZONTALPODAUTOSCALERS, autoscaler("web", 1, 6, metrics=HALF_OF_WHAT_IS_ASKED_FOR)),
+            work(0.05),
+            wait(60),
+        ),
+        step(work(0.2), wait(120)),  # four are enough
+        step(work(2.0), wait(120)),  # more than six may do
+        step(work(0.09), wait(750)),  # two, five minutes later; a successor begins to count anew
+    ),
+    quiet=40.0,
+)
+
+BLIND = Scenario(
+    "an autoscaler without metrics",
+    (_CONTROLLER,),
+    (
+        step(
+            create(DEPLOYMENTS, world.deployment("web", 1)),
+            create(HORIZONTALPODAUTOSCALERS, autoscaler("web", 2, 4)),
+            wait(40),
+        ),
+    ),
+    quiet=20.0,
+)

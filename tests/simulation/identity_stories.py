@@ -1,0 +1,142 @@
+"""Stories of certificates, tokens and roles, for the crash harness."""
+
+from __future__ import annotations
+
+import base64
+
+from tests.simulation.telling import create, delete, step, wait
+
+from shirube.api.gvr import (
+    CERTIFICATESIGNINGREQUESTS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    SECRETS,
+    SERVICEACCOUNTS,
+)
+from shirube.client.rest import Object
+from shirube.controllers import certificate_request as requests
+from shirube.foundation.clock import rfc3339
+from shirube.simulation.cluster import Cluster
+from shirube.simulation.crash import Scenario
+
+
+def certificate_request() -> Object:
+    from tests.controllers.test_identity import csr
+
+    made = csr(requests.CLIENT_KUBELET, "system:node:node-0", "system:nodes", "client auth", expirationSeconds=600)
+    made["metadata"]["name"] = "renewal"
+    return made
+
+
+RENEWAL_BINDING = {
+    "metadata": {"name": "renew"},
+    "roleRef": {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+    },
+    "subjects": [{"kind": "Group", "name": "system:nodes", "apiGroup": "rbac.authorization.k8s.io"}],
+}
+
+
+async def _ask_for_certificate(cluster: Cluster) -> None:
+    from shirube.api.gvr import CLUSTERROLEBINDINGS
+
+    await cluster.admin.create(CLUSTERROLEBINDINGS, RENEWAL_BINDING)
+    node = cluster.client("system:node:node-0")
+    await node.create(CERTIFICATESIGNINGREQUESTS, certificate_request())
+
+
+CERTIFICATES = Scenario(
+    "a certificate is asked for, given, and forgotten",
+    (
+        "certificatesigningrequest-approving-controller",
+        "certificatesigningrequest-signing-controller",
+        "certificatesigningrequest-cleaner-controller",
+    ),
+    (step(_ask_for_certificate), step(wait(3700))),
+    nodes=0,
+)
+
+
+async def _bootstrap_token(cluster: Cluster) -> None:
+    cluster_info = {
+        "metadata": {"name": "cluster-info"},
+        "data": {"kubeconfig": "apiVersion: v1\nkind: Config\n"},
+    }
+    await cluster.admin.create(CONFIGMAPS, cluster_info, "kube-public")
+    data = {
+        "token-id": "abcdef",
+        "token-secret": "0123456789abcdef",
+        "usage-bootstrap-signing": "true",
+        "expiration": rfc3339(cluster.clock.now() + 60),
+    }
+    secret = {
+        "metadata": {"name": "bootstrap-token-abcdef"},
+        "type": "bootstrap.kubernetes.io/token",
+        "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()},
+    }
+    await cluster.admin.create(SECRETS, secret, "kube-system")
+
+
+BOOTSTRAP = Scenario(
+    "a bootstrap token signs and expires",
+    ("bootstrap-signer-controller", "token-cleaner-controller"),
+    (step(_bootstrap_token), step(wait(70))),
+    nodes=0,
+)
+
+ROLES = Scenario(
+    "an aggregated role",
+    ("clusterrole-aggregation-controller",),
+    (
+        step(
+            create(
+                CLUSTERROLES,
+                {
+                    "metadata": {"name": "extra", "labels": {"rbac.authorization.k8s.io/aggregate-to-admin": "true"}},
+                    "rules": [{"apiGroups": ["x.io"], "resources": ["xs"], "verbs": ["get"]}],
+                },
+                None,
+            )
+        ),
+        step(delete(CLUSTERROLES, "extra", None)),
+    ),
+)
+
+
+def token_secret() -> Object:
+    return {
+        "metadata": {"name": "robot-token", "annotations": {"kubernetes.io/service-account.name": "robot"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+
+
+TOKENS = Scenario(
+    "a token kept in a Secret",
+    ("serviceaccount-token-controller",),
+    (
+        step(create(SERVICEACCOUNTS, {"metadata": {"name": "robot"}}), create(SECRETS, token_secret())),
+        step(delete(SERVICEACCOUNTS, "robot")),
+    ),
+)
+
+
+async def _forgotten_tokens(cluster: Cluster) -> None:
+    """Two that an account lists, one of which was marked invalid long ago; uses have been noted for years."""
+    tracking = "kube-apiserver-legacy-service-account-token-tracking"
+    await cluster.admin.patch(CONFIGMAPS, tracking, {"data": {"since": "2020-01-01"}}, "kube-system")
+    references = [{"name": "unused"}, {"name": "invalid"}]
+    await cluster.admin.create(SERVICEACCOUNTS, {"metadata": {"name": "robot"}, "secrets": references}, "default")
+    for name, labels in (("unused", {}), ("invalid", {"kubernetes.io/legacy-token-invalid-since": "2021-01-01"})):
+        made = token_secret()
+        made["metadata"] |= {"name": name, "labels": labels}
+        await cluster.admin.create(SECRETS, made, "default")
+
+
+FORGOTTEN_TOKENS = Scenario(
+    "tokens in Secrets that nobody uses",
+    ("legacy-serviceaccount-token-cleaner-controller",),
+    (step(_forgotten_tokens, wait(40)),),
+    nodes=0,
+)
