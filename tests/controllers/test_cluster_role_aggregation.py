@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tests.client.waiting import until
 from tests.controllers.conftest import House
+from tests.controllers.live import live
 
 from shirube.api.gvr import CLUSTERROLES
 from shirube.client.rest import Client
@@ -32,3 +34,45 @@ async def test_a_new_role_is_taken_in(house: House, client: Client):
             return (await client.get(CLUSTERROLES, "admin"))["rules"] == [{"verbs": ["get"]}]
 
         await until(taken)
+
+
+def test_rules_come_in_the_order_of_the_selectors():
+    """As upstream: people compare what two clusters show."""
+    selectors = [{"matchLabels": {"to": "second"}}, {"matchLabels": {"to": "first"}}]
+    whole = {**role("whole", []), "aggregationRule": {"clusterRoleSelectors": selectors}}
+    roles = [role("a", [{"x": 1}], to="first"), role("b", [{"x": 2}], to="second"), role("whole", [{"x": 3}])]
+    assert aggregated_rules(whole, roles) == [{"x": 2}, {"x": 1}]
+
+
+async def test_the_rules_are_owned_by_who_puts_them_together(tmp_path: Path):
+    """Whoever applies the role again, without rules, takes none away."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        whole = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "whole"},
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "whole"}}]},
+        }
+        rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+        async with house.controllers(only="clusterrole-aggregation-controller"):
+            await admin.patch(CLUSTERROLES, "whole", whole, type="apply", field_manager="me")
+            part = {**role("part", [rule], to="whole"), "kind": "ClusterRole"}
+            await admin.create(CLUSTERROLES, part)
+
+            async def taken() -> bool:
+                return (await admin.get(CLUSTERROLES, "whole")).get("rules") == [rule]
+
+            await until(taken, 10)
+            labelled = {**whole, "metadata": {"name": "whole", "labels": {"x": "y"}}}
+            found = await admin.patch(CLUSTERROLES, "whole", labelled, type="apply", field_manager="me")
+            assert found["rules"] == [rule]
+            managers = {m["manager"]: m["operation"] for m in found["metadata"]["managedFields"]}
+            assert managers == {"me": "Apply", "clusterrole-aggregation-controller": "Apply"}
+            await admin.delete(CLUSTERROLES, "part")
+
+            async def given_up() -> bool:
+                return not (await admin.get(CLUSTERROLES, "whole")).get("rules")
+
+            await until(given_up, 10)
+        assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]

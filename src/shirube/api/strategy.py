@@ -78,6 +78,11 @@ class Strategy:
     def prepare_for_requester(self, obj: Obj, requester: Obj) -> None:
         """Write down who creates it, where the kind keeps that. `requester` is a UserInfo (authentication.k8s.io)."""
 
+    keeps_times = False  # whether `stamp` does anything
+
+    def stamp(self, obj: Obj, old: Obj, now: str) -> None:
+        """Write down when it was changed, where the kind keeps that and the writer has not said. Not for creates."""
+
     def prepare_for_update(self, obj: Obj, old: Obj) -> None:
         """Keep the old status, and count the generation up when anything else than metadata changed."""
         if self.has_status:

@@ -16,6 +16,7 @@ from shirube.api import errors
 from shirube.api.strategy import keep
 from shirube.apiserver import allocation, create, stored
 from shirube.apiserver.write import Preconditions, Write, Written
+from shirube.foundation.clock import rfc3339
 from shirube.storage.types import Compare, CompareFailed, Delete, KeyValue, Op, Put
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ async def prepare(w: Write, new: Json, old: Json, own: bool = True) -> Json:
     new = await w.mutate(request, new)
     prepare_for, validate = part_rules(strategy, w.subresource)
     prepare_for(new, old)
+    if strategy.keeps_times:
+        strategy.stamp(new, old, rfc3339(w.server.clock.now()))
     if w.allocates:
         allocation.carry_over(new, old)
     causes = validate(new, old)

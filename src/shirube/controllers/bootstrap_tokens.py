@@ -85,7 +85,7 @@ class TokenCleanerController(Controller[str]):
         try:
             await self._client.delete(SECRETS, metadata["name"], NAMESPACE, preconditions={"uid": metadata["uid"]})
         except ApiError as error:
-            if error.code != 404:
+            if error.code not in (404, 409):  # gone, or another of its name is there
                 raise
         return None
 
@@ -132,8 +132,12 @@ class BootstrapSignerController(Controller[str]):
                 if error.code == 404:
                     continue
                 raise
-            token_id = value(secret, "token-id")
-            if token_id:
-                wanted[_SIGNATURE + token_id] = detached_signature(content, token_id, value(secret, "token-secret"))
+            token_id, token_secret = value(secret, "token-id"), value(secret, "token-secret")
+            if token_secret and f"{PREFIX}{token_id}" == secret["metadata"]["name"]:  # as authentication asks for, too
+                wanted[_SIGNATURE + token_id] = detached_signature(content, token_id, token_secret)
         if wanted != data:
-            await self._client.update(CONFIGMAPS, {**config_map, "data": wanted})
+            # As it is stored: the cache leaves out what an update would then take away.
+            stored = await self._client.get(CONFIGMAPS, INFO, INFO_NAMESPACE)
+            if stored["metadata"]["resourceVersion"] != config_map["metadata"]["resourceVersion"]:
+                return  # signed anew when the cache shows it
+            await self._client.update(CONFIGMAPS, {**stored, "data": wanted})

@@ -1,5 +1,8 @@
 """Kubelets' client certificates are approved when RBAC lets them ask: for themselves (`selfnodeclient`) or, with
-a bootstrap token, for a node (`nodeclient`). Serving certificates are left to people, as upstream leaves them."""
+a bootstrap token, for a node (`nodeclient`). Serving certificates are left to people, as upstream leaves them.
+
+A request that RBAC does not let through yet is asked about again, ever more rarely: its role may come later.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import certificate_request as requests
 from shirube.controllers.context import Context
-from shirube.foundation.clock import rfc3339
+from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "certificate-controller"
+_SOONEST_SECONDS, _LATEST_SECONDS = 1.0, 1000.0
 
 
 class CertificateApprovingController(Controller[str]):
@@ -29,23 +33,25 @@ class CertificateApprovingController(Controller[str]):
         if not requests.decided(csr) and not (csr.get("status") or {}).get("certificate"):
             self.queue.add(key_of(csr))
 
-    async def reconcile(self, key: str) -> None:
+    async def reconcile(self, key: str) -> float | None:
         csr = self._requests.store.get(None, key)
         if csr is None or requests.decided(csr):
-            return
+            return None
         try:
             asked = requests.read(csr)
         except requests.Refused:
-            return  # the signer says so on the request
+            return None  # the signer says so on the request
         if not requests.is_kubelet_client(csr, asked):
-            return
+            return None
         for subresource, fits, what in (
             ("selfnodeclient", requests.is_own(csr, asked), "self kubelet client"),
             ("nodeclient", True, "kubelet client"),
         ):
             if fits and await self._may(csr, subresource):
                 await self._approve(csr, f"Auto approving {what} certificate after SubjectAccessReview.")
-                return
+                return None
+        age = self._clock.now() - parse_rfc3339(csr["metadata"]["creationTimestamp"])
+        return min(max(age, _SOONEST_SECONDS), _LATEST_SECONDS)
 
     async def _may(self, csr: Object, subresource: str) -> bool:
         spec = csr["spec"]

@@ -1,5 +1,5 @@
-"""Certificate requests do not pile up: decided ones go after an hour, undecided ones after a day, and those whose
-certificate has expired at once."""
+"""Certificate requests do not pile up: those that were issued, denied or have failed go after an hour, undecided and
+unsigned ones after a day, and those whose certificate has expired at once."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ _ACCOUNT = "certificate-controller"
 _DECIDED_SECONDS, _PENDING_SECONDS = 3600.0, 24 * 3600.0
 
 
-def keep_until(csr: Object) -> float:
-    """When a request has to go, in seconds since the epoch."""
+def keep_until(csr: Object) -> float | None:
+    """When a request has to go, in seconds since the epoch; None for one that waits for somebody's own conditions."""
     held = requests.conditions(csr)
-    status = csr.get("status") or {}
-    until = parse_rfc3339(csr["metadata"]["creationTimestamp"]) + _PENDING_SECONDS
-    for kind, condition in held.items():
-        if kind == "Approved" and not status.get("certificate"):
-            continue  # nobody has signed it yet: that counts as pending
-        at = condition.get("lastUpdateTime") or condition.get("lastTransitionTime")
-        if at:
-            until = min(until, parse_rfc3339(at) + _DECIDED_SECONDS)
-    if status.get("certificate"):
-        try:
-            pem = base64.b64decode(status["certificate"])
-            until = min(until, x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp())
-        except ValueError:
-            pass  # another signer's idea of a certificate
-    return until
+    certificate = (csr.get("status") or {}).get("certificate")
+    deadlines = []
+    if not held or ("Approved" in held and not certificate):  # nobody has decided, or nobody has signed
+        deadlines.append(parse_rfc3339(csr["metadata"]["creationTimestamp"]) + _PENDING_SECONDS)
+    for kind in ("Approved", "Denied", "Failed"):
+        at = held.get(kind, {}).get("lastUpdateTime")
+        if at and (certificate or kind != "Approved"):
+            deadlines.append(parse_rfc3339(at) + _DECIDED_SECONDS)
+    if certificate and "Approved" in held and (ends := _ends(certificate)) is not None:
+        deadlines.append(ends)
+    return min(deadlines, default=None)
+
+
+def _ends(certificate: str) -> float | None:
+    """When it is no longer valid. None for another signer's idea of a certificate: its approval's hour counts."""
+    try:
+        return x509.load_pem_x509_certificate(base64.b64decode(certificate)).not_valid_after_utc.timestamp()
+    except ValueError:
+        return None
 
 
 class CertificateCleaningController(Controller[str]):
@@ -58,13 +62,16 @@ class CertificateCleaningController(Controller[str]):
         csr = self._requests.store.get(None, key)
         if csr is None:
             return None
-        left = keep_until(csr) - self._clock.now()
+        until = keep_until(csr)
+        if until is None:
+            return None
+        left = until - self._clock.now()
         if left > 0:
             return left
         try:
             uid = csr["metadata"]["uid"]
             await self._client.delete(CERTIFICATESIGNINGREQUESTS, key, preconditions={"uid": uid})
         except ApiError as error:
-            if error.code != 404:
+            if error.code not in (404, 409):  # another of its name is there
                 raise
         return None

@@ -1,5 +1,6 @@
 """Approved requests to the four built-in signers get their certificate, or a `Failed` condition that says why
-not. All four sign with the cluster's CA; nothing is promised of `legacy-unknown` but that it is signed."""
+not. All four sign with the cluster's CA; nothing is promised of `legacy-unknown` but that it is signed. A CA that is
+replaced on disk is used from then on."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ class CertificateSigningController(Controller[str]):
             raise ValueError("cannot sign certificates: no signing_cert and signing_key files are set")
         self._files = context.signing_cert, context.signing_key
         self._authority: tuple[x509.Certificate, _Key] | None = None
+        self._read: tuple[tuple[int, int], ...] = ()  # how the files were when they were read
         self._requests = context.informer(CERTIFICATESIGNINGREQUESTS)
         super().__init__(self._requests)
         self._client = context.client_of(_ACCOUNT)
@@ -48,11 +50,17 @@ class CertificateSigningController(Controller[str]):
             self.queue.add(key_of(csr))
 
     def _load(self) -> tuple[x509.Certificate, _Key]:
-        if self._authority is None:
+        """Raises OSError, ValueError."""
+        stamps = tuple((stat.st_mtime_ns, stat.st_size) for stat in (path.stat() for path in self._files))
+        if self._authority is None or stamps != self._read:
             cert, key = (path.read_bytes() for path in self._files)
             private = serialization.load_pem_private_key(key, None)
-            assert isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
-            self._authority = x509.load_pem_x509_certificate(cert), private
+            if not isinstance(private, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+                raise ValueError(f"cannot sign certificates: {self._files[1]} holds neither an EC nor an RSA key")
+            ca = x509.load_pem_x509_certificate(cert)
+            if ca.public_key() != private.public_key():
+                raise ValueError(f"cannot sign certificates: {self._files[1]} is not the key of {self._files[0]}")
+            self._authority, self._read = (ca, private), stamps
         return self._authority
 
     async def reconcile(self, key: str) -> None:

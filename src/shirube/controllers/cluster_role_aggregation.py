@@ -15,15 +15,14 @@ _ACCOUNT = "clusterrole-aggregation-controller"
 
 
 def aggregated_rules(role: Object, roles: Iterable[Object]) -> list[Object]:
-    """Rules of all roles that a selector matches, by name of role, each rule once."""
-    selectors = [label_selector_from(s) for s in role["aggregationRule"].get("clusterRoleSelectors") or ()]
+    """Rules of the roles that each selector matches, by selector and name of role, each rule once."""
+    others = sorted((o for o in roles if o["metadata"]["name"] != role["metadata"]["name"]), key=key_of)
     rules: list[Object] = []
-    for other in sorted(roles, key=key_of):
-        if other["metadata"]["name"] == role["metadata"]["name"]:
-            continue
-        labels = other["metadata"].get("labels") or {}
-        if any(selector.matches(labels) for selector in selectors):
-            rules += [rule for rule in other.get("rules") or () if rule not in rules]
+    for one in role["aggregationRule"].get("clusterRoleSelectors") or ():
+        selector = label_selector_from(one)
+        for other in others:
+            if selector.matches(other["metadata"].get("labels") or {}):
+                rules += [rule for rule in other.get("rules") or () if rule not in rules]
     return rules
 
 
@@ -48,4 +47,13 @@ class ClusterRoleAggregationController(Controller[str]):
             return
         rules = aggregated_rules(role, self._roles.store)
         if rules != (role.get("rules") or []):
-            await self._client.update(CLUSTERROLES, {**role, "rules": rules})
+            # Applied, so that whoever applies the rest of the role owns that, and this controller the rules.
+            wanted = {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": key},
+                "rules": rules,
+            }
+            await self._client.patch(
+                CLUSTERROLES, key, wanted, type="apply", field_manager="clusterrole-aggregation-controller", force=True
+            )

@@ -12,8 +12,9 @@ from shirube.controllers.pod_control import namespace_terminating
 
 NAME = "kube-root-ca.crt"
 _ACCOUNT = "root-ca-cert-publisher"
+_DESCRIBED = "kubernetes.io/description"
 _DESCRIPTION = {
-    "kubernetes.io/description": "Contains a CA bundle that can be used to verify the kube-apiserver when using "
+    _DESCRIBED: "Contains a CA bundle that can be used to verify the kube-apiserver when using "
     "internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed "
     "across distributions of Kubernetes clusters."
 }
@@ -30,6 +31,7 @@ class RootCAController(Controller[str]):
         self._namespaces = context.informer(NAMESPACES)
         self._maps = context.informer(CONFIGMAPS)
         super().__init__(self._namespaces, self._maps)
+        self._reader = context.reader
         self._client = context.client_of(_ACCOUNT)
         self._namespaces.add_handler(self._enqueue, lambda _, new: self._enqueue(new))
         self._maps.add_handler(None, lambda _, new: self._map_changed(new), self._map_changed)
@@ -49,7 +51,7 @@ class RootCAController(Controller[str]):
         data = {"ca.crt": self._ca}
         if current is not None:
             annotations = current["metadata"].get("annotations") or {}
-            if current.get("data") == data and _DESCRIPTION.items() <= annotations.items():
+            if current.get("data") == data and annotations.get(_DESCRIBED):  # in whoever's words
                 return
         try:
             if current is None:
@@ -59,15 +61,11 @@ class RootCAController(Controller[str]):
                     {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data},
                 )
             else:
-                annotations = {**(current["metadata"].get("annotations") or {}), **_DESCRIPTION}
-                await self._client.update(
-                    CONFIGMAPS,
-                    {
-                        **current,
-                        "metadata": {**current["metadata"], "annotations": annotations},
-                        "data": data,
-                    },
-                )
+                # As it is stored: the cache leaves out what an update would then take away.
+                stored = await self._reader.get(CONFIGMAPS, NAME, key)
+                annotations = {**(stored["metadata"].get("annotations") or {}), **_DESCRIPTION}
+                described = {**stored["metadata"], "annotations": annotations}
+                await self._client.update(CONFIGMAPS, {**stored, "metadata": described, "data": data})
         except ApiError as error:
             if error.reason != "AlreadyExists" and error.code != 404 and not namespace_terminating(error):
                 raise

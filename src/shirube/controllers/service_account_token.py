@@ -1,5 +1,5 @@
 """Secrets of type `kubernetes.io/service-account-token` get a token, the CA and the namespace; they go with their
-account.
+account, and an account that lists one that is gone no longer does.
 
 The old form of tokens, without end: nobody gets one unasked. Signed with the API server's service-account key,
 with the claims that it knows legacy tokens by. Acts as the controllers' own user, as upstream's does: an account
@@ -66,11 +66,17 @@ class ServiceAccountTokenController(Controller[str]):
         self._accounts = context.informer(SERVICEACCOUNTS)
         super().__init__(self._secrets, self._accounts)
         self._client = context.reader
-        self._secrets.add_handler(self._secret_changed, lambda _, new: self._secret_changed(new))
+        self._gone: dict[str, Object] = {}  # deleted, perhaps still listed by their account
+        self._secrets.add_handler(self._secret_changed, lambda _, new: self._secret_changed(new), self._secret_deleted)
         self._accounts.add_handler(self._account_changed, None, self._account_changed)
 
     def _secret_changed(self, secret: Object) -> None:
         if secret.get("type") == TYPE:
+            self.queue.add(key_of(secret))
+
+    def _secret_deleted(self, secret: Object) -> None:
+        if secret.get("type") == TYPE and _account_of(secret):
+            self._gone[key_of(secret)] = secret
             self.queue.add(key_of(secret))
 
     def _account_changed(self, account: Object) -> None:
@@ -80,6 +86,9 @@ class ServiceAccountTokenController(Controller[str]):
 
     async def reconcile(self, key: str) -> None:
         secret = self._secrets.store.get(*split_key(key))
+        if secret is None and (gone := self._gone.get(key)) is not None:
+            await self._unlist(gone)
+        self._gone.pop(key, None)
         if secret is None or secret.get("type") != TYPE or deleting(secret):
             return
         namespace, name = secret["metadata"]["namespace"], _account_of(secret)
@@ -136,6 +145,21 @@ class ServiceAccountTokenController(Controller[str]):
         annotations = {**(secret["metadata"].get("annotations") or {}), _UID: account["metadata"]["uid"]}
         described = {**secret["metadata"], "annotations": annotations}
         await self._client.update(SECRETS, {**secret, "metadata": described, "data": data})
+
+    async def _unlist(self, secret: Object) -> None:
+        """Take a Secret that is gone off its account's list."""
+        namespace, name = secret["metadata"]["namespace"], _account_of(secret)
+        try:
+            account = await self._client.get(SERVICEACCOUNTS, name, namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return
+            raise
+        uid = (secret["metadata"].get("annotations") or {}).get(_UID)
+        listed = account.get("secrets") or []
+        kept = [reference for reference in listed if reference.get("name") != secret["metadata"]["name"]]
+        if kept != listed and (not uid or uid == account["metadata"]["uid"]):
+            await self._client.update(SERVICEACCOUNTS, {**account, "secrets": kept})
 
     async def _delete(self, secret: Object) -> None:
         metadata = secret["metadata"]

@@ -63,6 +63,17 @@ class CertificateSigningRequestStrategy(Strategy):
         if conditions is not None:
             obj["status"]["conditions"] = conditions
 
+    keeps_times = True
+
+    def stamp(self, obj: Obj, old: Obj, now: str) -> None:
+        """Conditions tell when they were set, and since when they have been what they are."""
+        since = {(c.get("type"), c.get("status")): at for c in _conditions(old) if (at := c.get("lastTransitionTime"))}
+        for condition in _conditions(obj):
+            if not condition.get("lastUpdateTime"):
+                condition["lastUpdateTime"] = now
+            if not condition.get("lastTransitionTime"):
+                condition["lastTransitionTime"] = since.get((condition.get("type"), condition.get("status")), now)
+
     def validate(self, obj: Obj) -> list[Cause]:
         return super().validate(obj) + _validate_spec(obj.get("spec") or {}, None) + _validate_conditions(obj, None)
 
