@@ -112,6 +112,7 @@ class Files(fusepy.Operations):
     def create(self, path, mode, fi=None):
         self._call("nfs_creat", path, mode, ctypes.byref(made := _pointer()))
         _nfs.nfs_close(self._context, made)
+        self.chmod(path, mode)  # this version makes all files 0600
         return self.open(path, os.O_RDWR)
 
     def open(self, path, flags):
