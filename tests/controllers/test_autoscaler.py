@@ -90,6 +90,17 @@ def test_policies():
     assert behavior.limited(autoscaler(least=3), 1, 4, [], [], NOW).reason == "TooFewReplicas"
 
 
+@pytest.mark.parametrize("current,replicas", [(1, 4), (2, 4), (3, 6), (10, 20)])
+def test_without_a_behavior_the_older_rule_holds(current: int, replicas: int):
+    one = autoscaler(most=100)
+    del one["spec"]["behavior"]
+    found = behavior.limited(one, 50, current, [behavior.Change(3, NOW - 5)], [], NOW)
+    assert (found.replicas, found.reason) == (replicas, "ScaleUpLimit")
+    assert behavior.limited(one, 1, 30, [], [], NOW).replicas == 1
+    recent = [behavior.Recommendation(5, NOW - 100), behavior.Recommendation(9, NOW - 400)]
+    assert behavior.stabilized(one, 2, 2, recent, NOW)[:2] == (5, "ScaleDownStabilized")
+
+
 @given(
     st.integers(0, 200),
     st.integers(1, 60),

@@ -1,5 +1,8 @@
 """How fast an autoscaler may go: stabilisation windows and scaling policies. Pure.
 
+An autoscaler without `behavior` goes by upstream's older rule, which is not quite what the defaults of `behavior` say:
+up to the double, or four, at each look; never below the highest recommendation of the last five minutes.
+
 https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#configurable-scaling-behavior
 """
 
@@ -79,6 +82,9 @@ def stabilized(
     autoscaler: Object, desired: int, current: int, recent: Iterable[Recommendation], now: float
 ) -> tuple[int, str, str]:
     """(replicas, reason, message): not lower than anything recommended lately, nor higher."""
+    if _plain(autoscaler):
+        result = max([desired, *(one.replicas for one in recent if one.at > now - DOWN_SECONDS)])
+        return _stabilized(result, desired)
     up_since = now - rules(autoscaler, "scaleUp")["stabilizationWindowSeconds"]
     down_since = now - rules(autoscaler, "scaleDown")["stabilizationWindowSeconds"]
     up = down = desired
@@ -87,7 +93,10 @@ def stabilized(
             up = min(up, one.replicas)
         if one.at > down_since:
             down = max(down, one.replicas)
-    result = min(max(current, up), down) if up <= down else current
+    return _stabilized(min(max(current, up), down) if up <= down else current, desired)
+
+
+def _stabilized(result: int, desired: int) -> tuple[int, str, str]:
     if result > desired:
         message = "recent recommendations were higher than current one, applying the highest recent recommendation"
         return result, "ScaleDownStabilized", message
@@ -97,12 +106,18 @@ def stabilized(
     return result, "ReadyForNewScale", "recommended size matches current size"
 
 
+def _plain(autoscaler: Object) -> bool:
+    return autoscaler["spec"].get("behavior") is None
+
+
 def _at_start(current: int, added: Iterable[Change], taken: Iterable[Change], period: float, now: float) -> int:
     since = now - period
     return current - sum(c.replicas for c in added if c.at > since) + sum(c.replicas for c in taken if c.at > since)
 
 
 def up_limit(autoscaler: Object, current: int, added: list[Change], taken: list[Change], now: float) -> int:
+    if _plain(autoscaler):
+        return max(2 * current, 4)
     rule = rules(autoscaler, "scaleUp")
     if rule["selectPolicy"] == "Disabled":
         return current
@@ -116,6 +131,8 @@ def up_limit(autoscaler: Object, current: int, added: list[Change], taken: list[
 
 
 def down_limit(autoscaler: Object, current: int, added: list[Change], taken: list[Change], now: float) -> int:
+    if _plain(autoscaler):
+        return 0
     rule = rules(autoscaler, "scaleDown")
     if rule["selectPolicy"] == "Disabled":
         return current
