@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.simulation.telling import Action, create, step, wait
 
 from shirube.api.gvr import DEPLOYMENTS, HORIZONTALPODAUTOSCALERS
-from shirube.client.rest import Object
 from shirube.simulation import world
 from shirube.simulation.cluster import Cluster
 from shirube.simulation.crash import Scenario
 
 _CONTROLLER = "horizontal-pod-autoscaler-controller"
-
-
-def autoscaler(name: str, least: int, most: int, **spec: Any) -> Object:
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
-    return {
-        "metadata": {"name": name},
-        "spec": {"minReplicas": least, "maxReplicas": most, "scaleTargetRef": target, **spec},
-    }
 
 
 def work(cores: float) -> Action:
@@ -30,17 +19,13 @@ def work(cores: float) -> Action:
     return act
 
 
-HALF_OF_WHAT_IS_ASKED_FOR = [
-    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
-]
-
 METERED = Scenario(
     "an autoscaler follows the load, up at once and down after a while",
     (_CONTROLLER,),
     (
         step(
             create(DEPLOYMENTS, world.deployment("web", 1, cpu="100m")),
-            create(HORIZONTALPODAUTOSCALERS, autoscaler("web", 1, 6, metrics=HALF_OF_WHAT_IS_ASKED_FOR)),
+            create(HORIZONTALPODAUTOSCALERS, world.autoscaler("web", 1, 6)),
             work(0.05),
             wait(60),
         ),
@@ -51,13 +36,16 @@ METERED = Scenario(
     quiet=40.0,
 )
 
+WITHOUT_METRICS = world.autoscaler("web", 2, 4)
+del WITHOUT_METRICS["spec"]["metrics"]
+
 BLIND = Scenario(
     "an autoscaler without metrics",
     (_CONTROLLER,),
     (
         step(
             create(DEPLOYMENTS, world.deployment("web", 1)),
-            create(HORIZONTALPODAUTOSCALERS, autoscaler("web", 2, 4)),
+            create(HORIZONTALPODAUTOSCALERS, WITHOUT_METRICS),
             wait(40),
         ),
     ),

@@ -1,5 +1,5 @@
-"""What happens in a simulated hour: machines fail and come back, controllers crash, people roll out, scale, drain,
-delete and start Jobs.
+"""What happens in a simulated hour: machines fail and come back, controllers crash, load comes and goes, people roll
+out, scale, drain, delete and start Jobs.
 
 Each kind of happening has its own pace (seconds between two of them, for a cluster of a thousand nodes; smaller ones
 have fewer, down to a third) and its own source of chance.
@@ -42,6 +42,7 @@ class Weather:
             Kind("rollouts", 15.0, self._roll_out),
             Kind("bad rollouts", 300.0, self._roll_out_badly),
             Kind("scalings", 10.0, self._rescale),
+            Kind("load changes", 60.0, self._change_load),
             Kind("StatefulSet updates", 60.0, self._update_stateful_set),
             Kind("drains", 120.0, self._drain),
             Kind("Jobs", 15.0, self._start_job),
@@ -132,9 +133,17 @@ class Weather:
 
     async def _rescale(self) -> None:
         which = self._chance.choice(self._world.deployments)
+        if which in self._world.autoscaled:
+            return  # people leave that to the autoscaler
         before = (await self._admin.get(DEPLOYMENTS, which[1], which[0]))["spec"]["replicas"]
         wanted = max(1, round(before * self._chance.choice((0.5, 0.8, 1.25, 2.0))))
         await self._change(DEPLOYMENTS, which, {"replicas": min(wanted, 120)})
+
+    async def _change_load(self) -> None:
+        """From nothing to more than the autoscaler's most pods can take."""
+        if self._world.autoscaled:
+            namespace, name = self._chance.choice(self._world.autoscaled)
+            self._cluster.load.put(namespace, name, self._chance.uniform(0.0, 2.0))
 
     async def _update_stateful_set(self) -> None:
         if self._world.stateful_sets:

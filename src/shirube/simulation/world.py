@@ -1,7 +1,7 @@
 """The world that a simulated hour begins with: workloads of every kind, sized to a number of pods.
 
 A mix of a busy cluster: most pods belong to Deployments of many sizes, some behind Services and budgets; StatefulSets,
-a DaemonSet on every node, Jobs, CronJobs, and namespaces with quotas that are tight.
+a DaemonSet on every node, Jobs, CronJobs, a few autoscalers, and namespaces with quotas that are tight.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from shirube.api.gvr import (
     DAEMONSETS,
     DEPLOYMENTS,
     GVR,
+    HORIZONTALPODAUTOSCALERS,
     JOBS,
     NAMESPACES,
     PODDISRUPTIONBUDGETS,
@@ -28,6 +29,7 @@ from shirube.simulation.hollow import EXIT_CODE, RUN_SECONDS
 ZONES = 4
 _SIZES = (2, 3, 5, 8, 10, 20, 40, 80)
 _NAMESPACE_PODS = 1500  # about
+_AUTOSCALERS = 8  # each asks for metrics four times a minute
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class World:
     namespaces: list[str]
     deployments: list[tuple[str, str]]
     stateful_sets: list[tuple[str, str]]
+    autoscaled: list[tuple[str, str]]  # of the deployments
     pods: int = 0
     jobs: int = 0
 
@@ -101,6 +104,17 @@ def daemon_set(name: str) -> Object:
     return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": name}, "spec": spec}
 
 
+def autoscaler(name: str, least: int, most: int, percent: int = 50) -> Object:
+    """Of a Deployment; it follows the CPU that is used, in percent of what is asked for."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    used = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}
+    metrics = [{"type": "Resource", "resource": used}]
+    return {
+        "metadata": {"name": name},
+        "spec": {"minReplicas": least, "maxReplicas": most, "metrics": metrics, "scaleTargetRef": target},
+    }
+
+
 def service(name: str) -> Object:
     return {"metadata": {"name": name}, "spec": {"selector": {"app": name}, "ports": [{"port": 80}]}}
 
@@ -122,7 +136,7 @@ def quota(pods: int) -> Object:
 async def furnish(client: Client, chance: Chance, pods: int, nodes: int) -> World:
     """Create it all; returns when everything was accepted, not when it runs."""
     count = max(1, round(pods / _NAMESPACE_PODS))
-    world = World([f"team-{n}" for n in range(count)], [], [])
+    world = World([f"team-{n}" for n in range(count)], [], [], [])
     for name in world.namespaces:
         await client.create(NAMESPACES, {"metadata": {"name": name}})
     await client.create(DAEMONSETS, daemon_set("agent"), "kube-system")
@@ -158,6 +172,9 @@ async def _namespace(client: Client, chance: Chance, world: World, namespace: st
             surge, unavailable = chance.choice((("25%", "25%"), (1, 0), (0, 1), ("50%", 0)))
             await make(DEPLOYMENTS, deployment(name, size, surge=surge, unavailable=unavailable))
             world.deployments.append((namespace, name))
+            if not number and len(world.autoscaled) < _AUTOSCALERS:
+                await make(HORIZONTALPODAUTOSCALERS, autoscaler(name, max(1, size // 2), size * 2))
+                world.autoscaled.append((namespace, name))
         if number % 2:
             await make(SERVICES, service(name))
             await make(PODDISRUPTIONBUDGETS, budget(name))
