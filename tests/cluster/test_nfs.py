@@ -17,7 +17,6 @@ from shirube.cluster.spec import ClusterSpec
 
 pytestmark = pytest.mark.cluster
 NODE = f"{NAME}-1"
-SHELL = ["/bin/busybox", "sh", "-c"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,8 @@ def pod(name: str, script: str, *claims: str) -> dict[str, Any]:
     container = {
         "name": "c",
         "image": "localhost/hello:1",
-        "command": [*SHELL, script],
+        "command": ["/bin/busybox", "sh", "-c", script],
+        "env": [{"name": "B", "value": "/bin/busybox"}],
         "volumeMounts": [{"name": c, "mountPath": f"/{c}"} for c in claims],
     }
     volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims]
@@ -90,9 +90,9 @@ def test_pods_share_files_and_each_class_ends_its_directories_its_way(
 ):
     ends = ("delete", "archive", "retain")
     create(cluster, namespace, *(claim(what, f"nfs-{what}") for what in ends), claim("bad", "nfs-bad"))
-    write = "; ".join(f"echo from the writer > /{what}/file" for what in ends) + "; sleep 1000"
-    answer = "until grep -q writer /delete/file; do sleep 0.1; done; echo and the reader >> /delete/file; sleep 1000"
-    create(cluster, namespace, pod("writer", write, *ends), pod("reader", answer, "delete"))
+    write = "; ".join(f"echo from the writer > /{what}/file" for what in ends) + "; $B sleep 1000"
+    answer = "until $B grep -q writer /delete/file; do $B sleep 0.1; done; echo and the reader >> /delete/file"
+    create(cluster, namespace, pod("writer", write, *ends), pod("reader", f"{answer}; $B sleep 1000", "delete"))
     there = export.directory / namespace
 
     def shared() -> bool:
