@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
+from tests.controllers.conftest import House, items
 from tests.controllers.live import live
 
-from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, SERVICES
-from shirube.controllers.endpoint_slice_mirroring import mirrored, plan, wanted_slices
+from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, EVENTS, SERVICES
+from shirube.client.rest import Client
+from shirube.controllers.endpoint_slice_mirroring import (
+    EndpointSliceMirroringController,
+    mirrored,
+    plan,
+    skipped,
+    wanted_slices,
+)
 
 
 def endpoints(*subsets: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -43,6 +51,28 @@ def test_a_second_plan_finds_nothing_to_do(drawn):
     assert not again.create and not again.delete
     by_ports = {(s["addressType"], str(s["ports"])) for s in named}
     assert again.update == [] or len(by_ports) < len(named)
+
+
+def test_equal_ports_share_slices_and_no_more_than_a_thousand_are_mirrored():
+    ports = [{"port": 80, "protocol": "TCP"}]
+    many = {"addresses": [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1003)], "ports": ports}
+    few = {"addresses": [{"ip": "10.1.0.1"}], "notReadyAddresses": [{"ip": "10.0.0.0"}], "ports": ports}
+    one = endpoints(many, few)
+    assert [len(s["endpoints"]) for s in wanted_slices(one)] == [1000, 1]
+    assert skipped(one) == 3
+    assert skipped(endpoints(few)) == 0
+
+
+async def test_what_is_left_out_is_told(house: House, client: Client):
+    await client.create(
+        SERVICES, {"metadata": {"name": "e", "namespace": "default"}, "spec": {"ports": [{"port": 80}]}}
+    )
+    many = {"addresses": [{"ip": f"10.0.{n // 250}.{n % 250}"} for n in range(1003)]}
+    async with house.running(EndpointSliceMirroringController):
+        await client.create(ENDPOINTS, {"metadata": {"name": "e", "namespace": "default"}, "subsets": [many]})
+        (event,) = await until(lambda: items(client, EVENTS))
+        assert event["reason"] == "TooManyAddressesToMirror"
+        assert event["message"].endswith("per Endpoints subset. 3 addresses were skipped")
 
 
 @pytest.mark.conformance(

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from shirube.api.errors import ApiError
 from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, SERVICES
 from shirube.client.controller import Controller
+from shirube.client.events import WARNING
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
@@ -37,17 +38,31 @@ def mirrored(endpoints: Object | None, service: Object | None) -> bool:
     return not skip and _LOCK not in (metadata.get("annotations") or {})
 
 
+def _addresses(subset: Object) -> list[tuple[Object, bool]]:
+    """(address, ready), the ready ones first."""
+    addresses = [(a, True) for a in subset.get("addresses") or ()]
+    return addresses + [(a, False) for a in subset.get("notReadyAddresses") or ()]
+
+
+def skipped(endpoints: Object) -> int:
+    """How many addresses are not mirrored, as their subset has too many."""
+    return sum(max(len(_addresses(subset)) - _MOST, 0) for subset in endpoints.get("subsets") or ())
+
+
 def wanted_slices(endpoints: Object) -> list[Object]:
-    out: list[Object] = []
+    """Addresses of one family and the same ports are in one slice, whatever subset they come from."""
+    groups: dict[str, tuple[str, list[Object], dict[str, Object]]] = {}
     for subset in endpoints.get("subsets") or ():
-        families: dict[str, list[Object]] = {}
-        addresses = [(a, True) for a in subset.get("addresses") or ()]
-        addresses += [(a, False) for a in subset.get("notReadyAddresses") or ()]
-        for address, ready in addresses[:_MOST]:
-            family = "IPv6" if ipaddress.ip_address(address["ip"]).version == 6 else "IPv4"
-            families.setdefault(family, []).append(_endpoint(address, ready))
         ports = [{"name": p.get("name") or "", **_kept(p)} for p in subset.get("ports") or ()]
-        out += [_slice(endpoints, family, ports, found) for family, found in families.items()]
+        ports.sort(key=str)
+        for address, ready in _addresses(subset)[:_MOST]:
+            family = "IPv6" if ipaddress.ip_address(address["ip"]).version == 6 else "IPv4"
+            _, _, found = groups.setdefault(f"{family} {ports}", (family, ports, {}))
+            found.setdefault(address["ip"], _endpoint(address, ready))
+    out: list[Object] = []
+    for family, ports, found in groups.values():
+        every = list(found.values())
+        out += [_slice(endpoints, family, ports, every[n : n + _MOST]) for n in range(0, len(every), _MOST)]
     return out
 
 
@@ -113,6 +128,7 @@ class EndpointSliceMirroringController(Controller[str]):
         self._slices = context.informer(ENDPOINTSLICES)
         super().__init__(self._endpoints, self._services, self._slices)
         self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
         self._fresh: dict[str, int] = {}  # key -> resourceVersion of our last write, to be seen before the next
 
         def by_service(one: Object) -> list[str]:
@@ -148,6 +164,10 @@ class EndpointSliceMirroringController(Controller[str]):
                 await self._delete(one)
             return None
         todo = plan(endpoints, existing)
+        if (left_out := skipped(endpoints)) and not todo.empty:
+            message = f"A max of {_MOST} addresses can be mirrored to EndpointSlices per Endpoints subset. "
+            message += f"{left_out} addresses were skipped"
+            self._recorder.event(endpoints, WARNING, "TooManyAddressesToMirror", message)
         try:
             for one in todo.create:
                 made = await self._client.create(ENDPOINTSLICES, one)
