@@ -132,6 +132,17 @@ async def test_nodes_that_come_and_go_are_told(house: House, client: Client, age
         assert all(e["involvedObject"]["kind"] == "Node" for e in events)
 
 
+async def test_a_pod_is_called_not_ready_once(house: House, client: Client):
+    ready = {"type": "Ready", "status": "True"}
+    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n1"}}
+    await client.create(PODS, {**pod, "status": {"phase": "Running", "conditions": [ready]}})
+    async with house.running(NodeLifecycleController) as (controller,):
+        for _ in range(2):
+            await controller._mark_pods_not_ready("n1")  # the second time on what the cache held before
+    (event,) = await items(client, EVENTS)
+    assert (event["reason"], event["count"]) == ("NodeNotReady", 1)
+
+
 NO_EXECUTE = {"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": rfc3339(NOW)}
 
 

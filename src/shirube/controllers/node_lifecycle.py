@@ -126,6 +126,8 @@ class NodeLifecycleController(Controller[str]):
         self._grace = context.node_monitor_grace
         self._heard: dict[str, _Heard] = {}
         self._pace = zones.Pace()
+        self._marked: dict[str, int] = {}  # uid of a pod -> resourceVersion in which we have called it not ready
+        self._pods.add_handler(on_delete=lambda pod: self._marked.pop(pod["metadata"]["uid"], None))
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
         self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
         self._leases.add_handler(self._renewed, lambda _, new: self._renewed(new))
@@ -224,12 +226,15 @@ class NodeLifecycleController(Controller[str]):
     async def _mark_pods_not_ready(self, node_name: str) -> None:
         stamp = rfc3339(self._clock.now())
         for pod in self._pods.store.by_index("node", node_name):
-            if not of_pods.ready(pod):
-                continue
             metadata = pod["metadata"]
+            if not of_pods.ready(pod):
+                self._marked.pop(metadata["uid"], None)
+                continue
+            if int(metadata["resourceVersion"]) < self._marked.get(metadata["uid"], 0):
+                continue  # done and told; the cache does not show it yet
             condition = {"type": "Ready", "status": "False", "lastTransitionTime": stamp}
             try:
-                await self._client.patch(
+                stored = await self._client.patch(
                     PODS,
                     metadata["name"],
                     {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}},
@@ -241,4 +246,5 @@ class NodeLifecycleController(Controller[str]):
                 if error.code not in (404, 409):
                     raise
                 continue
+            self._marked[metadata["uid"]] = int(stored["metadata"]["resourceVersion"])
             self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
