@@ -86,11 +86,18 @@ def nfs_server(node: NodeLayout, address: str) -> Iterator[Export]:
     finally:
         if stands_in:
             _in_mounts_of(node, "umount", "-n", _HELPER)
-        server.kill()
-        server.wait()
+        _end(server)
         for pid in _clients(export):  # of a test that failed
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(top)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """By the process inside: it is then reaped by `unshare`, which ends with it."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    for pid in children or [str(server.pid)]:
+        os.kill(int(pid), signal.SIGKILL)
+    server.wait()
 
 
 def _listens(node: NodeLayout, server: subprocess.Popen[bytes], log: Path) -> bool:

@@ -8,7 +8,9 @@ for `nfs_directories.py`, in a process of its own.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from shirube.kubelet import pod as pods
 from shirube.kubelet.volumes import kernel_mounts, nfs_directory
 from shirube.kubelet.volumes.volume import Host, Made, Request, VolumeError
 
-_MOUNT_SECONDS = 120.0
+_MOUNT_SECONDS, _OUTPUT_BYTES = 120.0, 4096
 _PRIVATELY = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
 
 
@@ -100,15 +102,25 @@ async def on_export(
 
 
 async def _run(command: list[str], given: bytes, seconds: float) -> tuple[int, str]:
-    """Exit status and output. Raises TimeoutError when it takes longer."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        async with asyncio.timeout(seconds):
-            out, _ = await process.communicate(given)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode or 0, out.decode(errors="replace").strip()
+    """Exit status and output. Raises TimeoutError when it takes longer.
+
+    Through files in memory, not through pipes: a mount helper may leave a process behind that serves the mount and
+    keeps what it has inherited, so the end of a pipe would never come.
+    """
+    with _in_memory("given") as entrance, _in_memory("said") as out:
+        entrance.write(given)
+        entrance.seek(0)
+        process = await asyncio.create_subprocess_exec(*command, stdin=entrance, stdout=out, stderr=out)
+        try:
+            async with asyncio.timeout(seconds):
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        out.seek(0)
+        return process.returncode or 0, out.read(_OUTPUT_BYTES).decode(errors="replace").strip()
+
+
+def _in_memory(name: str) -> io.FileIO:
+    return io.FileIO(os.memfd_create(name), "r+")

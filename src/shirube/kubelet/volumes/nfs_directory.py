@@ -139,12 +139,13 @@ def work(asked: dict[str, Any], share: int) -> None:
 
 def _mounted(asked: dict[str, Any]) -> int:
     command = mount_command(asked["server"], asked["share"], asked["at"], asked["options"])
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
+    # Into a file, not a pipe: what serves the mount may keep the pipe open.
+    with os.fdopen(os.memfd_create("said"), "rb+") as out:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
+        out.seek(0)
+        said = out.read(4096).decode(errors="replace").strip()
     if done.returncode:
-        said = f"mount failed: exit status {done.returncode}: {' '.join(command)}: {done.stdout.decode().strip()}"
-        raise ExportError(explained(said))
+        raise ExportError(explained(f"mount failed: exit status {done.returncode}: {' '.join(command)}: {said}"))
     return os.open(asked["at"], _DIRECTORY)
 
 
