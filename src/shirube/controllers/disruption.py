@@ -143,6 +143,19 @@ def stale_target(pod: Object, now: float) -> float | None:
     return parse_rfc3339(found["lastTransitionTime"]) + DELETION_SECONDS - now
 
 
+def _shown(pod: Object) -> tuple[object, ...]:
+    """What of a pod a budget, or a stale condition, is about."""
+    metadata = pod["metadata"]
+    return (
+        metadata.get("labels"),
+        metadata.get("deletionTimestamp"),
+        metadata.get("ownerReferences"),
+        of_pods.ready(pod),
+        of_pods.finished(pod),
+        of_pods.condition(pod, "DisruptionTarget"),
+    )
+
+
 class _NoScale(Exception):
     pass
 
@@ -187,6 +200,8 @@ class DisruptionController(Controller[str]):
             self.queue.add_after(_POD + key_of(pod), max(left, 0.0))
 
     def _pod_updated(self, old: Object, new: Object) -> None:
+        if _shown(old) == _shown(new):
+            return
         if old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._pod_changed(old)
         self._pod_changed(new)

@@ -17,12 +17,17 @@ OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
+# Every reconcile asks these of each of its pods: they are written to take few steps.
+
+
 def phase(pod: Object) -> str:
-    return str((pod.get("status") or {}).get("phase") or "Pending")
+    status = pod.get("status")
+    return (status and status.get("phase")) or "Pending"
 
 
 def finished(pod: Object) -> bool:
-    return phase(pod) in ("Succeeded", "Failed")
+    status = pod.get("status")
+    return status is not None and status.get("phase") in ("Succeeded", "Failed")
 
 
 def active(pod: Object) -> bool:
@@ -34,16 +39,22 @@ def terminating(pod: Object) -> bool:
 
 
 def condition(obj: Object, kind: str) -> Object | None:
-    for one in (obj.get("status") or {}).get("conditions") or ():
-        if one.get("type") == kind:
-            found: Object = one
-            return found
+    status = obj.get("status")
+    if status:
+        for one in status.get("conditions") or ():
+            if one.get("type") == kind:
+                found: Object = one
+                return found
     return None
 
 
 def ready(pod: Object) -> bool:
-    found = condition(pod, "Ready")
-    return found is not None and found.get("status") == "True"
+    status = pod.get("status")
+    if status:
+        for one in status.get("conditions") or ():
+            if one.get("type") == "Ready":
+                return bool(one.get("status") == "True")
+    return False
 
 
 def out_of_service(node: Object) -> bool:

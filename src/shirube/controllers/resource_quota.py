@@ -63,18 +63,46 @@ def resources_of(hard: Object) -> set[str]:
     return {n.removesuffix(".") for n in names if n.removesuffix(".") not in known}
 
 
+class Costs:
+    """What objects use, remembered of pods: a namespace's thousands are added up whenever one of them changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, quota_usage.Usage]] = {}  # uid -> (resourceVersion, use)
+
+    def of(self, resource: Resource, obj: Object, now: float | None = None) -> quota_usage.Usage:
+        metadata = obj["metadata"]
+        # What is being deleted uses nothing from some moment on.
+        if resource.name != "pods" or resource.group or metadata.get("deletionTimestamp") or "uid" not in metadata:
+            return quota_usage.of(resource, obj, now)
+        known = self._known.get(metadata["uid"])
+        version = metadata.get("resourceVersion", "")
+        if known is not None and known[0] == version:
+            return known[1]
+        use = quota_usage.of(resource, obj, now)
+        self._known[metadata["uid"]] = version, use
+        return use
+
+    def forget(self, obj: Object) -> None:
+        self._known.pop(obj["metadata"].get("uid", ""), None)
+
+
 def used(
-    quota: Object, listed: list[tuple[Resource, list[Object]]], counts: dict[str, int], now: float | None = None
+    quota: Object,
+    listed: list[tuple[Resource, list[Object]]],
+    counts: dict[str, int],
+    now: float | None = None,
+    costs: Costs | None = None,
 ) -> Object:
     """`status.used` for what the quota names. `listed` are objects with their resources, `counts` plain numbers
     by `count/…` name."""
+    use_of = quota_usage.of if costs is None else costs.of
     hard = (quota.get("spec") or {}).get("hard") or {}
     totals: dict[str, Quantity] = {name: quantity.parse("0") for name in hard}
     for resource, objects in listed:
         for obj in objects:
             if not quota_usage.matches(quota, resource, obj):
                 continue
-            for name, amount in quota_usage.of(resource, obj, now).items():
+            for name, amount in use_of(resource, obj, now).items():
                 if name in totals:
                     totals[name] = quantity.add(totals[name], amount)
     for name, number in counts.items():
@@ -136,6 +164,7 @@ class ResourceQuotaController(Controller[str]):
         self._clock = context.clock
         self._busy: dict[str, Busy] = {}  # by key, while others change the status
         self._written: dict[str, str] = {}
+        self._costs = Costs()
         self._extra: dict[str, Informer | None] = {}  # by "resource.group"
         self._quotas.add_handler(self._enqueue, self._quota_updated, self._quota_deleted)
         for gvr, informer in self._informers.items():
@@ -163,6 +192,7 @@ class ResourceQuotaController(Controller[str]):
         self._written.pop(key_of(quota), None)
 
     def _replenish(self, obj: Object) -> None:
+        self._costs.forget(obj)
         for quota in self._quotas.store.list(obj["metadata"]["namespace"]):
             self.queue.add_after(key_of(quota), _GATHER_SECONDS)
 
@@ -174,7 +204,7 @@ class ResourceQuotaController(Controller[str]):
             if gvr not in _CHANGING:
                 return
             for quota in self._quotas.store.list(new["metadata"]["namespace"]):
-                if _changes(quota, resource, old, new):
+                if _changes(quota, resource, old, new, self._costs):
                     self.queue.add_after(key_of(quota), _GATHER_SECONDS)
 
         return changed
@@ -224,7 +254,7 @@ class ResourceQuotaController(Controller[str]):
                     gone for pod in listed[-1][1] if (gone := quota_usage.gone_at(pod)) is not None and gone >= now
                 ]
                 again = min([again, *(gone - now + 1 for gone in leave)])
-        return used(quota, listed, counts, now), again
+        return used(quota, listed, counts, now, self._costs), again
 
     async def _follow(self, name: str) -> Informer | None:
         """An informer of a resource named `resource.group`, from the first quota on that counts it; None while the
@@ -248,9 +278,9 @@ class ResourceQuotaController(Controller[str]):
         return found
 
 
-def _changes(quota: Object, resource: Resource, old: Object, new: Object) -> bool:
+def _changes(quota: Object, resource: Resource, old: Object, new: Object, costs: Costs) -> bool:
     """Whether a change of an object changes what the quota counts."""
     was, now = (quota_usage.matches(quota, resource, obj) for obj in (old, new))
     if was != now or (deleting(old) != deleting(new) and resource.name == "pods"):
         return True
-    return now and quota_usage.of(resource, old) != quota_usage.of(resource, new)
+    return now and costs.of(resource, old) != costs.of(resource, new)
