@@ -109,9 +109,11 @@ def test_pods_share_files_and_each_class_ends_its_directories_its_way(
     assert made["spec"]["nfs"] == {"server": export.server, "path": f"{export.share}/{namespace}/delete"}
     assert made["spec"]["mountOptions"] == ["nfsvers=4.1"]
 
-    said = cluster.kubectl("describe", "pvc", "-n", namespace, "delete", "bad")
-    assert f"Successfully provisioned volume {volumes['delete']}" in said
-    assert "ProvisioningFailed" in said and 'parameter subDir is "../${pvc.metadata.name}"' in said
+    for name, text in (
+        ("delete", f"Successfully provisioned volume {volumes['delete']}"),
+        ("bad", 'with StorageClass "nfs-bad": parameter subDir is "../${pvc.metadata.name}"'),
+    ):
+        eventually(lambda n=name, t=text: t in cluster.kubectl("describe", "pvc", "-n", namespace, n), text)
 
     cluster.kubectl("delete", "pod", "-n", namespace, "writer", "reader", "--now")
     cluster.kubectl("delete", "pvc", "-n", namespace, "--all")
