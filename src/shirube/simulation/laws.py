@@ -62,6 +62,28 @@ class Deployment:
 
 
 @dataclass(slots=True)
+class _Group:
+    """The pods of a Deployment or Job: how many there are of those that do not leave."""
+
+    pods: dict[str, Pod] = field(default_factory=dict)  # by key
+    living: int = 0
+    ready: int = 0
+
+    def add(self, pod: Pod) -> None:
+        self.pods[pod.key] = pod
+        self._count(pod, 1)
+
+    def remove(self, pod: Pod) -> None:
+        if self.pods.pop(pod.key, None) is not None:
+            self._count(pod, -1)
+
+    def _count(self, pod: Pod, sign: int) -> None:
+        if not pod.leaving:
+            self.living += sign * pod.lives
+            self.ready += sign * pod.ready
+
+
+@dataclass(slots=True)
 class _Totals:
     pods: int = 0
     amounts: Amounts = field(default_factory=lambda: defaultdict(int))
@@ -100,7 +122,7 @@ class Laws:
         self._sets: dict[str, str] = {}  # uid of a ReplicaSet -> uid of its Deployment
         self._asked: dict[str, dict[str, int]] = defaultdict(dict)  # uid of a Deployment -> uid of its set -> replicas
         self._unaware: dict[str, dict[str, None]] = defaultdict(dict)  # uid of a Deployment -> sets behind their spec
-        self._members: dict[str, dict[str, Pod]] = defaultdict(dict)  # uid of Deployment or Job -> pods by key
+        self._groups: dict[str, _Group] = defaultdict(_Group)  # uid of Deployment or Job -> its pods
         self._jobs: dict[str, tuple[str, int]] = {}  # uid -> (name, most pods at work)
         self._uids: dict[str, str] = {}  # key -> uid, of owners
         self._by_hand: set[str] = set()  # uids of pods that people delete
@@ -262,11 +284,13 @@ class Laws:
             self._namespaces[pod.namespace].add(pod.requests, sign)
             if pod.node:
                 self._nodes[pod.node].add(pod.requests, sign)
-        group = self._group(pod)
+        uid = self._group(pod)
         if sign > 0:
-            self._members[group][pod.key] = pod
-        else:
-            self._members[group].pop(pod.key, None)
+            self._groups[uid].add(pod)
+        elif (group := self._groups.get(uid)) is not None:
+            group.remove(pod)
+            if not group.pods:
+                del self._groups[uid]
 
     def _group(self, pod: Pod) -> str:
         """The Deployment behind its ReplicaSet, or the owner itself."""
@@ -297,7 +321,7 @@ class Laws:
         if known is None:
             return
         self.checks += 1
-        working = sum(1 for p in self._members[pod.owner].values() if p.lives and not p.leaving)
+        working = self._groups[pod.owner].living
         if working > known[1]:
             self.tell(f"Job {known[0]} has {working} pods at work, {known[1]} allowed")
 
@@ -310,14 +334,14 @@ class Laws:
         deployment = self._deployments.get(uid)
         if deployment is None:
             return
-        pods = self._members[uid].values()
+        pods = self._groups[uid]
         if old is None:
             self.checks += 1
-            living = sum(1 for p in pods if p.lives and not p.leaving)
+            living = pods.living
             if living > deployment.ceiling:
                 self.tell(f"Deployment {deployment.name} has {living} pods, {deployment.ceiling} allowed")
         elif old.ready and not old.leaving and (new is None or not new.ready or new.leaving):
-            self._lost(deployment, old, new, self._ready(uid))
+            self._lost(deployment, old, new, pods.ready)
         self._relax(uid)
 
     def _lost(self, deployment: Deployment, old: Pod, new: Pod | None, ready: int) -> None:
@@ -335,15 +359,15 @@ class Laws:
         deployment = self._deployments.get(uid)
         if deployment is None:
             return
-        pods = self._members[uid].values()
+        pods = self._groups[uid]
         wanted = deployment.replicas + deployment.surge
         if deployment.ceiling > wanted and not self._unaware[uid]:
             asked = sum(self._asked[uid].values())
-            if asked <= wanted and sum(1 for p in pods if p.lives and not p.leaving) <= wanted:
+            if asked <= wanted and pods.living <= wanted:
                 deployment.ceiling = wanted
 
     def _ready(self, uid: str) -> int:
-        return sum(1 for p in self._members[uid].values() if p.ready and not p.leaving)
+        return self._groups[uid].ready
 
 
 def _controller(metadata: Json) -> str:
