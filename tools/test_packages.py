@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from shirube.cluster import packages
 
+_LIBRARIES = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
 TESTS = {
     "ip": "iproute2",
     "make": "make",
@@ -17,6 +19,12 @@ TESTS = {
     "docker-registry": "docker-registry",
     "etcd": "etcd-server",
     "etcdctl": "etcd-client",
+    # An NFS server in user space, and what mounts it where the kernel has no client (tests/cluster/nfs).
+    "ganesha.nfsd": "nfs-ganesha",
+    f"{_LIBRARIES}/ganesha/libfsalvfs.so": "nfs-ganesha-vfs",
+    f"{_LIBRARIES}/libnfs.so.13": "libnfs13",
+    "/usr/lib/python3/dist-packages/fusepy.py": "python3-fusepy",
+    "ss": "iproute2",
 }
 
 
