@@ -34,6 +34,8 @@ from shirube.client.config import KubeConfig, TokenFile
 
 Object = dict[str, Any]
 Events = list[dict[str, Any]]
+Params = Mapping[str, Any] | None
+Headers = Mapping[str, str] | None
 
 PATCH_TYPES = {
     "json": "application/json-patch+json",
@@ -392,20 +394,21 @@ class Client:
     # -- one request ---------------------------------------------------------------------------------------
 
     async def send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, params: Params = None, body: bytes | None = None, headers: Headers = None
     ) -> Answer:
         """One request, retried while the server asks for it. The answer is a success, its body unread."""
+        return (await self._exchange(method, path, params, body, headers, read=False))[0]
+
+    async def _exchange(
+        self, method: str, path: str, params: Params, body: bytes | None, headers: Headers, *, read: bool
+    ) -> tuple[Answer, bytes]:
+        """As `send`; `read`: with the body, for which the same time limit holds."""
         target = path + "?" + text if (text := query(params)) else path
         sent = {"User-Agent": self.user_agent, "Accept": "application/json", **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
         for attempt in range(_RETRIES + 1):
-            token = ""
+            token, answer = "", None
             if self._bearer is not None:
                 token = await self._bearer.token()
                 sent["Authorization"] = "Bearer " + token
@@ -414,10 +417,13 @@ class Client:
             try:
                 async with asyncio.timeout(_REQUEST_SECONDS):
                     answer = await self._transport.send(method, target, sent, body)
+                    if answer.status < 400:
+                        return answer, await answer.read() if read else b""
             except TimeoutError:
-                raise unreachable(f"no answer to {method} {path} in {_REQUEST_SECONDS:.0f} s") from None
-            if answer.status < 400:
-                return answer
+                if answer is None:
+                    raise unreachable(f"no answer to {method} {path} in {_REQUEST_SECONDS:.0f} s") from None
+                answer.close()
+                raise unreachable(f"the answer to {method} {path} did not end") from None
             pause = _retry_after(answer)
             if answer.status == 401 and self._bearer is not None and attempt == 0:
                 self._bearer.reject(token)
@@ -441,13 +447,7 @@ class Client:
         headers = {"Accept": accept or "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
-        answer = await self.send(method, path, params, body, headers)
-        try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                data = await answer.read()
-        except TimeoutError:
-            answer.close()
-            raise unreachable(f"the answer to {method} {path} did not end") from None
+        _, data = await self._exchange(method, path, params, body, headers, read=True)
         return orjson.loads(data)
 
 
