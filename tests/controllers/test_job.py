@@ -22,6 +22,7 @@ from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_policy import judge_failure, succeeded_by_policy
 from shirube.controllers.job_tracking import count
 from shirube.controllers.job_view import FINALIZER, View
+from shirube.foundation.clock import rfc3339
 from shirube.foundation.tasks import cancel, spawn
 
 
@@ -282,6 +283,43 @@ async def test_fails_suspends_and_resumes(house: Live):
         assert [c["type"] for c in bad["status"]["conditions"]] == ["FailureTarget", "Failed"]
         assert bad["status"]["failed"] == 1
         assert {c["reason"] for c in bad["status"]["conditions"]} == {"BackoffLimitExceeded"}
+
+
+async def test_a_job_that_ran_is_suspended_changed_and_resumed(house: Live):
+    """Its start time goes with its pods; meanwhile where and with what its pods run may change, and nothing else."""
+    admin = house.admin
+    async with house.controllers(only="job-controller"), runner(admin, lambda _: ""):
+        await admin.create(JOBS, fresh("again", parallelism=2))
+
+        async def at(suspended: str, pods: int) -> dict[str, Any] | None:
+            status = (await admin.get(JOBS, "again", "default")).get("status") or {}
+            told = {c["type"]: c["status"] for c in status.get("conditions") or ()}.get("Suspended", "")
+            return status if told == suspended and int(status.get("active") or 0) == pods else None
+
+        first = await until(lambda: at("", 2), 10)
+        for _ in range(2):
+            await admin.patch(JOBS, "again", {"spec": {"suspend": True}}, "default")
+            status = await until(lambda: at("True", 0), 10)
+            assert "startTime" not in status
+            container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": "2"}}}
+            template = {"spec": {"nodeSelector": {"disk": "fast"}, "containers": [container]}}
+            await admin.patch(JOBS, "again", {"spec": {"template": template}}, "default", type="strategic")
+            with pytest.raises(ApiError, match="field is immutable"):
+                other = {"spec": {"containers": [{**container, "image": "y"}]}}
+                await admin.patch(JOBS, "again", {"spec": {"template": other}}, "default", type="strategic")
+            await admin.patch(JOBS, "again", {"spec": {"suspend": False}}, "default")
+            status = await until(lambda: at("False", 2), 10)
+            assert status["startTime"] >= first["startTime"]
+        active = [p for p in await items(admin, PODS) if not p["metadata"].get("deletionTimestamp")]
+        assert all(p["spec"]["nodeSelector"] == {"disk": "fast"} for p in active)
+
+
+def test_a_job_that_ends_while_it_is_suspended_has_a_start_time():
+    one = job(suspend=True)
+    told = planning.suspension(one, {"startTime": "2026-01-01T00:00:00Z"}, LATER)[0]
+    assert "startTime" not in told
+    assert planning.started(told, {"startTime": "2026-01-01T00:00:00Z"}, LATER)["startTime"] == "2026-01-01T00:00:00Z"
+    assert planning.started(told, {}, LATER)["startTime"] == rfc3339(LATER)
 
 
 async def test_a_deleted_job_lets_its_pods_go(house: Live):

@@ -151,9 +151,12 @@ class JobController(Controller[str]):
 
     async def _advance(self, key: str, job: Object, view: View, settled: bool) -> float | None:
         now = self._clock.now()
-        status, event = planning.suspension(job, job.get("status") or {}, now)
+        before: Object = job.get("status") or {}
+        status, event = planning.suspension(job, before, now)
         job = {**job, "status": status}
         end = planning.ending(job, view, now)
+        if end is not None:  # a Job that ends while it is suspended has run, too
+            job = {**job, "status": planning.started(status, before, now)}
         todo, error, made = planning.Plan(), None, 0
         if deleting(job):
             pass

@@ -268,20 +268,27 @@ def with_condition(status: Object, kind: str, value: str, reason: str, message: 
 
 
 def suspension(job: Object, status: Object, now: float) -> tuple[Object, str]:
-    """(the status that tells of suspension and its end, the event's reason or "")."""
-    told = of_pods.condition({"status": status}, "Suspended")
+    """(the status that tells of suspension and its end, the event's reason or "").
+
+    A suspended Job has no start time, so its deadline begins anew when it goes on. (The API lets no start time change
+    while a Job runs.)"""
+    told, event = of_pods.condition({"status": status}, "Suspended"), ""
     if suspended(job):
         if told is None or told["status"] != "True":
-            return with_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now), "Suspended"
-        return status, ""
-    event = ""
+            status = with_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now)
+            event = "Suspended"
+        return {k: v for k, v in status.items() if k != "startTime"}, event
     if told is not None and told["status"] != "False":
         status = with_condition(status, "Suspended", "False", "JobResumed", "Job resumed", now)
-        status = {**status, "startTime": rfc3339(now)}
         event = "Resumed"
-    if not status.get("startTime"):
-        status = {**status, "startTime": rfc3339(now)}
-    return status, event
+    return started(status, status, now), event
+
+
+def started(status: Object, before: Object, now: float) -> Object:
+    """The status with a start time: its own, the one before, or now."""
+    if status.get("startTime"):
+        return status
+    return {**status, "startTime": before.get("startTime") or rfc3339(now)}
 
 
 def may_end(job: Object, status: Object, view: View) -> bool:

@@ -19,7 +19,7 @@ from shirube.api.validation.labels import validate_label_selector
 from shirube.api.validation.object_meta import immutable
 
 _MAX_INT32 = 2**31 - 1
-# what may change in the template of a job that has not started
+# what may change in the template of a suspended job, besides its containers' resources
 _SCHEDULING_SPEC = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
 
 
@@ -143,9 +143,8 @@ def _validate_spec_update(causes: list[Cause], new: Obj, old: Obj, status: Obj) 
     ):
         causes.extend(immutable(new.get(field), old.get(field), f"spec.{field}"))
     template, old_template = new.get("template") or {}, old.get("template") or {}
-    not_started = old.get("suspend") and not status.get("startTime")
-    if not_started:
-        template, old_template = _unscheduled(template), _unscheduled(old_template)
+    if _rests(old, status):
+        template, old_template = _fixed(template), _fixed(old_template)
     if not semantic_equal(template, old_template):
         causes.append(invalid("spec.template", new.get("template"), "field is immutable"))
 
@@ -162,7 +161,19 @@ def _validate_completions(causes: list[Cause], new: Obj, old: Obj) -> None:
         causes.append(invalid("spec.completions", now, detail))
 
 
-def _unscheduled(template: Obj) -> Obj:
+def _rests(spec: Obj, status: Obj) -> bool:
+    """Suspended, and none of its pods is left: it has never run, or the controller has said that it is suspended."""
+    if not spec.get("suspend") or status.get("active"):
+        return False
+    told = any(c.get("type") == "Suspended" and c.get("status") == "True" for c in status.get("conditions") or ())
+    return told or not status.get("startTime")
+
+
+def _fixed(template: Obj) -> Obj:
+    """What of the template may not change even then."""
     spec = {k: v for k, v in (template.get("spec") or {}).items() if k not in _SCHEDULING_SPEC}
+    for group in ("initContainers", "containers"):
+        if group in spec:
+            spec[group] = [{k: v for k, v in one.items() if k != "resources"} for one in spec[group]]
     metadata = {k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")}
     return {"metadata": metadata, "spec": spec}
