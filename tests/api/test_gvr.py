@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shirube.api import gvr
 from shirube.api.gvr import DEPLOYMENTS, GVR, NODES, PODS
-from shirube.api.resources import BUILTIN
+from shirube.api.resources import BUILTIN, OPTIONAL
 
 
 def test_paths_of_the_core_group() -> None:
@@ -26,4 +26,4 @@ def test_a_name_cannot_leave_its_place_in_the_path() -> None:
 
 def test_every_builtin_resource_has_a_constant() -> None:
     constants = {value for value in vars(gvr).values() if isinstance(value, GVR)}
-    assert constants == {resource.gvr for resource in BUILTIN}
+    assert constants == {resource.gvr for table in (BUILTIN, OPTIONAL) for resource in table}

@@ -1,6 +1,7 @@
 """Every controller dies at every one of its writes: `python -m tests.simulation.crashes [controller…]`.
 
-Prints a line for each scenario and controller; exit status 1 when some crash changed a result. Takes minutes.
+Prints a line for each scenario and controller; exit status 1 when some crash changed a result or broke a law. Takes
+minutes.
 `--every N` takes only every N-th crash, `--list` only counts writes.
 """
 
@@ -42,6 +43,7 @@ def keys() -> Iterator[Setup]:
         .serial_number(1)
         .not_valid_before(begin)
         .not_valid_after(begin + datetime.timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
@@ -57,6 +59,8 @@ def keys() -> Iterator[Setup]:
             signing_cert=place / "ca.crt",
             signing_key=place / "ca.key",
             legacy_token_clean_up=30.0,
+            root_ca=place / "ca.crt",
+            runtime_config=("certificates.k8s.io/v1beta1=true",),
         )
 
 
@@ -76,7 +80,7 @@ def main() -> int:
                 began = time.process_time()
                 step = 10**9 if args.list else args.every
                 verdict = judge(scenario, controller, setup=setup, choose=lambda all_, n=step: all_[n - 1 :: n])
-                good = "ok" if not verdict.failures else f"{len(verdict.failures)} DIFFER"
+                good = "ok" if not verdict.failures else f"{len(verdict.failures)} FAILURES"
                 seconds = time.process_time() - began
                 line = f"{controller:<50} {scenario.name:<48} {verdict.writes:4d} writes {verdict.crashes:4d} crashes"
                 print(f"{line} {seconds:6.1f} s  {good}", flush=True)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import datetime
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.simulation.telling import create, delete, step, wait
 
 from shirube.api.gvr import (
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
+    CLUSTERTRUSTBUNDLES,
     CONFIGMAPS,
     SECRETS,
     SERVICEACCOUNTS,
@@ -18,6 +25,7 @@ from shirube.controllers import certificate_request as requests
 from shirube.foundation.clock import rfc3339
 from shirube.simulation.cluster import Cluster
 from shirube.simulation.crash import Scenario
+from shirube.simulation.virtual_time import EPOCH
 
 
 def certificate_request() -> Object:
@@ -138,5 +146,53 @@ FORGOTTEN_TOKENS = Scenario(
     "tokens in Secrets that nobody uses",
     ("legacy-serviceaccount-token-cleaner-controller",),
     (step(_forgotten_tokens, wait(40)),),
+    nodes=0,
+)
+
+
+def authority(name: str) -> str:
+    """A certificate that may sign others, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = datetime.datetime.fromtimestamp(EPOCH, datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=365))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def _another_trust(cluster: Cluster) -> None:
+    """The bundle of the API server's signer is spoilt, and an older one is still there."""
+    while not (found := await cluster.list(CLUSTERTRUSTBUNDLES)):
+        await asyncio.sleep(0.5)
+    (bundle,) = found
+    pem = authority("another")
+    spec = bundle["spec"]
+    spoilt = {"spec": {"trustBundle": spec["trustBundle"] + pem}}
+    await cluster.admin.patch(CLUSTERTRUSTBUNDLES, bundle["metadata"]["name"], spoilt)
+    older = {
+        "metadata": {"name": f"{spec['signerName'].replace('/', ':')}:older"},
+        "spec": {**spec, "trustBundle": pem},
+    }
+    await cluster.admin.create(CLUSTERTRUSTBUNDLES, older)
+
+
+async def _no_trust(cluster: Cluster) -> None:
+    for bundle in await cluster.list(CLUSTERTRUSTBUNDLES):
+        await cluster.admin.delete(CLUSTERTRUSTBUNDLES, bundle["metadata"]["name"])
+
+
+TRUST = Scenario(
+    "what to trust of the API server",
+    ("kube-apiserver-serving-clustertrustbundle-publisher-controller",),
+    (step(_another_trust), step(_no_trust)),
     nodes=0,
 )

@@ -273,6 +273,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     identity_stories.ROLES,
     identity_stories.TOKENS,
     identity_stories.FORGOTTEN_TOKENS,
+    identity_stories.TRUST,
     storage_stories.VOLUMES,
     storage_stories.EPHEMERAL,
     storage_stories.NFS,

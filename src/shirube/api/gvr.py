@@ -98,6 +98,7 @@ JOBS = GVR("batch", "v1", "jobs")
 
 # certificates.k8s.io/v1
 CERTIFICATESIGNINGREQUESTS = GVR("certificates.k8s.io", "v1", "certificatesigningrequests")
+CLUSTERTRUSTBUNDLES = GVR("certificates.k8s.io", "v1beta1", "clustertrustbundles")
 
 # networking.k8s.io/v1
 INGRESSCLASSES = GVR("networking.k8s.io", "v1", "ingressclasses")

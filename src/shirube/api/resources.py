@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from shirube.api.groups import OPTIONAL as OPTIONAL_TABLES
 from shirube.api.groups import TABLES
 from shirube.api.groups.row import GroupTable, Row
 from shirube.api.gvr import GVR
@@ -215,3 +216,11 @@ def _resource(table: GroupTable, row: Row) -> Resource:
 
 BUILTIN = ResourceTable(_resource(table, row) for table in TABLES for row in table.rows)
 """What an API server serves with upstream's default flags. Never changed: servers work on a `copy()`."""
+
+OPTIONAL = ResourceTable(_resource(table, row) for table in OPTIONAL_TABLES for row in table.rows)
+"""What it serves when it is asked to. Never changed either."""
+
+
+def built_in(resource: Resource) -> bool:
+    """Whether a resource is one of ours, served by default or not, rather than somebody's definition."""
+    return resource in (BUILTIN.by_gvr(resource.gvr), OPTIONAL.by_gvr(resource.gvr))

@@ -15,7 +15,7 @@ from functools import partial
 
 from shirube.api.errors import ApiError
 from shirube.api.resources import BUILTIN
-from shirube.apiserver import bootstrap, certificate_reload, housekeeping
+from shirube.apiserver import bootstrap, certificate_reload, housekeeping, runtime_config
 from shirube.apiserver.admission import Admission
 from shirube.apiserver.aggregation import availability
 from shirube.apiserver.authentication import Authenticator, legacy_tokens
@@ -51,6 +51,8 @@ BOOTSTRAP_RETRY = 1.0
 def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: Chance | None = None) -> ServerContext:
     """All parts of a server, joined. Nothing runs yet."""
     table = BUILTIN.copy()
+    for resource in runtime_config.served(options.runtime_config):
+        table.add(resource)
     files: dict[str, ConfigurationFile] = {}
     encryption = None
     if options.encryption_config is not None:

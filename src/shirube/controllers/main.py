@@ -51,6 +51,11 @@ CONTROLLERS: tuple[Entry, ...] = (
         "LegacyServiceAccountTokenCleaner",
     ),
     Entry("root-ca-certificate-publisher-controller", "root_ca", "RootCAController"),
+    Entry(
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "cluster_trust_bundle",
+        "ClusterTrustBundlePublisher",
+    ),
     Entry("node-ipam-controller", "node_ipam", "NodeIPAMController"),
     Entry("service-cidr-controller", "service_cidr", "ServiceCIDRController"),
     Entry("node-lifecycle-controller", "node_lifecycle", "NodeLifecycleController"),
@@ -114,7 +119,10 @@ def enabled(options: Options) -> list[Entry]:
     """The rows of the table to run."""
     missing = set()
     if options.root_ca is None:
-        missing.add("root-ca-certificate-publisher-controller")
+        missing |= {
+            "root-ca-certificate-publisher-controller",
+            "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        }
     if options.signing_cert is None or options.signing_key is None:
         missing.add("certificatesigningrequest-signing-controller")
     if options.service_account_key is None:

@@ -60,6 +60,8 @@ class Setup:
     signing_key: Path | None = None
     event_ttl: float = 3600.0
     legacy_token_clean_up: float = 365 * 24 * 3600.0
+    root_ca: Path | None = None  # None: a text that looks like a certificate
+    runtime_config: tuple[str, ...] = ()
 
 
 class Running:
@@ -126,6 +128,8 @@ class Cluster:
         )
 
     def _root_ca(self) -> Path:
+        if self.setup.root_ca is not None:
+            return self.setup.root_ca
         path = self._directory / "ca.crt"
         if not path.exists():
             path.write_text(ROOT_CA)
@@ -231,6 +235,7 @@ async def simulated(setup: Setup, clock: Clock, storage: MemoryStorage | None = 
             event_ttl=setup.event_ttl,
             history=_HISTORY_SECONDS,
             compaction_interval=_HISTORY_SECONDS,
+            runtime_config=setup.runtime_config,
         )
         async with in_process(options, clock=clock, chance=Chance(setup.seed), storage=storage) as server:
             server.context.authenticator = Identities(server.context.authenticator)  # type: ignore[assignment]

@@ -17,6 +17,7 @@ from shirube.api.groups import (
     autoscaling_v2,
     batch_v1,
     certificates_v1,
+    certificates_v1beta1,
     coordination_v1,
     core_v1,
     discovery_v1,
@@ -56,3 +57,7 @@ TABLES: tuple[GroupTable, ...] = (
     resource_v1.TABLE,
     flowcontrol_v1.TABLE,
 )
+
+# Group versions that upstream knows and leaves off by default, of which everything works: a server serves those that
+# its options ask for (`apiserver.runtime_config`).
+OPTIONAL: tuple[GroupTable, ...] = (certificates_v1beta1.TABLE,)

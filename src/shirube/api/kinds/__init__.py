@@ -72,6 +72,7 @@ KINDS: dict[tuple[str, str], str] = {
         "certificates.k8s.io",
         "certificatesigningrequests",
     ): "certificate_signing_request:CertificateSigningRequestStrategy",
+    ("certificates.k8s.io", "clustertrustbundles"): "cluster_trust_bundle:ClusterTrustBundleStrategy",
     ("coordination.k8s.io", "leases"): "lease:LeaseStrategy",
     ("discovery.k8s.io", "endpointslices"): "endpoint_slice:EndpointSliceStrategy",
     ("events.k8s.io", "events"): "event:EventStrategy",

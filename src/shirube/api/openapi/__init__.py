@@ -1,8 +1,8 @@
 """OpenAPI v2 and v3 of what a table of resources serves, as bytes.
 
 What the built-in resources contribute was written when the schemas were compiled; serving them is reading a file.
-Only group versions whose resources differ from `BUILTIN` are written anew: `v2` joins the pieces, `v3` makes one
-document per group version. The schemas of custom resources are passed in by (group, version, kind).
+Only group versions whose resources differ from `BUILTIN` and `OPTIONAL` are written anew: `v2` joins the pieces, `v3`
+makes one document per group version. The schemas of custom resources are passed in by (group, version, kind).
 
 Making a document takes milliseconds, so callers keep it as long as the table's `generation` stays the same.
 """
@@ -20,7 +20,7 @@ import orjson
 from shirube.api.openapi import version2, version3
 from shirube.api.openapi.pieces import document_hash, document_name, file_name, members
 from shirube.api.openapi.schemas import CustomSchemas, custom_definitions
-from shirube.api.resources import BUILTIN, Resource, ResourceTable
+from shirube.api.resources import BUILTIN, OPTIONAL, Resource, ResourceTable, built_in
 from shirube.api.schema import cache
 
 __all__ = ["CustomSchemas", "v2", "v3", "v3_index"]
@@ -36,6 +36,8 @@ def v2(table: ResourceTable, schemas: CustomSchemas = _NONE) -> bytes:
     for group in table.groups():
         paths.append(members(version2.group_paths(group)))
         for version in table.versions(group):
+            if any(OPTIONAL.by_gvr(resource.gvr) == resource for resource in table.resources(group, version)):
+                definitions.append(cache.document(f"v2/definitions-of/{file_name(document_name(group, version))}"))
             if _as_built(table, group, version):
                 paths.append(cache.document(f"v2/paths/{file_name(document_name(group, version))}"))
                 continue
@@ -117,14 +119,14 @@ def _definitions(resource: Resource, schemas: CustomSchemas, *, v3: bool) -> dic
 
 
 def _custom(resource: Resource) -> bool:
-    return BUILTIN.by_gvr(resource.gvr) != resource
+    return not built_in(resource)
 
 
 def _as_built(table: ResourceTable, group: str, version: str) -> bool:
     if table is BUILTIN:
         return True
-    built = list(BUILTIN.resources(group, version))
-    return bool(built) and list(table.resources(group, version)) == built
+    here = list(table.resources(group, version))
+    return any(here == list(built.resources(group, version)) for built in (BUILTIN, OPTIONAL))
 
 
 @functools.cache

@@ -116,6 +116,10 @@ def _binding(obj: Obj, now: float) -> list[Any]:
     ]
 
 
+def _trust_bundle(obj: Obj, now: float) -> list[Any]:
+    return [obj["metadata"].get("name", ""), (obj.get("spec") or {}).get("signerName") or NONE]
+
+
 def _certificate_request(obj: Obj, now: float) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     held = {c.get("type") for c in status.get("conditions") or ()}
@@ -196,6 +200,10 @@ PRINTERS = {
     ),
     (_RBAC, "clusterrolebindings"): _BINDING,
     (_RBAC, "rolebindings"): _BINDING,
+    ("certificates.k8s.io", "clustertrustbundles"): Printer(
+        (NAME, Column("SignerName", "Whose certificates these are.")),
+        _trust_bundle,
+    ),
     ("certificates.k8s.io", "certificatesigningrequests"): Printer(
         (
             NAME,

@@ -9,10 +9,11 @@ definitions back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from shirube.api.groups import TABLES
+from shirube.api.groups import OPTIONAL, TABLES
+from shirube.api.groups.row import GroupTable
 from shirube.api.schema.cache import source_file
 from shirube.api.schema.supplement import INT_OR_STRING, MESSAGES, QUANTITY
 
@@ -25,7 +26,7 @@ def load() -> Definitions:
     raw = json.loads(source_file().read_bytes())["$defs"]
     restored = {name: _restore(schema) for name, schema in raw.items()}
     restored.update(_OWN_JSON)
-    return _reachable(restored)
+    return reachable(restored, (*TABLES, *OPTIONAL))
 
 
 _OWN_JSON: Definitions = {
@@ -69,9 +70,9 @@ def _restore(schema: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _reachable(definitions: Definitions) -> Definitions:
-    """What the resources of the built-in tables, and the messages about them, refer to."""
-    served = {(table.group, table.version) for table in TABLES}
+def reachable(definitions: Definitions, tables: Iterable[GroupTable]) -> Definitions:
+    """What the resources of some tables, and the messages about them, refer to."""
+    served = {(table.group, table.version) for table in tables}
     queue = [name for (group, version, _), name in kinds(definitions) if (group, version) in served]
     queue += MESSAGES
     found: set[str] = set()

@@ -1,6 +1,6 @@
 """Whether base64 fields hold the certificate or the certificate request in PEM that they ought to hold.
 
-The answers are upstream's words: certificates' ``validateCSR`` and ``validateCertificate``.
+The answers are upstream's words: certificates' ``validateCSR``, ``validateCertificate`` and ``validateTrustBundle``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from shirube.api.errors import quote
 
@@ -52,3 +53,34 @@ def certificate_problem(encoded: str) -> str:
         except ValueError:
             return "x509: malformed certificate"
     return "" if found else "must contain at least one CERTIFICATE PEM block"
+
+
+def trust_anchor_problems(text: str) -> list[str]:
+    """What is wrong with certificates of authorities, as PEM; certificates' ``validateTrustBundle``."""
+    found: dict[bytes, list[int]] = {}
+    problems = []
+    for i, match in enumerate(_BLOCK.finditer(text.encode())):
+        kind, body = match[1].decode("utf-8", "replace"), match[2]
+        if kind != "CERTIFICATE":
+            problems.append(f"entry {i} has bad block type: {kind}")
+        elif b":" in body:
+            problems.append(f"entry {i} has PEM block headers")
+        else:
+            try:
+                certificate = x509.load_pem_x509_certificate(match[0])
+                authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+            except x509.ExtensionNotFound:
+                authority = False
+            except ValueError:
+                problems.append(f"entry {i} does not parse as X.509")
+                continue
+            if authority:
+                found.setdefault(certificate.public_bytes(serialization.Encoding.DER), []).append(i)
+            else:
+                problems.append(f"entry {i} does not have the CA bit set")
+    if problems:
+        return problems
+    if not found:
+        return ["at least one trust anchor must be provided"]
+    twice = [indices for indices in found.values() if len(indices) > 1]
+    return [f"duplicate trust anchor (indices [{' '.join(map(str, indices))}])" for indices in twice]

@@ -1,4 +1,5 @@
-"""APIServices for group versions that custom resources brought: made when they are served, deleted when they are gone.
+"""APIServices for group versions that custom resources brought, or that are served on request: made when they are
+served, deleted when they are gone.
 
 They say that this server answers itself; clients read from them what there is. Those that somebody else made for the
 same name are left alone. Follows upstream's crdregistration and autoregister controllers.
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import APISERVICES
-from shirube.api.resources import BUILTIN
+from shirube.api.resources import BUILTIN, OPTIONAL
+from shirube.apiserver.bootstrap.api_services import API_SERVICES
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
@@ -26,15 +28,22 @@ def wanted(server: ServerContext) -> dict[str, Json]:
     """The specs that should be there, by name."""
     builtin = {(r.group, r.version) for r in BUILTIN}
     found = {(r.group, r.version) for r in server.table} - builtin
-    return {
-        f"{version}.{group}": {
+    on_request = {(r.group, r.version): _priorities(r.group) for r in OPTIONAL}
+    specs = {}
+    for group, version in found:
+        of_group, of_version = on_request.get((group, version), (GROUP_PRIORITY, VERSION_PRIORITY))
+        specs[f"{version}.{group}"] = {
             "group": group,
             "version": version,
-            "groupPriorityMinimum": GROUP_PRIORITY,
-            "versionPriority": VERSION_PRIORITY,
+            "groupPriorityMinimum": of_group,
+            "versionPriority": of_version,
         }
-        for group, version in found
-    }
+    return specs
+
+
+def _priorities(group: str) -> tuple[int, int]:
+    """That of its group, below that of the versions that are always served."""
+    return max((priority for name, _, priority, _ in API_SERVICES if name == group), default=GROUP_PRIORITY), 9
 
 
 async def settle(server: ServerContext) -> None:

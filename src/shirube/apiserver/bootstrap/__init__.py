@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shirube.api import gvr as g
+from shirube.api.resources import OPTIONAL
 from shirube.apiserver.allocation import repair
 from shirube.apiserver.bootstrap import authentication_config, endpoints, objects, token_tracking
 from shirube.apiserver.bootstrap.reconcile import reconcile
@@ -86,6 +87,7 @@ def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
         [(g.CONFIGMAPS, authentication_config.wanted(ctx))],
         [(g.CONFIGMAPS, objects.token_tracking(now))],
         [(g.LEASES, endpoints.identity(ctx))],
+        *(objects.on_request(resource.gvr) for resource in OPTIONAL if ctx.table.by_gvr(resource.gvr) == resource),
     ]
     for part in parts:
         for gvr, obj in part:

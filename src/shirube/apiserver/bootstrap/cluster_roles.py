@@ -6,6 +6,7 @@ core group). See "Default roles and role bindings" in the upstream documentation
 
 from __future__ import annotations
 
+from shirube.api.gvr import CLUSTERTRUSTBUNDLES
 from shirube.apiserver.bootstrap.rules import on, urls
 
 _READ = "get list watch"
@@ -250,4 +251,13 @@ AGGREGATE_LABELS = {
     "system:aggregate-to-edit": "aggregate-to-edit",
     "view": "aggregate-to-edit",
     "system:aggregate-to-view": "aggregate-to-view",
+}
+
+# Roles that go with what is served on request, and who is bound to them: resource -> (role, rules, subjects).
+ON_REQUEST = {
+    CLUSTERTRUSTBUNDLES: (
+        "system:cluster-trust-bundle-discovery",
+        (on("certificates.k8s.io", "clustertrustbundles", _READ),),
+        ("Group system:serviceaccounts",),
+    ),
 }

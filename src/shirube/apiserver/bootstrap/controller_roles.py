@@ -6,6 +6,7 @@ Each is bound to the service account NAME in kube-system. Our controllers share 
 
 from __future__ import annotations
 
+from shirube.api.gvr import CLUSTERTRUSTBUNDLES
 from shirube.apiserver.bootstrap.rules import on
 
 _READ = "get list watch"
@@ -276,5 +277,17 @@ CONTROLLER_ROLES = {
         on("", "persistentvolumes", _READ),
         on("storage.k8s.io", "volumeattributesclasses", "get list update watch"),
         _EVENTS,
+    ),
+}
+
+# Of controllers whose API is served on request: resource -> (account, rules).
+ON_REQUEST = {
+    CLUSTERTRUSTBUNDLES: (
+        "kube-apiserver-serving-clustertrustbundle-publisher",
+        (
+            on("certificates.k8s.io", "signers", "attest", "kubernetes.io/kube-apiserver-serving"),
+            on("certificates.k8s.io", "clustertrustbundles", "create delete list update watch"),
+            _EVENTS,
+        ),
     ),
 }

@@ -15,7 +15,9 @@ from shirube.api.gvr import GVR
 from shirube.apiserver.bootstrap.api_services import API_SERVICES
 from shirube.apiserver.bootstrap.bindings import CLUSTER_BINDINGS, ROLE_BINDINGS, ROLES, SHIRUBE_NETWORK
 from shirube.apiserver.bootstrap.cluster_roles import AGGREGATE_LABELS, AGGREGATED, CLUSTER_ROLES
+from shirube.apiserver.bootstrap.cluster_roles import ON_REQUEST as ROLES_ON_REQUEST
 from shirube.apiserver.bootstrap.controller_roles import CONTROLLER_ROLES
+from shirube.apiserver.bootstrap.controller_roles import ON_REQUEST as CONTROLLERS_ON_REQUEST
 from shirube.apiserver.bootstrap.flow_control import FLOW_SCHEMAS, PRIORITY_LEVELS
 
 Json = dict[str, Any]
@@ -116,6 +118,18 @@ def _binding(gvr: GVR, kind: str, name: str, namespace: str, role: str, subjects
     if subjects:
         more["subjects"] = _subjects(subjects)
     return _rbac(gvr, kind, name, namespace, **more)
+
+
+def on_request(gvr: GVR) -> Iterator[tuple[GVR, Json]]:
+    """Roles and bindings that there are only where a resource is served on request."""
+    roles: list[tuple[str, tuple[Json, ...], tuple[str, ...]]] = [ROLES_ON_REQUEST[gvr]] if gvr in ROLES_ON_REQUEST else []
+    if gvr in CONTROLLERS_ON_REQUEST:
+        account, rules = CONTROLLERS_ON_REQUEST[gvr]
+        roles.append((f"system:controller:{account}", rules, (f"ServiceAccount kube-system/{account}",)))
+    for name, role_rules, subjects in roles:
+        yield g.CLUSTERROLES, _rbac(g.CLUSTERROLES, "ClusterRole", name, rules=list(role_rules))
+        binding = _binding(g.CLUSTERROLEBINDINGS, "ClusterRoleBinding", name, "", name, subjects)
+        yield g.CLUSTERROLEBINDINGS, binding
 
 
 def bindings() -> Iterator[tuple[GVR, Json]]:

@@ -18,7 +18,7 @@ import orjson
 from shirube.api import errors
 from shirube.api.crd import naming
 from shirube.api.gvr import GVR
-from shirube.api.resources import BUILTIN, Resource
+from shirube.api.resources import BUILTIN, OPTIONAL, Resource
 from shirube.apiserver import stored
 from shirube.apiserver.extensions import conversion, finalization
 from shirube.apiserver.watcher import WatchEnded
@@ -61,6 +61,13 @@ class Definitions:
         self._installed: dict[str, Installed] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._known: dict[str, tuple[int, Json]] = {}  # by key: revision and definition
+
+    def _ours(self, resource: Resource) -> bool:
+        """Whether the server serves it itself: that is not replaced."""
+        own = OPTIONAL.by_gvr(resource.gvr)
+        return BUILTIN.by_gvr(resource.gvr) is not None or (
+            own is not None and self._server.table.by_gvr(resource.gvr) == own
+        )
 
     async def load(self) -> None:
         """Serve what is established already; before the server is ready."""
@@ -186,7 +193,7 @@ class Definitions:
 
         converter = conversion.converter_of(self._server, definition)
         resources, kept_as = served.resources_of(definition, converter, since)
-        resources = [r for r in resources if BUILTIN.by_gvr(r.gvr) is None]
+        resources = [r for r in resources if not self._ours(r)]
         table = self._server.table
         kept = {r.gvr for r in resources}
         for old in before.resources if before is not None else ():
