@@ -163,7 +163,8 @@ class Live:
 
 
 @asynccontextmanager
-async def live(directory: Path) -> AsyncIterator[Live]:
+async def live(directory: Path, **more: Any) -> AsyncIterator[Live]:
+    """`more` are options of the API server."""
     key = directory / "sa.key"
     key.write_bytes(
         _KEY.private_bytes(
@@ -175,6 +176,6 @@ async def live(directory: Path) -> AsyncIterator[Live]:
     ca = directory / "ca.crt"
     ca.write_text(ssl.DER_cert_to_PEM_cert(certificate("test-ca")))
     (directory / "ca.key").write_bytes(key.read_bytes())
-    async with in_process(Options(data_dir=directory / "data", service_account_key=key)) as server:
+    async with in_process(Options(data_dir=directory / "data", service_account_key=key, **more)) as server:
         yield Live(server, ca)
         await asyncio.sleep(0)

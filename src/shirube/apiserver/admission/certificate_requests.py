@@ -1,9 +1,9 @@
 """CertificateApproval, CertificateSigning, ClusterTrustBundleAttest, CertificateSubjectRestriction: who may have what
 signed by whom, and whom everybody is to trust.
 
-Approving needs the verb `approve`, signing the verb `sign`, on the signer (`signers` in certificates.k8s.io), by
-its name or as `DOMAIN/*`, publishing what is trusted for one the
-verb `attest`. Nobody may ask the client signer for a certificate of `system:masters`.
+Approving needs the verb `approve`, signing the verb `sign`, publishing what is trusted the verb `attest` on the signer
+(`signers` in certificates.k8s.io), by its name or as `DOMAIN/*`. Nobody may ask the client signer for a certificate of
+`system:masters`.
 See "Certificates and Certificate Signing Requests" in the upstream documentation.
 """
 
@@ -65,7 +65,7 @@ class CertificateSigning(Plugin):
 
 
 class ClusterTrustBundleAttest(Plugin):
-    """For clusters that serve ClusterTrustBundles, as a definition: upstream leaves the kind off by default."""
+    """For servers that serve ClusterTrustBundles: the kind is off by default."""
 
     name = "ClusterTrustBundleAttest"
     operations = frozenset((CREATE, UPDATE))
