@@ -38,7 +38,7 @@ PUBLISHER = "system:controller:kube-apiserver-serving-clustertrustbundle-publish
     ],
 )
 def test_the_narrowest_key_decides(texts, on):
-    assert [r.name for r in served(texts)] == (["clustertrustbundles"] if on else [])
+    assert [r.name for r in served(",".join(texts))] == (["clustertrustbundles"] if on else [])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_narrowest_key_decides(texts, on):
 )
 def test_what_cannot_be_is_refused(text, why):
     with pytest.raises(RuntimeConfigError) as caught:
-        served([text])
+        served(text)
     assert why in str(caught.value)
 
 
@@ -71,7 +71,7 @@ def test_what_is_served_on_request_changes_nothing_of_what_is_by_default():
 
 @pytest.fixture
 async def more(tmp_path, signing_key):
-    options = Options(data_dir=tmp_path, service_account_key=signing_key, runtime_config=(f"{BUNDLES}=true",))
+    options = Options(data_dir=tmp_path, service_account_key=signing_key, runtime_config=f"{BUNDLES}=true")
     async with in_process(options, chance=Chance(1)) as server:
         server.context.authenticator = Admins(ADMIN, server.context.authenticator)
         yield Api(server)

@@ -18,7 +18,7 @@ from shirube.controllers import cluster_trust_bundle
 from shirube.controllers.cluster_trust_bundle import SIGNER, bundle_name, plan
 
 NAME = "kube-apiserver-serving-clustertrustbundle-publisher-controller"
-SERVED = ("certificates.k8s.io/v1beta1/clustertrustbundles=true",)
+SERVED = "certificates.k8s.io/v1beta1/clustertrustbundles=true"
 
 
 def test_the_name_says_whose_and_what():

@@ -60,7 +60,7 @@ def keys() -> Iterator[Setup]:
             signing_key=place / "ca.key",
             legacy_token_clean_up=30.0,
             root_ca=place / "ca.crt",
-            runtime_config=("certificates.k8s.io/v1beta1=true",),
+            runtime_config="certificates.k8s.io/v1beta1=true",
         )
 
 

@@ -39,7 +39,7 @@ class Options:
     audit_log_max_backups: int = 10  # old files that are kept; 0: all
     audit_log_max_age: int = 0  # days that old files are kept; 0: for ever
     datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
-    runtime_config: tuple[str, ...] = ()  # KEY=true|false: API versions to serve that are off by default
+    runtime_config: str = ""  # KEY=true|false,…: API versions to serve that are off by default
     anonymous: bool = True
     event_ttl: float = 3600.0  # seconds an Event is kept after its last change
     history: float = 600.0  # seconds of past revisions that are kept at least

@@ -8,8 +8,6 @@ that nobody believes to have turned on what is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from shirube.api.resources import BUILTIN, OPTIONAL, Resource
 
 _STABILITY = {"api/ga": "", "api/beta": "beta", "api/alpha": "alpha"}
@@ -25,10 +23,10 @@ def known() -> list[str]:
     return sorted({resource.group_version for resource in OPTIONAL})
 
 
-def parse(texts: Iterable[str]) -> dict[str, bool]:
-    """Several options as one table; of two that say the same the later counts. Raises RuntimeConfigError."""
+def parse(text: str) -> dict[str, bool]:
+    """The option as a table; of two that say the same the later counts. Raises RuntimeConfigError."""
     found: dict[str, bool] = {}
-    for pair in (part.strip() for text in texts for part in text.split(",")):
+    for pair in (part.strip() for part in text.split(",")):
         if not pair:
             continue
         key, _, value = pair.partition("=")
@@ -58,9 +56,9 @@ def _names(resource: Resource) -> tuple[str, str]:
     return resource.group_version, f"{resource.group_version}/{resource.name}"
 
 
-def served(texts: Iterable[str]) -> list[Resource]:
+def served(text: str) -> list[Resource]:
     """Which resources to serve beside those that always are. Raises RuntimeConfigError."""
-    config = parse(texts)
+    config = parse(text)
     return [resource for resource in OPTIONAL if _on(resource, config)]
 
 

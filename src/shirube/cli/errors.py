@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shirube.apiserver.runtime_config import RuntimeConfigError
 from shirube.cluster.api import ApiUnavailable
 from shirube.cluster.api_config import ApiConfigError
 from shirube.cluster.certificates import CertificateError
@@ -25,6 +26,7 @@ EXPECTED = (
     LayoutError,
     NotRunning,
     PackageError,
+    RuntimeConfigError,
     StorageError,
     UpError,
 )

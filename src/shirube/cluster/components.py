@@ -115,6 +115,7 @@ def _api_server(
             front_proxy_ca=pki.front_proxy_ca.cert,
             front_proxy_cert=pki.front_proxy_client.cert,
             front_proxy_key=pki.front_proxy_client.key,
+            runtime_config=spec.runtime_config,
             **(api_config.options(Path(spec.api_config), cluster.logs / "audit.log") if spec.api_config else {}),
         )
 

@@ -61,7 +61,7 @@ class Setup:
     event_ttl: float = 3600.0
     legacy_token_clean_up: float = 365 * 24 * 3600.0
     root_ca: Path | None = None  # None: a text that looks like a certificate
-    runtime_config: tuple[str, ...] = ()
+    runtime_config: str = ""
 
 
 class Running:

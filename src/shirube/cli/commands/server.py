@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from shirube.apiserver.runtime_config import served
 from shirube.cluster import api_config as access_config
 from shirube.cluster import certificates, kubeconfig
 from shirube.cluster.up import UpError
@@ -27,10 +28,19 @@ from shirube.foundation import process
     help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml; each may be "
     "absent, all are followed while the server runs.",
 )
-def command(data_dir: Path, host: str, port: int, datastore: str, api_config: Path | None) -> None:
+@click.option(
+    "--runtime-config",
+    multiple=True,
+    metavar="KEY=true|false,…",
+    help="API versions to serve that are off by default: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/beta or api/all.",
+)
+def command(
+    data_dir: Path, host: str, port: int, datastore: str, api_config: Path | None, runtime_config: tuple[str, ...]
+) -> None:
     """Run the API in the foreground: RBAC on, an administrator's kubeconfig in DATA_DIR/admin.kubeconfig."""
     import shirube.apiserver.main as apiserver
 
+    served(",".join(runtime_config))  # refused before anything is made
     address = _address(host)
     data_dir = data_dir.absolute()
     access: dict[str, Any] = {}
@@ -64,6 +74,7 @@ def command(data_dir: Path, host: str, port: int, datastore: str, api_config: Pa
         front_proxy_ca=pki.front_proxy_ca.cert,
         front_proxy_cert=pki.front_proxy_client.cert,
         front_proxy_key=pki.front_proxy_client.key,
+        runtime_config=",".join(runtime_config),
         **access,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from shirube.apiserver.runtime_config import served
 from shirube.cluster import api_config as access_config
 from shirube.cluster import layout
 from shirube.cluster.layout import ClusterLayout
@@ -48,6 +49,13 @@ from shirube.cluster.up import up
     help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml for the API "
     "server; each may be absent.  [default: as before, else none]",
 )
+@click.option(
+    "--runtime-config",
+    multiple=True,
+    metavar="KEY=true|false,…",
+    help="API versions to serve that are off by default: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/beta or api/all."
+    '  "" is none.  [default: as before, else none]',
+)
 @click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
 def command(
     name: str,
@@ -57,6 +65,7 @@ def command(
     node_grace: int | None,
     datastore: str | None,
     api_config: Path | None,
+    runtime_config: tuple[str, ...],
     install: bool,
 ) -> None:
     """Start a cluster on this machine, or mend it. Does nothing where everything is right already."""
@@ -73,6 +82,9 @@ def command(
         spec = replace(spec, datastore=datastore_of(datastore))
     if api_config is not None:
         spec = replace(spec, api_config=str(api_config.absolute()))
+    if runtime_config:
+        spec = replace(spec, runtime_config=",".join(filter(None, runtime_config)))
+    served(spec.runtime_config)  # refused here rather than by the server
     if spec.api_config:
         access_config.check(Path(spec.api_config))
     up(cluster, spec, Progress(), install=install)
