@@ -8,7 +8,7 @@ import pytest
 from tests.simulation.crashes import keys
 from tests.simulation.scenarios import SCENARIOS
 
-from shirube.controllers import replication_controller
+from shirube.controllers import deployment_rollout, replication_controller
 from shirube.controllers.main import CONTROLLERS
 from shirube.simulation.cluster import Setup
 from shirube.simulation.crash import Scenario, deaths, judge, play
@@ -60,3 +60,12 @@ def test_the_harness_sees_a_controller_that_forgets(monkeypatch: pytest.MonkeyPa
 def test_the_same_play_has_the_same_end(setup: Setup):
     one, other = (play(FIRST["deployment-controller"], "deployment-controller", setup=setup) for _ in range(2))
     assert one == other
+
+
+def test_the_harness_sees_a_broken_law(monkeypatch: pytest.MonkeyPatch):
+    """A rollout that believes in sizes, not in pods: while the one who takes pods away is dead there are too many."""
+    name = "replicaset-controller"
+    monkeypatch.setattr(deployment_rollout, "behind", lambda _: False)
+    monkeypatch.setattr(deployment_rollout, "held_by", deployment_rollout.replicas_of)
+    verdict = judge(FIRST[name], name, choose=lambda all_: all_[22:26])  # the first round of the rollout
+    assert any("pods, " in text and "allowed" in text for text in verdict.failures)

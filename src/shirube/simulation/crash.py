@@ -3,7 +3,7 @@
 A `Scenario` is a story in steps: what people do, one after another. `baseline` plays it without any crash and counts
 the writes of one controller. `crash` plays it again while that controller, a process of its own, dies at a given write,
 which was not sent, or took effect while its answer was lost. It is started again (its queues, expectations and caches
-are gone) and the story goes on. Results are compared by `normal`.
+are gone) and the story goes on. Results are compared by `normal`, and no law (`laws`) may be broken on the way.
 
 The rest of the table, the scheduler and hollow nodes run beside it and do not die. A step is over when nothing
 but Leases and Events has been written for the scenario's `quiet` seconds.
@@ -22,6 +22,7 @@ from shirube.controllers.main import Entry
 from shirube.foundation.tasks import cancel, spawn
 from shirube.simulation.cluster import Cluster, Running, Setup, simulated
 from shirube.simulation.hollow import Pace
+from shirube.simulation.laws import Laws
 from shirube.simulation.normal import difference, normal
 from shirube.simulation.virtual_time import VirtualClock
 from shirube.simulation.virtual_time import run as run_virtually
@@ -49,6 +50,7 @@ class Scenario:
 class Outcome(NamedTuple):
     world: list[str]
     writes: int
+    violations: list[str]
 
 
 @dataclass(slots=True)
@@ -73,8 +75,10 @@ class _Stage:
         self._setup, self._clock, self._scenario, self._controller = setup, clock, scenario, controller
         self._last_write = 0.0
         self._last_keys: deque[str] = deque(maxlen=5)
+        self._laws = Laws()
 
     def _commit(self, events: list[Event]) -> None:
+        self._laws(events)
         loud = [event.key for event in events if not event.key.startswith(_QUIET_KEYS)]
         if loud:
             self._last_write = self._clock.monotonic()
@@ -94,7 +98,7 @@ class _Stage:
             finally:
                 await cancel(rising)
             items = (await cluster.storage.range("/")).items
-            return Outcome(normal(items), process.writes)
+            return Outcome(normal(items), process.writes, self._laws.violations)
 
     def _tested(self, cluster: Cluster) -> list[Entry]:
         return [e for e in cluster.entries() if e.name == self._controller]
@@ -150,6 +154,7 @@ def judge(
     verdict = Verdict(scenario.name, controller)
     expected = play(scenario, controller, setup=setup)
     verdict.writes = expected.writes
+    verdict.failures += [f"no crash: {text}" for text in expected.violations]
     for death in choose(deaths(expected.writes)):
         verdict.crashes += 1
         when = f"write {death.write} {'took effect, answer lost' if death.applied else 'not sent'}"
@@ -158,6 +163,7 @@ def judge(
         except NeverQuiet as error:
             verdict.failures.append(f"{when}: {error}")
             continue
+        verdict.failures += [f"{when}: {text}" for text in found.violations]
         if found.world != expected.world:
             verdict.failures.append("\n".join([f"{when}:", *difference(expected.world, found.world)]))
     return verdict
