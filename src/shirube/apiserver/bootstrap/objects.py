@@ -122,7 +122,9 @@ def _binding(gvr: GVR, kind: str, name: str, namespace: str, role: str, subjects
 
 def on_request(gvr: GVR) -> Iterator[tuple[GVR, Json]]:
     """Roles and bindings that there are only where a resource is served on request."""
-    roles: list[tuple[str, tuple[Json, ...], tuple[str, ...]]] = [ROLES_ON_REQUEST[gvr]] if gvr in ROLES_ON_REQUEST else []
+    roles: list[tuple[str, tuple[Json, ...], tuple[str, ...]]] = (
+        [ROLES_ON_REQUEST[gvr]] if gvr in ROLES_ON_REQUEST else []
+    )
     if gvr in CONTROLLERS_ON_REQUEST:
         account, rules = CONTROLLERS_ON_REQUEST[gvr]
         roles.append((f"system:controller:{account}", rules, (f"ServiceAccount kube-system/{account}",)))
