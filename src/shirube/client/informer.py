@@ -87,6 +87,13 @@ class Store:
     def index_values(self, name: str) -> Iterable[str]:
         return self._indexes[name].keys()
 
+    def clear(self) -> None:
+        """Forget all objects, without a word to anybody."""
+        self._objects.clear()
+        self._namespaces.clear()
+        for index in self._indexes.values():
+            index.clear()
+
     def add_index(self, name: str, function: IndexFunction) -> None:
         if name in self._functions:
             return
@@ -390,6 +397,11 @@ class InformerFactory:
     def find(self, gvr: GVR) -> Informer | None:
         """The informer of the whole collection, if somebody has asked for it."""
         return self._informers.get((gvr, None, None, None))
+
+    def clear(self) -> None:
+        """Free what all informers hold: whoever used them is gone, though parts of it may still refer to them."""
+        for informer in self._informers.values():
+            informer.store.clear()
 
     async def stop(self, informer: Informer) -> None:
         """End one informer and forget it (its resource is gone)."""

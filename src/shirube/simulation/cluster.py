@@ -47,7 +47,7 @@ from shirube.storage.memory import MemoryStorage
 ADMIN = "kubernetes-admin"
 # How far back lists in pages and watches that begin may look: they take milliseconds here. An hour's history would take
 # gigabytes.
-_HISTORY_SECONDS = 5.0
+_HISTORY_SECONDS = 2.0
 ROOT_CA = "-----BEGIN CERTIFICATE-----\nc2ltdWxhdGVk\n-----END CERTIFICATE-----\n"
 
 
@@ -81,6 +81,7 @@ class Running:
         self.process.dead.set()
         await cancel(self.task)
         await self.context.close(0.0)
+        self.context.factory.clear()
 
 
 class Cluster:
@@ -199,6 +200,10 @@ class Cluster:
 
     async def list(self, gvr: GVR, namespace: str = "") -> list[Object]:
         return list((await self.admin.list(gvr, namespace or None))["items"])
+
+    async def count(self, gvr: GVR) -> int:
+        page = await self.admin.list(gvr, limit=1)
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount") or 0)
 
     async def get(self, gvr: GVR, name: str, namespace: str = "") -> Object | None:
         try:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from shirube.api.gvr import (
     DAEMONSETS,
     DEPLOYMENTS,
+    GVR,
     JOBS,
     NODES,
     PERSISTENTVOLUMECLAIMS,
@@ -19,6 +22,8 @@ from shirube.api.gvr import (
 from shirube.api.quantity import milli
 from shirube.client.rest import Object
 from shirube.simulation.cluster import Cluster
+
+_PAGE = 500
 
 
 async def unfinished(cluster: Cluster, *, jobs: bool = True) -> list[str]:
@@ -49,7 +54,19 @@ async def unfinished(cluster: Cluster, *, jobs: bool = True) -> list[str]:
             found.append(f"claim {claim['metadata']['namespace']}/{claim['metadata']['name']} is not bound")
     if found:
         return found
-    return [why for pod in await cluster.list(PODS) if (why := _pod(pod, owners))]
+    return [why async for pod in _each(cluster, PODS) if (why := _pod(pod, owners))]
+
+
+async def _each(cluster: Cluster, gvr: GVR) -> AsyncIterator[Object]:
+    """In pages: all pods at once would take more memory than everything else."""
+    after = ""
+    while True:
+        page = await cluster.admin.list(gvr, limit=_PAGE, continue_=after)
+        for obj in page["items"]:
+            yield obj
+        after = page["metadata"].get("continue", "")
+        if not after:
+            return
 
 
 async def _full_namespaces(cluster: Cluster) -> set[str]:

@@ -85,7 +85,7 @@ class _Hour:
                 await self._live(cluster)
             finally:
                 await cancel(reports)
-            self._result.pods = len(await cluster.list(PODS))
+            self._result.pods = await cluster.count(PODS)
         return self._close()
 
     def _close(self) -> Result:

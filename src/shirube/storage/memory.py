@@ -8,8 +8,9 @@ in their order. `on_commit` hears of every commit before its writer does; the si
 from __future__ import annotations
 
 import bisect
+import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -129,9 +130,7 @@ class MemoryStorage:
         self._check_open()
         if revision and revision != self._revision:
             self._check_held(revision)
-            keys = {*self._keys(self._live, prefix, start_after), *self._keys(self._past, prefix, start_after)}
-            found = [held for key in sorted(keys) if (held := self._at(key, revision))]
-            items, total = (found[:limit] if limit else found), len(found)
+            items, total = self._range_at(prefix, start_after, revision, limit, count)
         else:
             revision = self._revision
             low, high = self._bounds(self._live, prefix, start_after)
@@ -148,9 +147,39 @@ class MemoryStorage:
         high = index.bisect_left(prefix + chr(0x10FFFF)) if prefix else len(index)
         return low, high
 
-    def _keys(self, index: SortedDict, prefix: str, start_after: str) -> list[str]:
+    def _range_at(
+        self, prefix: str, start_after: str, revision: int, limit: int, count: bool
+    ) -> tuple[list[KeyValue], int]:
+        """(keys as they were, how many there were): of the latter only whether there are more, unless they count."""
+        items: list[KeyValue] = []
+        before = ""
+        for key in heapq.merge(*(self._keys(i, prefix, start_after) for i in (self._live, self._past))):
+            if key == before:
+                continue
+            before = key
+            held = self._at(key, revision)
+            if held is None:
+                continue
+            if limit and len(items) == limit:
+                more = self._count_at(prefix, items[-1].key, revision) if count else 1
+                return items, len(items) + more
+            items.append(held)
+        return items, len(items)
+
+    def _count_at(self, prefix: str, start_after: str, revision: int) -> int:
+        """How many there are now, less those that came since, and those that went."""
+        low, high = self._bounds(self._live, prefix, start_after)
+        found = max(0, high - low)
+        at = bisect.bisect_right(self._log, revision, key=lambda event: event.revision)
+        for key in {event.key for event in itertools.islice(self._log, at, None)}:
+            if key.startswith(prefix) and key > start_after:
+                found += (self._at(key, revision) is not None) - (key in self._live)
+        return found
+
+    def _keys(self, index: SortedDict, prefix: str, start_after: str) -> Iterator[str]:
         low, high = self._bounds(index, prefix, start_after)
-        return list(index.islice(low, max(low, high)))
+        keys: Iterator[str] = index.islice(low, max(low, high))
+        return keys
 
     async def current_revision(self) -> int:
         self._check_open()
