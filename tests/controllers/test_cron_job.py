@@ -104,6 +104,13 @@ def test_status_follows_the_jobs_and_history_is_kept_short():
     assert [j["metadata"]["name"] for j in planning.to_clean_up(one, done)] == ["a", "c"]
 
 
+def test_only_jobs_on_the_list_are_replaced():
+    one = cron_job(concurrencyPolicy="Replace")
+    jobs = [job("before"), job("by-hand"), job("done", "Complete"), job("this-time")]
+    one["status"] = {"active": [planning.reference(j) for j in jobs if j["metadata"]["name"] != "by-hand"]}
+    assert [j["metadata"]["name"] for j in planning.to_replace(one, jobs, "this-time")] == ["before"]
+
+
 async def test_a_job_just_made_is_not_unexpected(house: House, client: Client):
     made = await client.create(CRONJOBS, cron_job())
     young = await client.create(JOBS, job("young"))

@@ -121,11 +121,9 @@ class CronJobController(Controller[str]):
         active = list(status.get("active") or ())
         wanted = planning.new_job(cron_job, schedule, at)
         name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-        for job in running:
-            # The cache may not know yet that this time was dealt with: its own Job is not the one to replace.
-            if job["metadata"]["name"] != name and not planning.finish_kind(job):
-                await self._delete(cron_job, job)
-                active = [r for r in active if r.get("uid") != job["metadata"]["uid"]]
+        for job in planning.to_replace(cron_job, running, name):
+            await self._delete(cron_job, job)
+            active = [r for r in active if r.get("uid") != job["metadata"]["uid"]]
         try:
             made = await self._client.create(JOBS, wanted)
             self._recorder.event(cron_job, NORMAL, "SuccessfulCreate", f"Created job {name}")

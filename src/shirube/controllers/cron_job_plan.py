@@ -116,6 +116,17 @@ def plan(cron_job: Object, schedule: Schedule, active: int, now: float) -> Plan:
     return todo
 
 
+def to_replace(cron_job: Object, jobs: list[Object], name: str) -> list[Object]:
+    """Running Jobs on its list, which give way to the one of this name. (The cache may not know yet that this time was
+    dealt with.) Those that people made from it by hand stay."""
+    aside = {job["metadata"]["uid"] for job in unlisted(cron_job, jobs)}
+    return [
+        job
+        for job in jobs
+        if job["metadata"]["name"] != name and job["metadata"]["uid"] not in aside and not finish_kind(job)
+    ]
+
+
 def job_name(cron_job: Object, at: float) -> str:
     """The same for the same scheduled time, so that none is ever started twice."""
     return f"{cron_job['metadata']['name']}-{int(at) // 60}"
