@@ -140,6 +140,18 @@ def test_what_others_do_is_not_its_fault():
     assert not teller.told
 
 
+def test_who_is_deleted_may_go():
+    teller = Teller()
+    teller.deployment(2, 1, 0)
+    teller.replica_set("old", 2)
+    for name in "ab":
+        teller.pod(name, owner="old", ready=True)
+    teller.deployment(2, 1, 0, available=2)
+    teller.put("core/namespaces/ns", {"metadata": {"name": "ns", "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+    teller.pod("a", owner="old", ready=True, leaving=True)
+    assert not teller.told
+
+
 def test_who_was_hurt_is_whole_again_once_it_says_so():
     teller = Teller()
     teller.deployment(2, 1, 0)

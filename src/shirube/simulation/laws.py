@@ -126,7 +126,9 @@ class Laws:
         self._jobs: dict[str, tuple[str, int]] = {}  # uid -> (name, most pods at work)
         self._uids: dict[str, str] = {}  # key -> uid, of owners
         self._by_hand: set[str] = set()  # uids of pods that people delete
+        self._ending: set[str] = set()  # namespaces that are being deleted, with all that is in them
         self._takers = {
+            "/registry/core/namespaces/": self._namespace,
             "/registry/core/pods/": self._pod,
             "/registry/core/nodes/": self._node,
             "/registry/core/resourcequotas/": self._quota,
@@ -160,6 +162,13 @@ class Laws:
             return
         allocatable = (obj.get("status") or {}).get("allocatable") or {}
         self._allocatable[name] = {r: quantity.milli(a) for r, a in allocatable.items()}
+
+    def _namespace(self, key: str, obj: Json | None) -> None:
+        name = key.rsplit("/", 1)[-1]
+        if obj is None:
+            self._ending.discard(name)
+        elif obj["metadata"].get("deletionTimestamp"):
+            self._ending.add(name)
 
     def _quota(self, key: str, obj: Json | None) -> None:
         namespace = key.split("/")[4]
@@ -209,7 +218,7 @@ class Laws:
         self._relax(owner)
 
     def _deployment(self, key: str, obj: Json | None) -> None:
-        if obj is None:
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
             uid = self._uids.pop(key, "")
             self._deployments.pop(uid, None)
             self._asked.pop(uid, None)
@@ -346,8 +355,8 @@ class Laws:
 
     def _lost(self, deployment: Deployment, old: Pod, new: Pod | None, ready: int) -> None:
         """A ready pod is not there any more: who took it?"""
-        own = new is not None and new.leaving and not new.evicted and not old.evicted and old.uid not in self._by_hand
-        if not own:
+        taken = new is not None and new.leaving and not new.evicted and not old.evicted
+        if not taken or old.uid in self._by_hand or old.namespace in self._ending:
             deployment.floor = 0  # hurt by others
             return
         self.checks += 1
