@@ -71,6 +71,16 @@ def test_conditions_keep_their_time_while_their_status_stays():
     assert conditions_of(third, Remains(), 180) == third
 
 
+def test_what_cannot_be_discovered_is_named():
+    found = Remains(discovery_failures=["metrics.k8s.io/v1beta1"])
+    (condition,) = [c for c in conditions_of([], found, 0) if c["type"] == "NamespaceDeletionDiscoveryFailure"]
+    assert (condition["status"], condition["reason"]) == ("True", "DiscoveryFailed")
+    assert condition["message"] == (
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+        "metrics.k8s.io/v1beta1: stale GroupVersion discovery: metrics.k8s.io/v1beta1"
+    )
+
+
 async def test_every_namespace_has_an_account_and_the_ca(house: House, client: Client, tmp_path):
     ca = tmp_path / "ca.crt"
     ca.write_text("CERTIFICATE")

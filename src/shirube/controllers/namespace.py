@@ -38,7 +38,7 @@ class Remains:
     counts: dict[str, int] = field(default_factory=dict)  # "pods." / "deployments.apps" -> how many are left
     finalizers: dict[str, int] = field(default_factory=dict)  # finalizer -> on how many objects
     failures: list[str] = field(default_factory=list)
-    discovery_failures: list[str] = field(default_factory=list)
+    discovery_failures: list[str] = field(default_factory=list)  # group versions whose server does not answer
 
     @property
     def nothing(self) -> bool:
@@ -50,13 +50,14 @@ def _verdicts(found: Remains) -> list[tuple[str, bool, str, str]]:
     left = ", ".join(f"{name} has {n} resource instances" for name, n in sorted(found.counts.items()))
     holding = ", ".join(f"{name} in {n} resource instances" for name, n in sorted(found.finalizers.items()))
     broken = "; ".join(found.failures)
-    undiscovered = "; ".join(found.discovery_failures)
+    undiscovered = ", ".join(f"{gv}: stale GroupVersion discovery: {gv}" for gv in found.discovery_failures)
     return [
         (
             "NamespaceDeletionDiscoveryFailure",
             bool(undiscovered),
             "DiscoveryFailed" if undiscovered else "ResourcesDiscovered",
-            f"Discovery failed for some groups, {len(found.discovery_failures)} failing: {undiscovered}"
+            f"Discovery failed for some groups, {len(found.discovery_failures)} failing: "
+            f"unable to retrieve the complete list of server APIs: {undiscovered}"
             if undiscovered
             else "All resources successfully discovered",
         ),
@@ -160,7 +161,8 @@ class NamespaceController(Controller[str]):
             await self._client.update(NAMESPACES, {**namespace, "spec": spec}, "finalize")
             return None
         if found.failures or found.discovery_failures:
-            raise ApiError(500, "InternalError", "; ".join(found.failures + found.discovery_failures))
+            undiscovered = [f"cannot tell what is in {gv}" for gv in found.discovery_failures]
+            raise ApiError(500, "InternalError", "; ".join(found.failures + undiscovered))
         return _LOOK_AGAIN_PODS if list(found.counts) == ["pods."] else _LOOK_AGAIN
 
     async def _remove(self, namespace: Object) -> None:
@@ -177,7 +179,7 @@ class NamespaceController(Controller[str]):
     async def _empty(self, namespace: str) -> Remains:
         found = Remains()
         served: Served = await discover(self._client)
-        found.discovery_failures = [f"{gv}: stale" for gv in served.failed]
+        found.discovery_failures = list(served.failed)
         deletable = [r for r in served.resources if r.namespaced and {"list", "delete"} <= r.verbs]
         for first in [r for r in deletable if r.gvr == PODS]:
             await self._empty_resource(namespace, first, found)
