@@ -7,7 +7,7 @@ from tests.client.waiting import until
 from tests.controllers.live import live
 from tests.controllers.test_volumes import claim, plain, volume
 
-from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTACHMENTS
+from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTACHMENTS
 from shirube.controllers.attach_detach import attachment_name, elsewhere, new_attachment, silent_for, unique_name
 
 CSI = {"driver": "disk.example.com", "volumeHandle": "v1"}
@@ -59,6 +59,17 @@ async def test_attaches_shows_and_detaches(tmp_path: Path):
                 return [v["name"] for v in status.get("volumesAttached") or ()] == list(wanted)
 
             await until(lambda: shown("kubernetes.io/csi/disk.example.com^v1"), 10)
+            await admin.create(NODES, {"metadata": {"name": "n2"}})
+            other = {"metadata": {"name": "q"}, "spec": {**spec, "nodeName": "n2"}}
+            await admin.create(PODS, other, "default")
+            refused = 'Multi-Attach error for volume "pv" Volume is already used by pod(s) p'
+
+            async def told() -> bool:
+                events = (await admin.list(EVENTS, "default"))["items"]
+                return any((e["involvedObject"]["name"], e["message"]) == ("q", refused) for e in events)
+
+            await until(told, 10)
+            await admin.delete(PODS, "q", "default", grace_period_seconds=0)
             await admin.delete(PODS, "p", "default", grace_period_seconds=0)
 
             async def detached() -> bool:

@@ -22,6 +22,7 @@ from shirube.api.gvr import (
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.ephemeral_volume import wanted_claims
 from shirube.controllers.local_path_provisioner import PROVISIONER, TO_REMOVE
+from shirube.controllers.volume_protection import uses
 
 BINDER = "persistentvolume-binder-controller"
 PROTECTION = "persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
@@ -53,9 +54,18 @@ def test_the_smallest_that_fits_is_taken():
     assert best(volumes, claim(modes=("ReadWriteOncePod",))) is None
     assert best(volumes, claim(selector={"matchLabels": {"disk": "big"}})) == "big"
     assert best(volumes, claim(volumeMode="Block")) is None
+    shared = volume("shared", "1Gi", ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"))
+    assert best([*volumes, shared], claim()) == "fit", "what more claims could use is kept for them"
+    assert best([*volumes, shared], claim(modes=("ReadWriteMany",))) == "shared"
     reserved = volume("mine", "9Gi", claimRef={"namespace": "default", "name": "c"})
     assert best([*volumes, reserved], claim()) == "mine"
+    assert (
+        best([*volumes, reserved], claim(storageClassName="fast", selector={"matchLabels": {"no": "such"}})) == "mine"
+    )
+    assert best([*volumes, reserved], claim(size="10Gi")) == "big", "the one that names it is too small"
     assert best([*volumes, reserved], claim("other")) == "fit"
+    ending = {**reserved, "metadata": {**reserved["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert best([*volumes, ending], claim()) == "fit"
     assert best(volumes, claim(), only_reserved=True) is None
     assert best([reserved], claim(), only_reserved=True) == "mine"
     term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]}]}
@@ -200,3 +210,108 @@ async def test_attribute_classes_stay_while_they_are_used(house: Live):
         await admin.delete(PERSISTENTVOLUMES, "pv")
         await until(lambda: gone(house, VOLUMEATTRIBUTESCLASSES, "gold"), 10)
     assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+def test_who_uses_a_claim():
+    def pod(name: str, source: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": "default", "uid": name, **metadata}
+        return {"metadata": metadata, "spec": {"nodeName": "n", "volumes": [{"name": "v", **source}]}}
+
+    shut_down = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
+    by_name = {"persistentVolumeClaim": {"claimName": "c"}}
+    assert uses(pod("p", by_name), claim()) and uses(pod("p", by_name, **shut_down), claim())
+    assert uses({**pod("p", by_name), "status": {"phase": "Succeeded"}}, claim()), "it may be looked into"
+    assert not uses(pod("p", by_name, namespace="other"), claim())
+    waiting = pod("p", by_name)
+    del waiting["spec"]["nodeName"]
+    assert not uses(waiting, claim())
+    own = claim("p-v")
+    own["metadata"]["ownerReferences"] = [{"kind": "Pod", "name": "p", "uid": "p", "controller": True}]
+    assert uses(pod("p", {"ephemeral": {"volumeClaimTemplate": {}}}), own)
+    assert not uses(pod("p", {"ephemeral": {"volumeClaimTemplate": {}}}, **shut_down), own), (
+        "the pod may wait for the claim"
+    )
+    assert not uses(pod("p", {"ephemeral": {"volumeClaimTemplate": {}}}, uid="other"), own)
+
+
+async def test_a_claim_without_a_class_takes_what_is_there_before_the_default(house: Live):
+    admin = house.admin
+    await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim()))
+    await admin.create(PERSISTENTVOLUMES, volume("pv"))
+    default = {"metadata": {"name": "std", "annotations": {matching.DEFAULT_CLASS: "true"}}, "provisioner": "x.io/y"}
+    await admin.create(STORAGECLASSES, default)
+    async with house.controllers(only=BINDER):
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        bound = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+        assert bound["spec"]["volumeName"] == "pv" and not bound["spec"].get("storageClassName")
+
+
+async def test_reserved_from_both_sides(house: Live):
+    """The class is judged only where one side alone has chosen."""
+    admin = house.admin
+    async with house.controllers(only=BINDER):
+        await admin.create(PERSISTENTVOLUMES, volume("pv", claimRef={"namespace": "default", "name": "c"}))
+        await admin.create(PERSISTENTVOLUMES, volume("free"))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="fast", volumeName="pv")))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim("wrong", storageClassName="fast", volumeName="free")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        wanted = 'Cannot bind to requested volume "free": storageClassName does not match'
+
+        async def told() -> bool:
+            return any(e["message"] == wanted for e in (await admin.list(EVENTS, "default"))["items"])
+
+        await until(told, 10)
+
+
+async def test_a_volume_whose_claim_found_another_stays_reserved_or_is_free(house: Live):
+    admin = house.admin
+    made = await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="", volumeName="right")))
+    reference = {"namespace": "default", "name": "c", "uid": made["metadata"]["uid"]}
+    await admin.create(PERSISTENTVOLUMES, volume("right"))
+    await admin.create(PERSISTENTVOLUMES, volume("reserved", claimRef=reference))
+    by_us = volume("by-us", claimRef=reference)
+    by_us["metadata"]["annotations"] = {matching.BOUND_BY_CONTROLLER: "yes"}
+    await admin.create(PERSISTENTVOLUMES, by_us)
+    async with house.controllers(only=BINDER):
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        for name in ("reserved", "by-us"):
+            await until(lambda n=name: phase(house, PERSISTENTVOLUMES, n, "Available"), 10)
+        kept = (await admin.get(PERSISTENTVOLUMES, "reserved"))["spec"]["claimRef"]
+        assert kept["name"] == "c" and not kept.get("uid")
+        assert not (await admin.get(PERSISTENTVOLUMES, "by-us"))["spec"].get("claimRef")
+
+
+async def test_a_lost_claim_has_no_capacity(house: Live):
+    admin = house.admin
+    async with house.controllers(only=BINDER):
+        await admin.create(PERSISTENTVOLUMES, volume("pv"))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        found = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+        condition = {"type": "FileSystemResizePending", "status": "True"}
+        status = {**found["status"], "conditions": [condition]}
+        await admin.update_status(PERSISTENTVOLUMECLAIMS, {**found, "status": status})
+        await admin.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
+        await admin.delete(PERSISTENTVOLUMES, "pv")
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Lost"), 10)
+        lost = (await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default"))["status"]
+        assert (
+            "capacity" not in lost and "accessModes" not in lost and lost["conditions"][0]["type"] == condition["type"]
+        )
+
+
+async def test_an_ephemeral_claim_of_somebody_else_is_told_at_the_pod(house: Live):
+    admin = house.admin
+    await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim("p-v")))
+    template = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    volumes = [{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]
+    async with house.controllers(only="ephemeral-volume-controller"):
+        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes}
+        await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+        wanted = "ephemeral volume v: PVC default/p-v was not created for pod default/p (pod is not owner)"
+
+        async def told() -> bool:
+            events = (await admin.list(EVENTS, "default"))["items"]
+            return any((e["reason"], e["message"]) == ("FailedBinding", wanted) for e in events)
+
+        await until(told, 10)

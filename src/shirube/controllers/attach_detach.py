@@ -211,8 +211,8 @@ class AttachDetachController(Controller[str]):
         if self._nodes.store.get(None, node) is None:
             return
         if other := elsewhere(volume, node, self._attachments.store):
-            text = f'Multi-Attach error for volume "{name}" Volume is already exclusively attached to one node'
-            self._recorder.event(pod, WARNING, "FailedAttachVolume", f"{text} and can't be attached to another")
+            text = f'Multi-Attach error for volume "{name}" {self._why_not(volume, other)}'
+            self._recorder.event(pod, WARNING, "FailedAttachVolume", text)
             self.log.debug("volume is attached elsewhere", volume=name, node=other)
             return
         try:
@@ -220,6 +220,15 @@ class AttachDetachController(Controller[str]):
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+
+    def _why_not(self, volume: Object, node: str) -> str:
+        """In the words of the pods that hold the volume there; all are of its claim's namespace."""
+        claim = volume["spec"].get("claimRef") or {}
+        pods = self._pods.store.by_index(_BY_CLAIM, f"{claim.get('namespace')}/{claim.get('name')}")
+        names = sorted(p["metadata"]["name"] for p in pods if p["spec"].get("nodeName") == node and holds(p))
+        if names:
+            return f"Volume is already used by pod(s) {', '.join(names)}"
+        return "Volume is already exclusively attached to one node and can't be attached to another"
 
     async def _detach(self, node_name: str, one: Object) -> float | None:
         """Seconds to wait until a node that does not answer counts as having let go."""

@@ -74,11 +74,15 @@ class EphemeralVolumeController(Controller[str]):
                     if namespace_terminating(error):
                         return
                     if error.reason != "AlreadyExists":
-                        message = f"ephemeral volume claim {name}: {error.message}"
-                        self._recorder.event(pod, WARNING, "EphemeralVolumeClaimFailed", message)
+                        self._failed(pod, name, f"create PVC {name}: {error.message}")
                         raise
                 there = await self._client.get(PERSISTENTVOLUMECLAIMS, name, namespace)
             owner = controller_of(there)
             if owner is None or owner["uid"] != pod["metadata"]["uid"]:
-                message = f'PVC "{namespace}/{name}" was not created for pod "{key}" (pod is not owner)'
+                message = f"PVC {namespace}/{name} was not created for pod {key} (pod is not owner)"
+                self._failed(pod, name, message)
                 raise ApiError(409, "Conflict", message)
+
+    def _failed(self, pod: Object, claim_name: str, why: str) -> None:
+        volume = claim_name.removeprefix(pod["metadata"]["name"] + "-")
+        self._recorder.event(pod, WARNING, "FailedBinding", f"ephemeral volume {volume}: {why}")

@@ -122,20 +122,14 @@ class PersistentVolumeBinder(Controller[str]):
             await self._lose(claim, "ClaimMisbound", message)
 
     async def _lose(self, claim: Object, reason: str, message: str) -> None:
-        status = claim.get("status") or {}
-        if status.get("phase") != "Lost":
-            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {"phase": "Lost"}})
+        if (claim.get("status") or {}).get("phase") != "Lost":
+            await self._claim_phase(claim, "Lost")
             self._recorder.event(claim, WARNING, reason, message)
 
     async def _sync_unbound(self, claim: Object) -> None:
         if name := claim["spec"].get("volumeName"):
             await self._sync_named(claim, name)
             return
-        if not matching.has_class_field(claim):
-            default = matching.default_class(self._classes.store)
-            if default is not None:
-                spec = {**claim["spec"], "storageClassName": default["metadata"]["name"]}
-                claim = await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "spec": spec})
         class_name = matching.class_of(claim)
         storage_class = self._classes.store.get(None, class_name) if class_name else None
         chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
@@ -147,6 +141,12 @@ class PersistentVolumeBinder(Controller[str]):
         if found is not None:
             await self._bind(found, claim)
             return
+        if not matching.has_class_field(claim):
+            default = matching.default_class(self._classes.store)
+            if default is not None:
+                spec = {**claim["spec"], "storageClassName": default["metadata"]["name"]}
+                await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "spec": spec})
+                return  # seen again with its class
         if waits:
             self._tell_waiting(claim)
         elif class_name:
@@ -161,7 +161,10 @@ class PersistentVolumeBinder(Controller[str]):
         if volume is None:
             await self._claim_phase(claim, "Pending")
             return
-        if not volume["spec"].get("claimRef") or matching.names_claim(volume, claim):
+        if matching.names_claim(volume, claim):
+            await self._bind(volume, claim)  # both say so: nothing is left to judge
+            return
+        if not volume["spec"].get("claimRef"):
             if why := matching.mismatch(volume, claim):
                 message = f'Cannot bind to requested volume "{name}": {why}'
                 self._recorder.event(claim, WARNING, "VolumeMismatch", message)
@@ -207,9 +210,11 @@ class PersistentVolumeBinder(Controller[str]):
         return claim
 
     async def _claim_phase(self, claim: Object, phase: str) -> None:
+        """Of a claim that has no volume (any more)."""
         status = claim.get("status") or {}
         if status.get("phase") != phase:
-            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {**status, "phase": phase}})
+            kept = {k: v for k, v in status.items() if k not in ("accessModes", "capacity")}
+            await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {**kept, "phase": phase}})
 
     # -- binding --------------------------------------------------------------------------------------------
 
@@ -289,13 +294,24 @@ class PersistentVolumeBinder(Controller[str]):
             await self._volume_phase(volume, "Bound")
         elif not bound_to:
             self.queue.add(_CLAIM + key_of(claim))
-        elif matching.PROVISIONED_BY in matching.annotations_of(volume):
+        elif (
+            matching.PROVISIONED_BY in matching.annotations_of(volume)
+            and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete"
+        ):
             await self._release(volume)  # made for the claim, which has found another meanwhile
-        elif matching.BOUND_BY_CONTROLLER in matching.annotations_of(volume):
-            marked = {k: v for k, v in matching.annotations_of(volume).items() if k != matching.BOUND_BY_CONTROLLER}
-            spec = {k: v for k, v in volume["spec"].items() if k != "claimRef"}
-            body = {**volume, "metadata": {**volume["metadata"], "annotations": marked}, "spec": spec}
-            await self._volume_phase(await self._client.update(PERSISTENTVOLUMES, body), "Available")
+        else:
+            await self._unbind(volume)
+
+    async def _unbind(self, volume: Object) -> None:
+        """Its claim is bound to another. What a user has reserved stays reserved; what we have bound is free again."""
+        annotations, spec = matching.annotations_of(volume), volume["spec"]
+        if matching.BOUND_BY_CONTROLLER in annotations:
+            annotations = {k: v for k, v in annotations.items() if k != matching.BOUND_BY_CONTROLLER}
+            spec = {k: v for k, v in spec.items() if k != "claimRef"}
+        else:
+            spec = {**spec, "claimRef": {k: v for k, v in spec["claimRef"].items() if k != "uid"}}
+        body = {**volume, "metadata": {**volume["metadata"], "annotations": annotations}, "spec": spec}
+        await self._volume_phase(await self._client.update(PERSISTENTVOLUMES, body), "Available")
 
     async def _claim_of(self, reference: Object) -> Object | None:
         """Asked of the server when the cache does not know it: a volume is not released on hearsay."""
@@ -314,6 +330,8 @@ class PersistentVolumeBinder(Controller[str]):
             return
         volume = await self._volume_phase(volume, "Released")
         policy = volume["spec"].get("persistentVolumeReclaimPolicy") or "Retain"
+        if deleting(volume):
+            return
         if policy == "Recycle":
             message = "No recycler plugin found for the volume!"
             self._recorder.event(volume, WARNING, "VolumeFailedRecycle", message)

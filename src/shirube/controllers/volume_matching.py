@@ -1,7 +1,8 @@
 """Which PersistentVolume suits a claim. Pure.
 
-Class, volume mode, access modes, selector, size and (when a node is chosen) node affinity have to fit; the
-smallest that does is taken, one that names the claim before all others.
+Class, volume mode, access modes, selector, size and (when a node is chosen) node affinity have to fit. Of those that
+do the one with the fewest access modes is taken, of these the smallest: what more claims could use is kept for them.
+One that names the claim comes before all others, whatever its class and labels.
 https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding
 """
 
@@ -72,11 +73,15 @@ def names_claim(volume: Object, claim: Object) -> bool:
 
 def mismatch(volume: Object, claim: Object) -> str:
     """Why a volume that was asked for by name does not satisfy the claim; "" when it does."""
-    vol, spec = volume["spec"], claim["spec"]
     if quantity.cmp(capacity(volume), requested(claim)) < 0:
         return "requested PV is too small"
     if class_of(volume) != class_of(claim):
         return "storageClassName does not match"
+    return _incompatible(volume, claim)
+
+
+def _incompatible(volume: Object, claim: Object) -> str:
+    vol, spec = volume["spec"], claim["spec"]
     if (vol.get("volumeMode") or "Filesystem") != (spec.get("volumeMode") or "Filesystem"):
         return "incompatible volumeMode"
     if not set(spec.get("accessModes") or ()) <= set(vol.get("accessModes") or ()):
@@ -100,7 +105,7 @@ def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node:
         if deleting(volume):
             continue
         if names_claim(volume, claim):
-            if not mismatch(volume, claim):
+            if quantity.cmp(capacity(volume), requested(claim)) >= 0 and not _incompatible(volume, claim):
                 return volume
             continue
         if only_reserved or volume["spec"].get("claimRef"):
@@ -112,4 +117,9 @@ def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node:
             continue
         if node_allows(volume, node):
             fitting.append(volume)
-    return min(fitting, key=lambda v: (quantity.parse(capacity(v)), v["metadata"]["name"]), default=None)
+
+    def rank(volume: Object) -> tuple[int, quantity.Quantity, str]:
+        modes = set(volume["spec"].get("accessModes") or ())
+        return len(modes), quantity.parse(capacity(volume)), volume["metadata"]["name"]
+
+    return min(fitting, key=rank, default=None)

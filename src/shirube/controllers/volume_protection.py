@@ -1,5 +1,5 @@
 """Claims in use by pods, volumes bound to claims, attribute classes in use by either do not vanish: finalizers
-hold them.
+hold them. A pod uses its claims as long as it exists and has a node, also when it has finished.
 
 Admission sets the finalizers; here they are set on what was made before, and taken off what is being deleted once
 nobody uses it any more.
@@ -17,7 +17,7 @@ from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Client, Object
 from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
-from shirube.controllers.ownership import deleting
+from shirube.controllers.ownership import controller_of, deleting
 
 CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 CLASS_FINALIZER = "kubernetes.io/vac-protection"
@@ -37,6 +37,26 @@ def claims_of(pod: Object) -> Iterable[str]:
 def holds(pod: Object) -> bool:
     """A pod that may have its volumes mounted."""
     return bool(pod["spec"].get("nodeName")) and not of_pods.finished(pod)
+
+
+def _shut_down(pod: Object) -> bool:
+    """Deleted by force, or its node has done all that was to be done: it may only wait for its finalizers."""
+    metadata = pod["metadata"]
+    return deleting(pod) and metadata.get("deletionGracePeriodSeconds") == 0
+
+
+def uses(pod: Object, claim: Object) -> bool:
+    """A pod's own claim waits for no finalizer of its pod: that may wait for the claim."""
+    metadata, name = claim["metadata"], pod["metadata"]["name"]
+    if not pod["spec"].get("nodeName") or pod["metadata"]["namespace"] != metadata["namespace"]:
+        return False
+    owner = controller_of(claim) or {}
+    for volume in pod["spec"].get("volumes") or ():
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == metadata["name"]:
+            return True
+        if volume.get("ephemeral") and f"{name}-{volume['name']}" == metadata["name"] and not _shut_down(pod):
+            return bool(owner.get("uid") == pod["metadata"]["uid"])
+    return False
 
 
 async def _set(client: Client, gvr: GVR, obj: Object, finalizers: list[str]) -> None:
@@ -65,7 +85,7 @@ class ClaimProtectionController(Controller[str]):
             self.queue.add(key_of(claim))
 
     def _pod_updated(self, old: Object, new: Object) -> None:
-        if holds(old) and not holds(new):
+        if _shut_down(new) and not _shut_down(old):
             self._pod_gone(new)
 
     def _pod_gone(self, pod: Object) -> None:
@@ -81,11 +101,11 @@ class ClaimProtectionController(Controller[str]):
             if CLAIM_FINALIZER not in finalizers:
                 await _set(self._client, PERSISTENTVOLUMECLAIMS, claim, [*finalizers, CLAIM_FINALIZER])
             return
-        if CLAIM_FINALIZER not in finalizers or any(map(holds, self._pods.store.by_index(_BY_CLAIM, key))):
+        if CLAIM_FINALIZER not in finalizers or any(uses(p, claim) for p in self._pods.store.by_index(_BY_CLAIM, key)):
             return
         # The cache may be behind: a pod that has just been bound would lose its data.
         pods = await self._client.list(PODS, split_key(key)[0])
-        if any(holds(p) and key in claims_of(p) for p in pods["items"]):
+        if any(uses(pod, claim) for pod in pods["items"]):
             return
         finalizers.remove(CLAIM_FINALIZER)
         await _set(self._client, PERSISTENTVOLUMECLAIMS, claim, finalizers)
