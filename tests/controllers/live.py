@@ -24,7 +24,8 @@ from shirube.apiserver.options import Options
 from shirube.client.rest import Client
 from shirube.controllers.context import Context
 from shirube.controllers.credentials import ServiceAccountToken
-from shirube.controllers.main import CONTROLLERS, build, run_controllers
+from shirube.controllers.main import build, run_controllers
+from shirube.controllers.table import CONTROLLERS
 from shirube.foundation.tasks import cancel, spawn
 from shirube.serving.messages import Peer, Request, Response
 

@@ -11,47 +11,69 @@ from tests.client.memory_api import MemoryApi
 from tests.client.waiting import until
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import CONFIGMAPS, LEASES, NAMESPACES, SERVICEACCOUNTS
+from shirube.api.gvr import CONFIGMAPS, GVR, LEASES, NAMESPACES, SERVICEACCOUNTS
 from shirube.apiserver.bootstrap import bindings, controller_roles
 from shirube.client.controller import Controller
+from shirube.client.informer import Informer
 from shirube.client.rest import Client
 from shirube.controllers.context import Context
 from shirube.controllers.credentials import ServiceAccountToken
-from shirube.controllers.main import CONTROLLERS, Options, build, enabled, run
+from shirube.controllers.main import Options, build, enabled, run
+from shirube.controllers.table import CONTROLLERS, EVERYTHING, Row
 from shirube.foundation.clock import ManualClock
 from shirube.foundation.tasks import spawn
 
 ROOM = Path(inspect.getfile(Context)).parent
 
 
-@pytest.mark.parametrize("entry", CONTROLLERS, ids=lambda e: e.name)
-def test_every_row_can_be_built_and_acts_as_an_account_with_a_role(entry, tmp_path: Path):
+@pytest.mark.parametrize("row", CONTROLLERS, ids=lambda row: row.name)
+def test_every_row_can_be_built_and_says_all_that_its_controller_watches_and_acts_as(row, tmp_path: Path):
     ca = tmp_path / "ca.crt"
     ca.write_text("CA")
     accounts: list[str] = []
-    client = Client(MemoryApi(), "test")
+    watched: set[GVR] = set()
+
+    class Told(Context):
+        def informer(self, gvr: GVR, *, metadata_only: bool = False) -> Informer:
+            watched.add(gvr)
+            return super().informer(gvr, metadata_only=metadata_only)
 
     def client_of(account: str) -> Client:
         accounts.append(account)
         return client
 
+    client = Client(MemoryApi(), "test")
     files = {"root_ca": ca, "signing_cert": ca, "signing_key": ca, "service_account_key": ca}
-    (controller,) = build(Context(client, client_of, **files), [entry])
+    (controller,) = build(Told(client, client_of, **files), [row])
     assert isinstance(controller, Controller)
     assert type(controller).reconcile is not Controller.reconcile
-    roles, namespaced = inspect.getsource(controller_roles), inspect.getsource(bindings)
+    assert set(row.watches) - {EVERYTHING} == watched
+    assert set(row.accounts) == set(accounts)
     # The one that makes accounts' tokens acts as the controllers' own user, as upstream's does.
-    assert accounts or entry.name == "serviceaccount-token-controller"
+    assert accounts or row.name == "serviceaccount-token-controller"
+    roles, namespaced = inspect.getsource(controller_roles), inspect.getsource(bindings)
     for account in accounts:
         assert f'"{account}"' in roles or f'"system:controller:{account}"' in namespaced, (
             "an account without a bootstrap role could do nothing"
         )
 
 
+def test_a_controller_can_do_nothing_that_its_row_does_not_say():
+    client = Client(MemoryApi(), "test")
+    row = Row("a", "a", "A", ("account-of-a",), (CONFIGMAPS,))
+    context = Context(client, lambda _: client).of(row)
+    context.informer(CONFIGMAPS)
+    context.client_of("account-of-a")
+    with pytest.raises(ValueError, match="a watches namespaces, which its row of the table does not say"):
+        context.informer(NAMESPACES)
+    with pytest.raises(ValueError, match="a acts as account-of-b, which its row of the table does not say"):
+        context.recorder("a", "account-of-b")
+
+
 def test_names_are_unique_and_modules_exist():
     assert len({e.name for e in CONTROLLERS}) == len(CONTROLLERS)
-    for entry in CONTROLLERS:
-        assert (ROOM / f"{entry.module}.py").exists()
+    for row in CONTROLLERS:
+        assert (ROOM / f"{row.module}.py").exists()
 
 
 def test_controllers_are_chosen_by_name(tmp_path: Path):

@@ -9,7 +9,7 @@ from tests.simulation.crashes import keys
 from tests.simulation.scenarios import SCENARIOS
 
 from shirube.controllers import deployment_rollout, replication_controller
-from shirube.controllers.main import CONTROLLERS
+from shirube.controllers.table import CONTROLLERS
 from shirube.simulation.cluster import Setup
 from shirube.simulation.crash import Scenario, deaths, judge, play
 from shirube.simulation.wire import Death

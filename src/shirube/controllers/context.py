@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -9,14 +10,17 @@ from shirube.api.gvr import GVR
 from shirube.client.events import EventRecorder
 from shirube.client.informer import Informer, InformerFactory
 from shirube.client.rest import Client
-from shirube.controllers.projections import PROJECTIONS
+from shirube.controllers.projections import PROJECTIONS, ownership_only
+from shirube.controllers.table import EVERYTHING, Row
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock
 
 
 class Context:
-    """`reader` follows collections for all; `client_of(account)` is the identity that a controller writes
-    with."""
+    """`reader` follows collections for all; `client_of(account)` is the identity that a controller writes with.
+
+    `of(row)` is the same for one controller, which can do only what its row of the table says.
+    """
 
     def __init__(
         self,
@@ -36,7 +40,8 @@ class Context:
         legacy_token_clean_up: float = 365 * 24 * 3600.0,
     ) -> None:
         self.reader = reader
-        self.client_of = client_of
+        self._client_of = client_of
+        self._row: Row | None = None
         self.clock = clock
         self.chance = chance or Chance()
         self.cluster_cidr = cluster_cidr
@@ -52,9 +57,30 @@ class Context:
         self._recorders: dict[str, EventRecorder] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []
 
-    def informer(self, gvr: GVR) -> Informer:
-        """The process's one informer of this collection, with what the projections table leaves of it."""
-        return self.factory.informer(gvr, projection=PROJECTIONS.get(gvr))
+    def of(self, row: Row) -> Context:
+        """The context of one controller: everything is shared, nothing goes beyond its row."""
+        own = copy.copy(self)
+        own._row = row
+        return own
+
+    def client_of(self, account: str) -> Client:
+        if self._row is not None and account not in self._row.accounts:
+            raise ValueError(f"{self._row.name} acts as {account}, which its row of the table does not say")
+        return self._client_of(account)
+
+    def informer(self, gvr: GVR, *, metadata_only: bool = False) -> Informer:
+        """The process's one informer of this collection, with what the projections table leaves of it.
+
+        `metadata_only`: names, owners and finalizers are enough for this one, and all there is if nobody asked before.
+        """
+        self._check_watched(gvr)
+        projection = ownership_only if metadata_only else PROJECTIONS.get(gvr)
+        return self.factory.informer(gvr, projection=projection, metadata_only=metadata_only)
+
+    def _check_watched(self, gvr: GVR) -> None:
+        row = self._row
+        if row is not None and gvr not in row.watches and EVERYTHING not in row.watches:
+            raise ValueError(f"{row.name} watches {gvr.resource}, which its row of the table does not say")
 
     def recorder(self, component: str, account: str) -> EventRecorder:
         if component not in self._recorders:

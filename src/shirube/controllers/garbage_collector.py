@@ -39,8 +39,6 @@ _REDISCOVER_SECONDS = 300.0
 _SETTLE_SECONDS = 1.0  # between a change of the served resources and asking for them
 _ABSENT_KEPT = 500
 
-_KEPT = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")
-
 
 class Task(NamedTuple):
     verb: str  # "delete" or "orphan"
@@ -51,23 +49,14 @@ class _NoSuchPlace(Exception):
     """An object outside namespaces names an owner of a kind that lives in them: nobody can say whether it is there."""
 
 
-def ownership_only(obj: Object) -> Object:
-    metadata = obj["metadata"]
-    return {
-        "apiVersion": obj.get("apiVersion"),
-        "kind": obj.get("kind"),
-        "metadata": {key: metadata[key] for key in _KEPT if key in metadata},
-    }
-
-
 class GarbageCollector(Controller[Task]):
     name = "garbage-collector-controller"
     workers = 20
 
     def __init__(self, context: Context) -> None:
-        self._factory = context.factory
-        self._crds = context.factory.informer(CUSTOMRESOURCEDEFINITIONS, projection=ownership_only)
-        self._services = context.factory.informer(APISERVICES, projection=ownership_only)
+        self._context = context
+        self._crds = context.informer(CUSTOMRESOURCEDEFINITIONS, metadata_only=True)
+        self._services = context.informer(APISERVICES, metadata_only=True)
         super().__init__(self._crds, self._services)
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder(self.name, _ACCOUNT)
@@ -135,8 +124,8 @@ class GarbageCollector(Controller[Task]):
         self._served = served
 
     def _start_monitor(self, gvr: GVR, kind: str) -> None:
-        shared = self._factory.find(gvr)
-        informer = shared or self._factory.informer(gvr, projection=ownership_only, metadata_only=True)
+        shared = self._context.factory.find(gvr)
+        informer = shared or self._context.informer(gvr, metadata_only=True)
         handler = informer.add_handler(
             lambda obj: self._schedule(self.graph.seen(gvr, kind, obj)),
             lambda _, obj: self._schedule(self.graph.seen(gvr, kind, obj)),
@@ -148,7 +137,7 @@ class GarbageCollector(Controller[Task]):
         informer, handler, own = self._monitors.pop(gvr)
         informer.remove_handler(handler)
         if own:
-            await self._factory.stop(informer)
+            await self._context.factory.stop(informer)
         for obj in informer.store.list():
             self._gone(obj)
 

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from shirube.client.config import KubeConfig
 from shirube.client.controller import Controller
@@ -22,6 +22,7 @@ from shirube.client.leader_election import LeaderElector
 from shirube.client.rest import Client, HttpTransport
 from shirube.controllers.context import Context
 from shirube.controllers.credentials import ServiceAccountToken
+from shirube.controllers.table import CONTROLLERS, Row
 from shirube.foundation import log
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import SYSTEM, Clock
@@ -32,69 +33,6 @@ USER_AGENT = "kube-controller-manager"
 LEASE = "kube-controller-manager"
 
 _log = log.get("controllers")
-
-
-class Entry(NamedTuple):
-    """`name` is upstream's, as in `--controllers`; `factory` is a class in `module` that takes a Context."""
-
-    name: str
-    module: str
-    factory: str
-
-
-CONTROLLERS: tuple[Entry, ...] = (
-    Entry("serviceaccount-controller", "service_account", "ServiceAccountController"),
-    Entry("serviceaccount-token-controller", "service_account_token", "ServiceAccountTokenController"),
-    Entry(
-        "legacy-serviceaccount-token-cleaner-controller",
-        "legacy_service_account_token_cleaner",
-        "LegacyServiceAccountTokenCleaner",
-    ),
-    Entry("root-ca-certificate-publisher-controller", "root_ca", "RootCAController"),
-    Entry(
-        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
-        "cluster_trust_bundle",
-        "ClusterTrustBundlePublisher",
-    ),
-    Entry("node-ipam-controller", "node_ipam", "NodeIPAMController"),
-    Entry("service-cidr-controller", "service_cidr", "ServiceCIDRController"),
-    Entry("node-lifecycle-controller", "node_lifecycle", "NodeLifecycleController"),
-    Entry("taint-eviction-controller", "taint_eviction", "TaintEvictionController"),
-    Entry("deployment-controller", "deployment", "DeploymentController"),
-    Entry("replicaset-controller", "replica_set", "ReplicaSetController"),
-    Entry("statefulset-controller", "stateful_set", "StatefulSetController"),
-    Entry("daemonset-controller", "daemon_set", "DaemonSetController"),
-    Entry("job-controller", "job", "JobController"),
-    Entry("cronjob-controller", "cron_job", "CronJobController"),
-    Entry("ttl-after-finished-controller", "ttl_after_finished", "TTLAfterFinishedController"),
-    Entry("replicationcontroller-controller", "replication_controller", "ReplicationControllerController"),
-    Entry("endpoints-controller", "endpoints", "EndpointsController"),
-    Entry("endpointslice-controller", "endpoint_slice", "EndpointSliceController"),
-    Entry("endpointslice-mirroring-controller", "endpoint_slice_mirroring", "EndpointSliceMirroringController"),
-    Entry("disruption-controller", "disruption", "DisruptionController"),
-    Entry("resourcequota-controller", "resource_quota", "ResourceQuotaController"),
-    Entry("namespace-controller", "namespace", "NamespaceController"),
-    Entry("garbage-collector-controller", "garbage_collector", "GarbageCollector"),
-    Entry("pod-garbage-collector-controller", "pod_gc", "PodGCController"),
-    Entry("horizontal-pod-autoscaler-controller", "horizontal_pod_autoscaler", "HorizontalPodAutoscalerController"),
-    Entry("persistentvolume-binder-controller", "persistent_volume_binder", "PersistentVolumeBinder"),
-    Entry("local-path-provisioner", "local_path_provisioner", "LocalPathProvisioner"),
-    Entry("nfs-provisioner", "nfs_provisioner", "NfsProvisioner"),
-    Entry("persistentvolumeclaim-protection-controller", "volume_protection", "ClaimProtectionController"),
-    Entry("persistentvolume-protection-controller", "volume_protection", "VolumeProtectionController"),
-    Entry("volumeattributesclass-protection-controller", "volume_protection", "AttributesClassProtectionController"),
-    Entry("persistentvolume-expander-controller", "volume_expand", "VolumeExpandController"),
-    Entry("persistentvolume-attach-detach-controller", "attach_detach", "AttachDetachController"),
-    Entry("ephemeral-volume-controller", "ephemeral_volume", "EphemeralVolumeController"),
-    Entry("resourceclaim-controller", "resource_claim", "ResourceClaimController"),
-    Entry("device-taint-eviction-controller", "device_taint_eviction", "DeviceTaintEvictionController"),
-    Entry("bootstrap-signer-controller", "bootstrap_tokens", "BootstrapSignerController"),
-    Entry("token-cleaner-controller", "bootstrap_tokens", "TokenCleanerController"),
-    Entry("certificatesigningrequest-approving-controller", "certificate_approving", "CertificateApprovingController"),
-    Entry("certificatesigningrequest-signing-controller", "certificate_signing", "CertificateSigningController"),
-    Entry("certificatesigningrequest-cleaner-controller", "certificate_cleaning", "CertificateCleaningController"),
-    Entry("clusterrole-aggregation-controller", "cluster_role_aggregation", "ClusterRoleAggregationController"),
-)
 
 
 @dataclass(slots=True)
@@ -115,7 +53,7 @@ class Options:
     controllers: Sequence[str] = ("*",)  # names of the table; "*" all, "-name" all but
 
 
-def enabled(options: Options) -> list[Entry]:
+def enabled(options: Options) -> list[Row]:
     """The rows of the table to run."""
     missing = set()
     if options.root_ca is None:
@@ -138,11 +76,11 @@ def enabled(options: Options) -> list[Entry]:
     ]
 
 
-def build(context: Context, entries: Sequence[Entry]) -> list[Controller[Any]]:
+def build(context: Context, rows: Sequence[Row]) -> list[Controller[Any]]:
     controllers: list[Controller[Any]] = []
-    for entry in entries:
-        module = importlib.import_module(f"shirube.controllers.{entry.module}")
-        controllers.append(getattr(module, entry.factory)(context))
+    for row in rows:
+        module = importlib.import_module(f"shirube.controllers.{row.module}")
+        controllers.append(getattr(module, row.factory)(context.of(row)))
     return controllers
 
 

@@ -33,6 +33,7 @@ _POD_SPEC = (
 )
 _CONTAINER = ("name", "image", "ports", "resources", "restartPolicy")
 _CONTAINER_STATUS = ("name", "restartCount", "ready", "state", "started")
+_OWNERSHIP = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "finalizers", "deletionTimestamp")
 
 
 def _only(obj: Object, keys: Iterable[str]) -> Object:
@@ -45,6 +46,15 @@ def _head(obj: Object) -> Object:
         kept = {k: v for k, v in metadata["annotations"].items() if k != _LAST_APPLIED}
         metadata = {**metadata, "annotations": kept}
     return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": metadata}
+
+
+def ownership_only(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    return {
+        "apiVersion": obj.get("apiVersion"),
+        "kind": obj.get("kind"),
+        "metadata": {key: metadata[key] for key in _OWNERSHIP if key in metadata},
+    }
 
 
 def metadata_only(obj: Object) -> Object:

@@ -34,7 +34,6 @@ from shirube.client.discovery import discover
 from shirube.client.informer import Informer, key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
-from shirube.controllers.garbage_collector import ownership_only
 from shirube.controllers.ownership import deleting
 
 _ACCOUNT = "resourcequota-controller"
@@ -263,7 +262,7 @@ class ResourceQuotaController(Controller[str]):
             plural, _, group = name.partition(".")
             for one in (await discover(self._context.reader)).resources:
                 if (one.gvr.resource, one.gvr.group) == (plural, group) and one.namespaced and "watch" in one.verbs:
-                    informer = self._context.factory.informer(one.gvr, projection=ownership_only, metadata_only=True)
+                    informer = self._context.informer(one.gvr, metadata_only=True)
                     informer.add_handler(None, None, self._replenish)
                     self._extra[name] = informer
         found = self._extra.get(name)

@@ -32,8 +32,9 @@ from shirube.client.controller import Controller
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client, Object
 from shirube.controllers.context import Context
-from shirube.controllers.main import Entry, build, enabled, run_controllers
 from shirube.controllers.main import Options as ControllerOptions
+from shirube.controllers.main import build, enabled, run_controllers
+from shirube.controllers.table import Row
 from shirube.foundation.chance import Chance
 from shirube.foundation.clock import Clock
 from shirube.foundation.tasks import cancel, spawn
@@ -67,7 +68,7 @@ class Setup:
 class Running:
     """Controllers that share a process."""
 
-    def __init__(self, process: Process, context: Context, entries: Sequence[Entry]) -> None:
+    def __init__(self, process: Process, context: Context, entries: Sequence[Row]) -> None:
         self.process, self.context, self.entries = process, context, entries
         self.controllers: list[Controller[Any]] = build(context, entries)
         self.task: asyncio.Task[None] | None = None
@@ -136,13 +137,11 @@ class Cluster:
             path.write_text(ROOT_CA)
         return path
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Row]:
         """The rows of the controllers' table that a simulation runs."""
         return enabled(self.options())
 
-    async def start_controllers(
-        self, entries: Sequence[Entry] | None = None, process: Process | None = None
-    ) -> Running:
+    async def start_controllers(self, entries: Sequence[Row] | None = None, process: Process | None = None) -> Running:
         """Controllers (default: the whole table) as one process; returns once their caches are filled."""
         process = process or Process("kube-controller-manager")
         options = self.options()

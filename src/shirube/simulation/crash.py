@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shirube.controllers.main import Entry
+from shirube.controllers.table import Row
 from shirube.foundation.tasks import cancel, spawn
 from shirube.simulation.cluster import Cluster, Running, Setup, simulated
 from shirube.simulation.hollow import Pace
@@ -100,7 +100,7 @@ class _Stage:
             items = (await cluster.storage.range("/")).items
             return Outcome(normal(items), process.writes, self._laws.violations)
 
-    def _tested(self, cluster: Cluster) -> list[Entry]:
+    def _tested(self, cluster: Cluster) -> list[Row]:
         return [e for e in cluster.entries() if e.name == self._controller]
 
     async def _rise_again(self, cluster: Cluster, first: Running) -> None:

@@ -1,0 +1,328 @@
+"""The table of controllers: each one's name, what it watches, as whom it acts.
+
+It is the whole truth: `main.build` hands each controller a context in which nothing else can be watched and nobody
+else's identity taken, and docs/controllers.md is made of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shirube.api.gvr import (
+    APISERVICES,
+    CERTIFICATESIGNINGREQUESTS,
+    CLUSTERROLES,
+    CONFIGMAPS,
+    CONTROLLERREVISIONS,
+    CRONJOBS,
+    CSIDRIVERS,
+    CUSTOMRESOURCEDEFINITIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    GVR,
+    HORIZONTALPODAUTOSCALERS,
+    IPADDRESSES,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    RESOURCECLAIMS,
+    RESOURCECLAIMTEMPLATES,
+    RESOURCEQUOTAS,
+    RESOURCESLICES,
+    SECRETS,
+    SERVICEACCOUNTS,
+    SERVICECIDRS,
+    SERVICES,
+    STATEFULSETS,
+    STORAGECLASSES,
+    VOLUMEATTACHMENTS,
+    VOLUMEATTRIBUTESCLASSES,
+)
+
+EVERYTHING = GVR("*", "*", "*")  # whatever the API serves, found by discovery, its metadata only
+
+
+class Row(NamedTuple):
+    name: str  # upstream's, as in `--controllers`
+    module: str
+    factory: str  # the class in `module`, which takes a Context
+    accounts: tuple[str, ...]  # ServiceAccounts of kube-system, each with the role `system:controller:ACCOUNT`
+    watches: tuple[GVR, ...]
+
+
+CONTROLLERS: tuple[Row, ...] = (
+    Row(
+        "serviceaccount-controller",
+        "service_account",
+        "ServiceAccountController",
+        ("service-account-controller",),
+        (NAMESPACES, SERVICEACCOUNTS),
+    ),
+    Row(
+        "serviceaccount-token-controller",
+        "service_account_token",
+        "ServiceAccountTokenController",
+        (),
+        (SECRETS, SERVICEACCOUNTS),
+    ),
+    Row(
+        "legacy-serviceaccount-token-cleaner-controller",
+        "legacy_service_account_token_cleaner",
+        "LegacyServiceAccountTokenCleaner",
+        ("legacy-service-account-token-cleaner",),
+        (SECRETS,),
+    ),
+    Row(
+        "root-ca-certificate-publisher-controller",
+        "root_ca",
+        "RootCAController",
+        ("root-ca-cert-publisher",),
+        (NAMESPACES, CONFIGMAPS),
+    ),
+    Row(
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        "cluster_trust_bundle",
+        "ClusterTrustBundlePublisher",
+        ("kube-apiserver-serving-clustertrustbundle-publisher",),
+        (),
+    ),
+    Row("node-ipam-controller", "node_ipam", "NodeIPAMController", ("node-controller",), (NODES,)),
+    Row(
+        "service-cidr-controller",
+        "service_cidr",
+        "ServiceCIDRController",
+        ("service-cidrs-controller",),
+        (SERVICECIDRS, IPADDRESSES),
+    ),
+    Row(
+        "node-lifecycle-controller",
+        "node_lifecycle",
+        "NodeLifecycleController",
+        ("node-controller",),
+        (NODES, LEASES, PODS),
+    ),
+    Row("taint-eviction-controller", "taint_eviction", "TaintEvictionController", ("node-controller",), (NODES, PODS)),
+    Row(
+        "deployment-controller",
+        "deployment",
+        "DeploymentController",
+        ("deployment-controller",),
+        (DEPLOYMENTS, REPLICASETS, PODS),
+    ),
+    Row(
+        "replicaset-controller", "replica_set", "ReplicaSetController", ("replicaset-controller",), (REPLICASETS, PODS)
+    ),
+    Row(
+        "statefulset-controller",
+        "stateful_set",
+        "StatefulSetController",
+        ("statefulset-controller",),
+        (STATEFULSETS, PODS, CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS),
+    ),
+    Row(
+        "daemonset-controller",
+        "daemon_set",
+        "DaemonSetController",
+        ("daemon-set-controller",),
+        (DAEMONSETS, PODS, NODES, CONTROLLERREVISIONS),
+    ),
+    Row("job-controller", "job", "JobController", ("job-controller",), (JOBS, PODS)),
+    Row("cronjob-controller", "cron_job", "CronJobController", ("cronjob-controller",), (CRONJOBS, JOBS)),
+    Row(
+        "ttl-after-finished-controller",
+        "ttl_after_finished",
+        "TTLAfterFinishedController",
+        ("ttl-after-finished-controller",),
+        (JOBS,),
+    ),
+    Row(
+        "replicationcontroller-controller",
+        "replication_controller",
+        "ReplicationControllerController",
+        ("replication-controller",),
+        (REPLICATIONCONTROLLERS, PODS),
+    ),
+    Row(
+        "endpoints-controller",
+        "endpoints",
+        "EndpointsController",
+        ("endpoint-controller",),
+        (SERVICES, PODS, ENDPOINTS),
+    ),
+    Row(
+        "endpointslice-controller",
+        "endpoint_slice",
+        "EndpointSliceController",
+        ("endpointslice-controller",),
+        (SERVICES, PODS, NODES, ENDPOINTSLICES),
+    ),
+    Row(
+        "endpointslice-mirroring-controller",
+        "endpoint_slice_mirroring",
+        "EndpointSliceMirroringController",
+        ("endpointslicemirroring-controller",),
+        (ENDPOINTS, SERVICES, ENDPOINTSLICES),
+    ),
+    Row(
+        "disruption-controller",
+        "disruption",
+        "DisruptionController",
+        ("disruption-controller",),
+        (PODDISRUPTIONBUDGETS, PODS, REPLICASETS, DEPLOYMENTS, STATEFULSETS, REPLICATIONCONTROLLERS),
+    ),
+    Row(
+        "resourcequota-controller",
+        "resource_quota",
+        "ResourceQuotaController",
+        ("resourcequota-controller",),
+        (
+            PODS,
+            SERVICES,
+            PERSISTENTVOLUMECLAIMS,
+            SECRETS,
+            CONFIGMAPS,
+            REPLICATIONCONTROLLERS,
+            RESOURCEQUOTAS,
+            RESOURCECLAIMS,
+            EVERYTHING,
+        ),
+    ),
+    Row("namespace-controller", "namespace", "NamespaceController", ("namespace-controller",), (NAMESPACES, PODS)),
+    Row(
+        "garbage-collector-controller",
+        "garbage_collector",
+        "GarbageCollector",
+        ("generic-garbage-collector",),
+        (CUSTOMRESOURCEDEFINITIONS, APISERVICES, EVERYTHING),
+    ),
+    Row("pod-garbage-collector-controller", "pod_gc", "PodGCController", ("pod-garbage-collector",), (PODS, NODES)),
+    Row(
+        "horizontal-pod-autoscaler-controller",
+        "horizontal_pod_autoscaler",
+        "HorizontalPodAutoscalerController",
+        ("horizontal-pod-autoscaler",),
+        (HORIZONTALPODAUTOSCALERS, PODS),
+    ),
+    Row(
+        "persistentvolume-binder-controller",
+        "persistent_volume_binder",
+        "PersistentVolumeBinder",
+        ("persistent-volume-binder",),
+        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, NODES, PODS),
+    ),
+    Row(
+        "local-path-provisioner",
+        "local_path_provisioner",
+        "LocalPathProvisioner",
+        ("persistent-volume-binder", "node-controller"),
+        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, NODES),
+    ),
+    Row(
+        "nfs-provisioner",
+        "nfs_provisioner",
+        "NfsProvisioner",
+        ("persistent-volume-binder", "node-controller"),
+        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, NODES),
+    ),
+    Row(
+        "persistentvolumeclaim-protection-controller",
+        "volume_protection",
+        "ClaimProtectionController",
+        ("pvc-protection-controller",),
+        (PERSISTENTVOLUMECLAIMS, PODS),
+    ),
+    Row(
+        "persistentvolume-protection-controller",
+        "volume_protection",
+        "VolumeProtectionController",
+        ("pv-protection-controller",),
+        (PERSISTENTVOLUMES,),
+    ),
+    Row(
+        "volumeattributesclass-protection-controller",
+        "volume_protection",
+        "AttributesClassProtectionController",
+        ("volumeattributesclass-protection-controller",),
+        (VOLUMEATTRIBUTESCLASSES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES),
+    ),
+    Row(
+        "persistentvolume-expander-controller",
+        "volume_expand",
+        "VolumeExpandController",
+        ("expand-controller",),
+        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES),
+    ),
+    Row(
+        "persistentvolume-attach-detach-controller",
+        "attach_detach",
+        "AttachDetachController",
+        ("attachdetach-controller",),
+        (PODS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, CSIDRIVERS, VOLUMEATTACHMENTS),
+    ),
+    Row(
+        "ephemeral-volume-controller",
+        "ephemeral_volume",
+        "EphemeralVolumeController",
+        ("ephemeral-volume-controller",),
+        (PODS, PERSISTENTVOLUMECLAIMS),
+    ),
+    Row(
+        "resourceclaim-controller",
+        "resource_claim",
+        "ResourceClaimController",
+        ("resource-claim-controller",),
+        (PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES),
+    ),
+    Row(
+        "device-taint-eviction-controller",
+        "device_taint_eviction",
+        "DeviceTaintEvictionController",
+        ("device-taint-eviction-controller",),
+        (PODS, RESOURCECLAIMS, RESOURCESLICES),
+    ),
+    Row(
+        "bootstrap-signer-controller",
+        "bootstrap_tokens",
+        "BootstrapSignerController",
+        ("bootstrap-signer",),
+        (SECRETS, CONFIGMAPS),
+    ),
+    Row("token-cleaner-controller", "bootstrap_tokens", "TokenCleanerController", ("token-cleaner",), (SECRETS,)),
+    Row(
+        "certificatesigningrequest-approving-controller",
+        "certificate_approving",
+        "CertificateApprovingController",
+        ("certificate-controller",),
+        (CERTIFICATESIGNINGREQUESTS,),
+    ),
+    Row(
+        "certificatesigningrequest-signing-controller",
+        "certificate_signing",
+        "CertificateSigningController",
+        ("certificate-controller",),
+        (CERTIFICATESIGNINGREQUESTS,),
+    ),
+    Row(
+        "certificatesigningrequest-cleaner-controller",
+        "certificate_cleaning",
+        "CertificateCleaningController",
+        ("certificate-controller",),
+        (CERTIFICATESIGNINGREQUESTS,),
+    ),
+    Row(
+        "clusterrole-aggregation-controller",
+        "cluster_role_aggregation",
+        "ClusterRoleAggregationController",
+        ("clusterrole-aggregation-controller",),
+        (CLUSTERROLES,),
+    ),
+)
