@@ -66,6 +66,23 @@ async def test_discovery_is_merged(front, wardle):
     assert "Flunder" in document.json["components"]["schemas"]
 
 
+async def test_a_server_that_never_answered_is_told_as_stale(front, wardle):
+    """Who would delete everything of a namespace has to know that it does not see everything."""
+
+    async def versions() -> list[dict]:
+        items = (await front.get("/apis", accept=V2)).json["items"]
+        return [v for i in items if i["metadata"]["name"] == GROUP for v in i["versions"]]
+
+    wardle.healthy = False
+    await register(front, wardle)
+    assert not await availability.check(front.context)
+    assert await versions() == [{"version": VERSION, "resources": [], "freshness": "Stale"}]
+    assert GROUP not in [g["name"] for g in (await front.get("/apis")).json["groups"]]
+    wardle.healthy = True
+    await availability.check(front.context)
+    assert [(v["freshness"], len(v["resources"])) for v in await versions()] == [("Current", 1)]
+
+
 async def test_one_endpoint_of_several_is_enough(front, wardle, monkeypatch):
     """Nine of ten lead to nowhere; the server is available, since one answers."""
     await register(front, wardle)

@@ -1,7 +1,8 @@
 """`/apis` and `/apis/GROUP` with the aggregated groups among our own.
 
-Only servers that are available are listed. The aggregated document describes their resources from the lists that they
-answered last; such versions are marked stale while a server does not answer.
+The lists name only servers that are available. The aggregated document describes their resources as they answered
+last, or none when they never did, and marks the versions as stale while a server does not answer: who empties a
+namespace must know that there may be more in it than it can see.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _VARY = [("Vary", "Accept")]
+_UNKNOWN: Json = {"resources": []}
 
 
 def _by_group(server: ServerContext) -> dict[str, list[Remote]]:
@@ -87,11 +89,10 @@ def _aggregated(server: ServerContext, groups: dict[str, list[Remote]], version:
         versions = [
             {
                 "version": r.version,
-                "resources": described(known[name, r.version]),
-                "freshness": "Current" if r.available else "Stale",
+                "resources": described(known.get((name, r.version), _UNKNOWN)),
+                "freshness": "Current" if r.available and (name, r.version) in known else "Stale",
             }
             for r in remotes
-            if (name, r.version) in known
         ]
         item["versions"] = versions + [v for v in item["versions"] if v["version"] not in theirs]
     document["items"] = [item for item in items.values() if item["versions"]]
