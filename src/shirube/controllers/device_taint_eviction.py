@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from shirube.api.errors import ApiError
 from shirube.api.gvr import PODS, RESOURCECLAIMS, RESOURCESLICES
 from shirube.client.controller import Controller
 from shirube.client.events import NORMAL
@@ -17,8 +16,9 @@ from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
+from shirube.controllers.pod_eviction import evict
 from shirube.controllers.pods import finished
-from shirube.foundation.clock import parse_rfc3339, rfc3339
+from shirube.foundation.clock import parse_rfc3339
 
 _ACCOUNT = "device-taint-eviction-controller"
 _POOL, _RESERVED = "pool", "reserved-for"
@@ -126,26 +126,9 @@ class DeviceTaintEvictionController(Controller[str]):
         ]
 
     async def _evict(self, pod: Object) -> None:
-        metadata = pod["metadata"]
         self._recorder.event(pod, NORMAL, "DeviceTaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByDeviceTaintManager",
-            "message": "Device Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                PODS, metadata["name"], patch, metadata["namespace"], type="strategic", subresource="status"
-            )
-            await self._client.delete(
-                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
-            )
-        except ApiError as error:
-            if error.code not in (404, 409):  # gone, or another pod of this name
-                raise
+        why = "Device Taint manager: deleting due to NoExecute taint"
+        await evict(self._client, pod, "DeletionByDeviceTaintManager", why, self._clock.now())
 
 
 def _users(claim: Object) -> list[Object]:

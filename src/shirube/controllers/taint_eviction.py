@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shirube.api.errors import ApiError
 from shirube.api.gvr import NODES, PODS
 from shirube.client.controller import Controller
 from shirube.client.events import NORMAL
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
+from shirube.controllers.pod_eviction import evict
 from shirube.controllers.pods import condition
-from shirube.foundation.clock import parse_rfc3339, rfc3339
+from shirube.foundation.clock import parse_rfc3339
 
 _ACCOUNT = "node-controller"
 
@@ -149,27 +149,6 @@ class TaintEvictionController(Controller[str]):
         return None
 
     async def _evict(self, pod: Object) -> None:
-        metadata = pod["metadata"]
         self._recorder.event(pod, NORMAL, "TaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
-        target = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        try:
-            await self._client.patch(
-                PODS,
-                metadata["name"],
-                {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [target]}},
-                metadata["namespace"],
-                type="strategic",
-                subresource="status",
-            )
-            await self._client.delete(
-                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
-            )
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        why = "Taint manager: deleting due to NoExecute taint"
+        await evict(self._client, pod, "DeletionByTaintManager", why, self._clock.now())
