@@ -28,6 +28,7 @@ from shirube.controllers.main import build, run_controllers
 from shirube.controllers.table import CONTROLLERS
 from shirube.foundation.tasks import cancel, spawn
 from shirube.serving.messages import Peer, Request, Response
+from shirube.simulation.wire import Answer
 
 _KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -50,32 +51,6 @@ def certificate(user: str, *groups: str) -> bytes:
     )
 
 
-class _Answer:
-    def __init__(self, response: Response) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = {k.title(): v for k, v in response.headers}
-        self._body = response.body
-
-    async def read(self) -> bytes:
-        if isinstance(self._body, bytes):
-            return self._body
-        return b"".join([chunk async for chunk in self._body])
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        if isinstance(self._body, bytes):
-            yield self._body
-            return
-        try:
-            async for chunk in self._body:
-                if chunk:
-                    yield chunk
-        finally:
-            await self._body.aclose()  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        pass
-
-
 class InProcess:
     """Implements `client.rest.Transport`. `log` is every request: (method, path, status).
 
@@ -90,10 +65,10 @@ class InProcess:
         self.dead = asyncio.Event()
         self.fixed: dict[str, bytes] = {}  # path -> what an aggregated server would answer
 
-    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> _Answer:
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         request = Request.of(method, target, headers.items(), body or b"", self._peer)
         if (fixed := self.fixed.get(target.partition("?")[0])) is not None:
-            return _Answer(Response(200, fixed))
+            return Answer(Response(200, fixed))
         response = await self._server.handle(request)
         assert isinstance(response, Response)
         self.log.append((method, target.partition("?")[0], response.status))
@@ -102,7 +77,7 @@ class InProcess:
             if self.writes_left < 0:
                 self.dead.set()
                 await asyncio.Event().wait()
-        return _Answer(response)
+        return Answer(response)
 
     async def close(self) -> None:
         pass

@@ -76,7 +76,9 @@ class Process:
     dead: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class _Answer:
+class Answer:
+    """What came back, as `client.rest` reads it."""
+
     def __init__(self, response: Response) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = {k.title(): v for k, v in response.headers}
@@ -109,7 +111,7 @@ class Wire:
         """`server` is asked anew for each request: it may have been started again."""
         self._server, self._process, self._user, self._chance = server, process, user, chance
 
-    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> _Answer:
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         process = self._process
         await self._pass()
         path, _, query = target.partition("?")
@@ -129,7 +131,7 @@ class Wire:
                 await self._die()
         if "watch=true" not in query:
             await self._pass()
-        return _Answer(response)
+        return Answer(response)
 
     async def _pass(self) -> None:
         """On the way. Who is dead sends nothing more."""
