@@ -16,7 +16,6 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
 from shirube.controllers import nfs_provisioner
 from shirube.controllers.nfs_parameters import (
-    FINALIZER,
     PROVISIONER,
     ParameterError,
     directory_for,
@@ -24,6 +23,7 @@ from shirube.controllers.nfs_parameters import (
     request_for,
     volume_for,
 )
+from shirube.controllers.volume_release import FINALIZER
 
 TABLE = (
     "nfs-provisioner,persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,"

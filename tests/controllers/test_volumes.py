@@ -189,6 +189,8 @@ async def test_local_paths_come_where_the_pod_goes_and_go_with_their_claim(house
             return found["status"]["capacity"] == {"storage": "2Gi"}
 
         await until(grown, 10)
+        # The volume first: its directory is given up when the claim goes, too.
+        await admin.delete(PERSISTENTVOLUMES, made["metadata"]["name"])
         await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
         await until(lambda: gone(house, PERSISTENTVOLUMES, made["metadata"]["name"]), 10)
         told = (await admin.get(NODES, "n1"))["metadata"]["annotations"][TO_REMOVE]
@@ -313,5 +315,47 @@ async def test_an_ephemeral_claim_of_somebody_else_is_told_at_the_pod(house: Liv
         async def told() -> bool:
             events = (await admin.list(EVENTS, "default"))["items"]
             return any((e["reason"], e["message"]) == ("FailedBinding", wanted) for e in events)
+
+        await until(told, 10)
+
+
+async def test_a_claim_waits_for_the_volume_that_it_names(house: Live):
+    admin = house.admin
+    async with house.controllers(only=BINDER):
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="", volumeName="pv")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Pending"), 10)
+        await admin.create(PERSISTENTVOLUMES, volume("pv"))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+
+
+async def test_a_retained_volume_is_free_again_when_an_administrator_says_so(house: Live):
+    admin = house.admin
+    async with house.controllers(only=f"{BINDER},{PROTECTION}"):
+        await admin.create(PERSISTENTVOLUMES, volume("pv", persistentVolumeReclaimPolicy="Retain"))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Bound"), 10)
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim("next", storageClassName="", volumeName="pv")))
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "pv", "Released"), 10)
+        assert await phase(house, PERSISTENTVOLUMECLAIMS, "next", "Pending")
+        await admin.patch(PERSISTENTVOLUMES, "pv", {"spec": {"claimRef": None}})
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "next", "Bound"), 10)
+
+
+async def test_an_attribute_class_is_refused_where_nothing_could_apply_it(house: Live):
+    admin = house.admin
+    async with house.controllers(only=f"{BINDER},local-path-provisioner"):
+        await admin.create(
+            VOLUMEATTRIBUTESCLASSES, {"metadata": {"name": "gold"}, "driverName": "x.io", "parameters": {"a": "b"}}
+        )
+        await admin.create(STORAGECLASSES, {"metadata": {"name": "local"}, "provisioner": PROVISIONER})
+        await admin.create(
+            PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="local", volumeAttributesClassName="gold"))
+        )
+        wanted = "failed to provision volume: VolumeAttributesClasses are not supported"
+
+        async def told() -> bool:
+            events = (await admin.list(EVENTS, "default"))["items"]
+            return any((e["reason"], e["message"]) == ("ProvisioningFailed", wanted) for e in events)
 
         await until(told, 10)

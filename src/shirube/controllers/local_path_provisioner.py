@@ -7,7 +7,8 @@ volumes. The volume is a `hostPath` with type `DirectoryOrCreate` and a required
 agent makes the directory when the first pod mounts it, nothing else runs on the node. Sizes are not enforced.
 
 When the claim goes and the policy is Delete, the directory `DIRECTORY/pvc-UID_NAMESPACE_CLAIM` is named to its node's
-agent, which removes it, in an annotation of the node; then the volume's object is deleted here.
+agent, which removes it, in an annotation of the node; then the volume's object is deleted here. External provisioners'
+finalizer holds the volume until then, also when it is deleted before its claim (KEP-2644).
 
 Acts as upstream's `persistent-volume-binder`, whose role has all that this needs.
 """
@@ -22,6 +23,7 @@ from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
 from shirube.controllers import volume_matching as matching
+from shirube.controllers import volume_release
 from shirube.controllers.context import Context
 from shirube.controllers.node_fit import untolerated
 from shirube.controllers.ownership import deleting
@@ -59,7 +61,11 @@ def volume_for(claim: Object, storage_class: Object, node: Object, directory: st
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": {matching.PROVISIONED_BY: PROVISIONER}},
+        "metadata": {
+            "name": name,
+            "annotations": {matching.PROVISIONED_BY: PROVISIONER},
+            "finalizers": [volume_release.FINALIZER],
+        },
         "spec": spec,
     }
 
@@ -93,7 +99,7 @@ class LocalPathProvisioner(Controller[str]):
             self.queue.add(_CLAIM + key_of(claim))
 
     def _volume_changed(self, volume: Object) -> None:
-        if matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER:
+        if volume_release.made_by(volume, PROVISIONER):
             self.queue.add(_VOLUME + key_of(volume))
 
     def _node_added(self, _: Object) -> None:
@@ -138,6 +144,8 @@ class LocalPathProvisioner(Controller[str]):
             return "failed to provision volume: claim.Spec.Selector is not supported"
         if spec.get("dataSource") or spec.get("dataSourceRef"):
             return "failed to provision volume: data sources are not supported"
+        if spec.get("volumeAttributesClassName"):
+            return "failed to provision volume: VolumeAttributesClasses are not supported"
         if "ReadWriteMany" in (spec.get("accessModes") or ()) or "ReadOnlyMany" in (spec.get("accessModes") or ()):
             return "failed to provision volume: only ReadWriteOnce and ReadWriteOncePod are possible on one node"
         return None
@@ -145,7 +153,7 @@ class LocalPathProvisioner(Controller[str]):
     def _emptiest(self) -> Object | None:
         held: dict[str, int] = {}
         for volume in self._volumes.store:
-            if matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER:
+            if volume_release.made_by(volume, PROVISIONER):
                 name = _host_of(volume)
                 held[name] = held.get(name, 0) + 1
         fit = [
@@ -190,13 +198,10 @@ class LocalPathProvisioner(Controller[str]):
 
     async def _delete(self, name: str) -> None:
         volume = self._volumes.store.get(None, name)
-        if volume is None or deleting(volume) or (volume.get("status") or {}).get("phase") != "Released":
+        if volume is None or not volume_release.made_by(volume, PROVISIONER):
             return
-        if volume["spec"].get("persistentVolumeReclaimPolicy") != "Delete":
-            return
-        await self._give_up(volume)
-        try:
-            await self._client.delete(PERSISTENTVOLUMES, name, preconditions={"uid": volume["metadata"]["uid"]})
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        if volume_release.unwanted(volume):
+            await self._give_up(volume)
+            await volume_release.let_go(self._client, volume)
+        elif volume_release.abandoned(volume):
+            await volume_release.let_go(self._client, volume)

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from shirube.api import nfs_directories as directories
 from shirube.client.rest import Object
 from shirube.controllers import volume_matching as matching
+from shirube.controllers import volume_release
 
 PROVISIONER = "shirube.dev/nfs"
-# External provisioners hold a volume with it until what is behind the volume is gone (KEP-2644).
-FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 _KNOWN = {"server": "", "share": "", "subdir": "", "ondelete": directories.DELETE, "mountpermissions": "0777"}
 _NAMES = "server, share, subDir, onDelete and mountPermissions"
 _ON_DELETE = (directories.DELETE, directories.RETAIN, directories.ARCHIVE)
@@ -160,7 +159,7 @@ def volume_for(claim: Object, storage_class: Object, name: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": annotations, "finalizers": [FINALIZER]},
+        "metadata": {"name": name, "annotations": annotations, "finalizers": [volume_release.FINALIZER]},
         "spec": spec,
     }
 

@@ -36,9 +36,10 @@ from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
 from shirube.controllers import volume_matching as matching
+from shirube.controllers import volume_release
 from shirube.controllers.attach_detach import silent_for
 from shirube.controllers.context import Context
-from shirube.controllers.nfs_parameters import FINALIZER, PROVISIONER, ParameterError, request_for, volume_for
+from shirube.controllers.nfs_parameters import PROVISIONER, ParameterError, request_for, volume_for
 from shirube.controllers.node_fit import untolerated
 from shirube.controllers.ownership import deleting
 
@@ -50,7 +51,7 @@ _BY_VOLUME = "volumes-to-be"
 
 
 def ours(volume: Object) -> bool:
-    return bool(matching.annotations_of(volume).get(matching.PROVISIONED_BY) == PROVISIONER)
+    return volume_release.made_by(volume, PROVISIONER)
 
 
 def wants_volume(claim: Object) -> bool:
@@ -167,22 +168,14 @@ class NfsProvisioner(Controller[str]):
             for claim in self._claims.store.by_index(_BY_VOLUME, key):
                 if wants_volume(claim):
                     return await self._provision(claim, key)
-        elif self._unwanted(volume):
+        elif ours(volume) and volume_release.unwanted(volume):
             return await self._remove(volume)
-        elif ours(volume) and deleting(volume) and (volume.get("status") or {}).get("phase") != "Bound":
-            await self._let_go(volume)
+        elif ours(volume) and volume_release.abandoned(volume):
+            await volume_release.let_go(self._client, volume)
         self._errors.pop(key, None)
         for node in self._asked(key):
             await self._ask(node, key, None)
         return None
-
-    @staticmethod
-    def _unwanted(volume: Object) -> bool:
-        if not ours(volume) or (volume.get("status") or {}).get("phase") != "Released":
-            return False
-        if FINALIZER not in (volume["metadata"].get("finalizers") or ()) and deleting(volume):
-            return False  # somebody took it off: the directory is to stay
-        return bool(volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete")
 
     # -- a directory for a claim ----------------------------------------------------------------------------
 
@@ -242,11 +235,11 @@ class NfsProvisioner(Controller[str]):
             self._recorder.event(volume, WARNING, "VolumeFailedDelete", f"cannot remove the directory: {error}")
             return None
         if wanted.action == directories.RETAIN:
-            await self._let_go(volume)
+            await volume_release.let_go(self._client, volume)
             return None
         asked = self._asked(name)
         if any(directories.requests_of(node)[name].done for node in asked):
-            await self._let_go(volume)
+            await volume_release.let_go(self._client, volume)
             return None
         if asked:
             return await self._wait_for(asked[0], volume, wanted)
@@ -306,20 +299,6 @@ class NfsProvisioner(Controller[str]):
             rest[name] = wanted
         try:
             await self._nodes_client.patch(NODES, node["metadata"]["name"], directories.patch_of(node, rest))
-        except ApiError as error:
-            if error.code != 404:
-                raise
-
-    async def _let_go(self, volume: Object) -> None:
-        """Nothing is left to do for the volume: delete it, and take off what holds it."""
-        metadata = volume["metadata"]
-        try:
-            if not deleting(volume):
-                await self._client.delete(PERSISTENTVOLUMES, metadata["name"], preconditions={"uid": metadata["uid"]})
-                return  # seen again when it is being deleted
-            if FINALIZER in (metadata.get("finalizers") or ()):
-                rest = [one for one in metadata["finalizers"] if one != FINALIZER]
-                await self._client.update(PERSISTENTVOLUMES, {**volume, "metadata": {**metadata, "finalizers": rest}})
         except ApiError as error:
             if error.code != 404:
                 raise

@@ -63,7 +63,7 @@ class PersistentVolumeBinder(Controller[str]):
             self._taken.pop(key_of(volume), None)
             self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
         elif (volume.get("status") or {}).get("phase") == "Available":
-            self._wake_unbound()
+            self._wake_unbound(key_of(volume))
 
     def _volume_deleted(self, volume: Object) -> None:
         self._taken.pop(key_of(volume), None)
@@ -73,9 +73,11 @@ class PersistentVolumeBinder(Controller[str]):
     def _class_changed(self, _: Object) -> None:
         self._wake_unbound()
 
-    def _wake_unbound(self) -> None:
+    def _wake_unbound(self, volume: str = "") -> None:
+        """Claims that any volume would do for, and those that have asked for this one."""
         for claim in self._claims.store:
-            if not claim["spec"].get("volumeName"):
+            bound = matching.BIND_COMPLETED in matching.annotations_of(claim)
+            if not bound and claim["spec"].get("volumeName", "") in ("", volume):
                 self.queue.add(_CLAIM + key_of(claim))
 
     def _pod_added(self, pod: Object) -> None:
