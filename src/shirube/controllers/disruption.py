@@ -207,10 +207,14 @@ class DisruptionController(Controller[str]):
         self._pod_changed(new)
 
     def _owner_updated(self, old: Object, new: Object) -> None:
-        if (old.get("spec") or {}).get("replicas") != (new.get("spec") or {}).get("replicas"):
-            for budget in self._budgets.store.list(new["metadata"]["namespace"]):
-                if needs_scale(budget):
-                    self._enqueue(budget)
+        """Those budgets that count the owner's pods; upstream's look at owners only when a pod changes."""
+        spec = new.get("spec") or {}
+        if (old.get("spec") or {}).get("replicas") == spec.get("replicas"):
+            return
+        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+        for budget in self._budgets.store.list(new["metadata"]["namespace"]):
+            if needs_scale(budget) and (selector := selector_of(budget)) is not None and selector.matches(labels):
+                self._enqueue(budget)
 
     # -- reconcile ------------------------------------------------------------------------------------------
 

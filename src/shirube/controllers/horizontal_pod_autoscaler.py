@@ -26,6 +26,7 @@ from shirube.controllers.autoscaling_metrics import Metrics, Proposal, Target
 from shirube.controllers.autoscaling_replicas import MetricError
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
+from shirube.controllers.pod_selection import index_labels, selected
 from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "horizontal-pod-autoscaler"
@@ -65,6 +66,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
     def __init__(self, context: Context) -> None:
         self._autoscalers = context.informer(HORIZONTALPODAUTOSCALERS)
         self._pods = context.informer(PODS)
+        index_labels(self._pods)
         super().__init__(self._autoscalers, self._pods)
         self._client = context.client_of(_ACCOUNT)
         self._reader = context.reader
@@ -203,7 +205,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
             raise _Refused("InvalidSelector", "the HPA target's scale is missing a selector", "selector is required")
         namespace, selector = autoscaler["metadata"]["namespace"], parse_label_selector(text)
         self._selectors[key] = selector
-        pods = [p for p in self._pods.store.list(namespace) if selector.matches(p["metadata"].get("labels") or {})]
+        pods = selected(self._pods, namespace, selector)
         scaling = [k for k, s in self._selectors.items() if split_key(k)[0] == namespace and _any_matches(s, pods)]
         if len(scaling) > 1:
             rivals = " ".join(sorted(scaling))

@@ -49,6 +49,7 @@ class PodGCController(Controller[str]):
         self._pods = context.informer(PODS)
         self._nodes = context.informer(NODES)
         super().__init__(self._pods, self._nodes)
+        self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
         self._client = context.client_of(_ACCOUNT)
         self._clock = context.clock
         self._missing_since: dict[str, float] = {}
@@ -57,9 +58,10 @@ class PodGCController(Controller[str]):
         self.queue.add("sweep")
 
     async def reconcile(self, key: str) -> float | None:
-        pods = self._pods.store.list()
-        work = [self._fail_and_delete(p) for p in excess_finished(pods) + never_scheduled(pods)]
-        work += [self._fail_and_delete(p, reason) for p, reason in await self._orphaned(pods)]
+        store = self._pods.store
+        work = [self._fail_and_delete(p) for p in excess_finished(store.list())]
+        work += [self._fail_and_delete(p) for p in never_scheduled(store.by_index("node", ""))]
+        work += [self._fail_and_delete(p, reason) for p, reason in await self._orphaned()]
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, ApiError):
                 self.log.warning("cannot collect a pod", error=str(result))
@@ -67,25 +69,22 @@ class PodGCController(Controller[str]):
                 raise result
         return _SWEEP_SECONDS
 
-    async def _orphaned(self, pods: list[Object]) -> list[tuple[Object, str]]:
+    async def _orphaned(self) -> list[tuple[Object, str]]:
         out: list[tuple[Object, str]] = []
-        now = self._clock.monotonic()
-        named: dict[str, list[Object]] = {}
-        for pod in pods:
-            if node := pod["spec"].get("nodeName"):
-                named.setdefault(node, []).append(pod)
-        for name in [n for n in self._missing_since if n not in named or n in self._nodes.store]:
-            del self._missing_since[name]
-        for name, there in named.items():
+        now, store = self._clock.monotonic(), self._pods.store
+        named = [name for name in store.index_values("node") if name]
+        missing = {name: self._missing_since.get(name, now) for name in named if name not in self._nodes.store}
+        self._missing_since = missing
+        for name in named:
             node = self._nodes.store.get(None, name)
             if node is not None:
                 if of_pods.out_of_service(node) and not of_pods.ready(node):
-                    out += [(p, "") for p in there if deleting(p)]
+                    out += [(p, "") for p in store.by_index("node", name) if deleting(p)]
                 continue
-            if now - self._missing_since.setdefault(name, now) < _QUARANTINE_SECONDS:
+            if now - missing.setdefault(name, now) < _QUARANTINE_SECONDS:
                 continue
             if await self._gone(name):
-                out += [(p, "node no longer exists") for p in there]
+                out += [(p, "node no longer exists") for p in store.by_index("node", name)]
         return out
 
     async def _gone(self, name: str) -> bool:
