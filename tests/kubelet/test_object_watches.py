@@ -5,6 +5,7 @@ from fake_api import FakeApi
 from shirube.foundation.clock import SYSTEM
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.object_watches import ObjectWatches
+from shirube.kubelet.trust_bundles import TrustBundles
 
 PATH = "/api/v1/namespaces/default/configmaps/settings"
 REFERENCE = ("configmaps", "settings")
@@ -14,8 +15,9 @@ class Followed:
     def __init__(self) -> None:
         self.api = FakeApi()
         self.objects = ApiObjects(self.api.client(), SYSTEM)
+        self.trust = TrustBundles(self.api.client())
         self.woken: asyncio.Queue[str] = asyncio.Queue()
-        self.watches = ObjectWatches(self.api.client(), self.objects, self.woken.put_nowait)
+        self.watches = ObjectWatches(self.api.client(), self.objects, self.trust, self.woken.put_nowait)
 
     async def value(self) -> str | None:
         found = await self.objects.get("configmaps", "default", "settings", max_age=1e-9)

@@ -53,6 +53,7 @@ from shirube.kubelet.stats import NodeStats
 from shirube.kubelet.stats_disk import DiskUsage, FileSystem
 from shirube.kubelet.status_writer import StatusWriter
 from shirube.kubelet.system_oom import SystemOom
+from shirube.kubelet.trust_bundles import TrustBundles
 from shirube.kubelet.volumes.images import ImageVolumes, images_of
 from shirube.kubelet.volumes.pod_volumes import PodVolumes
 from shirube.kubelet.volumes.volume import Host
@@ -219,6 +220,7 @@ class Agent:
         options, client, clock = self.options, self.client, self.clock
         objects = ApiObjects(client, clock)
         tokens = ServiceAccountTokens(client, clock)
+        self._trust = TrustBundles(client)
         images = Images(self.runtime, clock, options.max_parallel_image_pulls)
         self._image_volumes = ImageVolumes(
             self.runtime, images, objects, self.paths, clock, lambda pod, *said: self.services.tell(pod, *said)
@@ -228,6 +230,7 @@ class Agent:
             self.paths,
             objects,
             tokens,
+            self._trust,
             clock,
             lambda: self._facts,
             self.node_object,
@@ -245,7 +248,7 @@ class Agent:
             prober=prober,
             statuses=StatusWriter(client),
             objects=objects,
-            watches=ObjectWatches(client, objects, self.pods.changed),
+            watches=ObjectWatches(client, objects, self._trust, self.pods.changed),
             cgroups=Cgroups(options.cgroup_root, pod_pids=options.pod_pids_limit),
             devices=self.devices,
             claims=self.claims,
@@ -361,6 +364,7 @@ class Agent:
     async def _close(self) -> None:
         await self.pods.close()
         await self.services.watches.close()
+        await self._trust.close()
         await self.services.prober.close()
         await self.services.images.close()
         await self.devices.close()

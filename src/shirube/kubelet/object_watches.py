@@ -1,4 +1,5 @@
-"""Follows the ConfigMaps and Secrets in the volumes of running pods, so that their files change within moments.
+"""Follows the ConfigMaps, Secrets and trust bundles in the volumes of running pods, so that their files change within
+moments.
 
 The node authoriser lets an agent list and watch single objects that its pods name, so each object has a watch of its
 own, shared by all pods that use it and ended with the last of them. What is heard goes into `ApiObjects`, which then
@@ -18,6 +19,9 @@ from shirube.client.informer import Informer
 from shirube.client.rest import Client
 from shirube.foundation.tasks import cancel, spawn
 from shirube.kubelet.api_objects import KINDS, ApiObjects, Reference
+from shirube.kubelet.trust_bundles import TrustBundles
+
+TRUST: Reference = ("clustertrustbundles", "")  # all of them
 
 _Key = tuple[str, str, str]  # (plural, namespace, name)
 
@@ -29,9 +33,10 @@ class _Followed:
 
 
 class ObjectWatches:
-    def __init__(self, client: Client, objects: ApiObjects, wake: Callable[[str], None]) -> None:
+    def __init__(self, client: Client, objects: ApiObjects, trust: TrustBundles, wake: Callable[[str], None]) -> None:
         self._client = client
         self._objects = objects
+        self._trust = trust
         self._wake = wake
         self._followed: dict[_Key, _Followed] = {}
         self._wanted: dict[str, set[_Key]] = {}
@@ -73,6 +78,9 @@ class ObjectWatches:
 
     async def _run(self, key: _Key) -> None:
         kind, namespace, name = key
+        if kind == TRUST[0]:
+            await self._trust.listen(lambda: self._changed(key))
+            return
         informer = Informer(self._client, KINDS[kind], namespace, field_selector=f"metadata.name={name}")
         informer.add_handler(
             lambda obj: self._heard(key, obj),
@@ -82,9 +90,11 @@ class ObjectWatches:
         await informer.run()
 
     def _heard(self, key: _Key, obj: Any) -> None:
+        if key in self._followed and self._objects.heard(key, obj):
+            self._changed(key)
+
+    def _changed(self, key: _Key) -> None:
         followed = self._followed.get(key)
-        if followed is None or not self._objects.heard(key, obj):
-            return
-        for pod_uid in followed.users:
+        for pod_uid in followed.users if followed is not None else ():
             self._news[pod_uid] = self._news.get(pod_uid, 0) + 1
             self._wake(pod_uid)

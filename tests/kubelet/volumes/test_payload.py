@@ -1,7 +1,7 @@
 import pytest
 
 from shirube.kubelet.downward import NodeFacts
-from shirube.kubelet.volumes.payload import Fetched, PayloadError, files, references, token_sources
+from shirube.kubelet.volumes.payload import Fetched, PayloadError, files, references, token_sources, trust_sources
 
 NODE = NodeFacts("n", ("10.0.0.9",), {})
 POD = {
@@ -14,8 +14,8 @@ OBJECTS = {
 }
 
 
-def made(volume, tokens=()):
-    fetched = Fetched(OBJECTS, tokens, NODE, ())
+def made(volume, tokens=(), anchors=()):
+    fetched = Fetched(OBJECTS, tokens, NODE, (), anchors)
     return {path: (file.data, file.mode) for path, file in files(POD, {"name": "v", **volume}, fetched).items()}
 
 
@@ -63,3 +63,17 @@ def test_a_token_belongs_to_the_one_user_of_the_pod():
     volume = {"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
     file = files(pod, volume, Fetched({}, ["t"], NODE, ()))["token"]
     assert (file.mode, file.owner) == (0o600, 1001)
+
+
+def test_trust_bundles_lie_beside_the_rest_each_at_its_path():
+    sources = [
+        {"clusterTrustBundle": {"name": "one", "path": "trust/one.pem"}},
+        {"configMap": {"name": "m"}},
+        {"clusterTrustBundle": {"signerName": "example.com/x", "labelSelector": {}, "path": "two.pem"}},
+    ]
+    volume = {"projected": {"defaultMode": 0o440, "sources": sources}}
+    assert [source["path"] for source in trust_sources(volume)] == ["trust/one.pem", "two.pem"]
+    assert references(volume) == [("configmaps", "m")]
+    found = made(volume, anchors=[b"1", b""])
+    assert (found["trust/one.pem"], found["two.pem"]) == ((b"1", 0o440), (b"", 0o440))
+    assert trust_sources({"configMap": {"name": "m"}}) == []

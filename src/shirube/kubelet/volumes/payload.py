@@ -1,7 +1,7 @@
 """The files of configMap, secret, downwardAPI and projected volumes. Pure.
 
-`references` and `token_sources` say what to fetch first; `files` makes the files from it. What is missing and
-not optional is a `PayloadError`, told as FailedMount.
+`references`, `token_sources` and `trust_sources` say what to fetch first; `files` makes the files from it. What is
+missing and not optional is a `PayloadError`, told as FailedMount.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Fetched:
     tokens: Sequence[str]  # one for each of token_sources(volume), in order
     node: downward.NodeFacts
     pod_ips: tuple[str, ...]
+    anchors: Sequence[bytes] = ()  # one for each of trust_sources(volume), in order
 
 
 def _sources(volume: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -54,12 +55,16 @@ def token_sources(volume: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [source for kind, source in _sources(volume) if kind == "serviceAccountToken"]
 
 
+def trust_sources(volume: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [source for kind, source in _sources(volume) if kind == "clusterTrustBundle"]
+
+
 def files(pod: pods.Pod, volume: Mapping[str, Any], fetched: Fetched) -> dict[str, File]:
     """The volume's files by relative path. Raises PayloadError."""
     whole = next(volume[kind] for kind in KINDS if volume.get(kind) is not None)
     mode = whole.get("defaultMode")
     mode = DEFAULT_MODE if mode is None else mode
-    tokens = iter(fetched.tokens)
+    tokens, anchors = iter(fetched.tokens), iter(fetched.anchors)
     found: dict[str, File] = {}
     for kind, source in _sources(volume):
         match kind:
@@ -69,6 +74,8 @@ def files(pod: pods.Pod, volume: Mapping[str, Any], fetched: Fetched) -> dict[st
                 found.update(_downward_files(pod, source, fetched, mode))
             case "serviceAccountToken":
                 found[source["path"]] = _token_file(pod, next(tokens), mode)
+            case "clusterTrustBundle":
+                found[source["path"]] = File(next(anchors), mode)
             case _:
                 raise PayloadError(f"projected volume source {kind} is not supported yet")
     return found

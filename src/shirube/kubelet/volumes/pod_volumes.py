@@ -12,7 +12,7 @@ from typing import Any
 from shirube.api.errors import ApiError
 from shirube.foundation import log
 from shirube.kubelet import pod as pods
-from shirube.kubelet.object_watches import ObjectWatches
+from shirube.kubelet.object_watches import TRUST, ObjectWatches
 from shirube.kubelet.volumes import kernel_mounts, payload
 from shirube.kubelet.volumes.atomic_writer import UnsafePath
 from shirube.kubelet.volumes.table import LIVE_TYPES, VOLUME_TYPES, volume_type
@@ -52,7 +52,10 @@ class PodVolumes:
 
     def follow(self, pod: pods.Pod, watches: ObjectWatches) -> None:
         """Hear at once of changes of what the pod's volumes show."""
-        found = {reference for v in pod["spec"].get("volumes") or () for reference in payload.references(v)}
+        volumes = pod["spec"].get("volumes") or ()
+        found = {reference for v in volumes for reference in payload.references(v)}
+        if any(payload.trust_sources(v) for v in volumes):
+            found.add(TRUST)
         watches.follow(pods.uid(pod), pods.namespace(pod), found)
 
     async def remove(self, pod_uid: str) -> None:

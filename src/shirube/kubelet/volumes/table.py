@@ -16,6 +16,7 @@ from typing import Any
 from shirube.api import quantity
 from shirube.kubelet import huge_pages, qos
 from shirube.kubelet import pod as pods
+from shirube.kubelet.trust_bundles import TrustBundleError
 from shirube.kubelet.volumes import (
     atomic_writer,
     claims,
@@ -35,9 +36,13 @@ async def _files(host: Host, request: Request) -> Made:
     """configMap, secret, downwardAPI, projected."""
     pod, volume = request.pod, request.volume
     kind = next(k for k in payload.KINDS if volume.get(k) is not None)
+    try:
+        anchors = [await host.trust.anchors(source) for source in payload.trust_sources(volume)]
+    except TrustBundleError as error:
+        raise VolumeError(str(error)) from error
     objects = host.objects.get_all(pods.namespace(pod), payload.references(volume), request.max_age)
     tokens = asyncio.gather(*(host.tokens.token(pod, source) for source in payload.token_sources(volume)))
-    fetched = payload.Fetched(await objects, await tokens, host.node(), request.pod_ips)
+    fetched = payload.Fetched(await objects, await tokens, host.node(), request.pod_ips, anchors)
     try:
         files = payload.files(pod, volume, fetched)
     except payload.PayloadError as error:

@@ -14,6 +14,7 @@ from shirube.kubelet import pod as pods
 from shirube.kubelet.api_objects import ApiObjects
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.service_account_tokens import ServiceAccountTokens
+from shirube.kubelet.trust_bundles import TrustBundles
 
 if TYPE_CHECKING:
     from shirube.kubelet.volumes.images import ImageVolumes
@@ -41,6 +42,7 @@ class Host:
     paths: Paths
     objects: ApiObjects
     tokens: ServiceAccountTokens
+    trust: TrustBundles
     clock: Clock
     node: Callable[[], downward.NodeFacts]
     node_object: Callable[[], Mapping[str, Any]]
