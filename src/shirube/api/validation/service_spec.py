@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from shirube.api import names
@@ -249,20 +250,27 @@ def _validate_traffic(out: list[Cause], spec: Obj, kind: str) -> None:
 
 def validate_plain_ip(out: list[Cause], text: str, path: str) -> None:
     """An address that can be that of an endpoint: not this host's, not everybody's."""
+    out.extend(invalid(path, text, why) for why in _why_not_plain(text))
+
+
+@lru_cache(maxsize=32768)
+def _why_not_plain(text: str) -> tuple[str, ...]:
+    out = []
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address  # ::ffff:127.0.0.1 is as much loopback as 127.0.0.1
     if address.is_unspecified:
-        out.append(invalid(path, text, f"may not be unspecified ({text})"))
+        out.append(f"may not be unspecified ({text})")
     if address.is_loopback:
         block = "127.0.0.0/8, ::1/128"
-        out.append(invalid(path, text, f"may not be in the loopback range ({block})"))
+        out.append(f"may not be in the loopback range ({block})")
     if address.is_link_local:
         block = "169.254.0.0/16, fe80::/10"
-        out.append(invalid(path, text, f"may not be in the link-local range ({block})"))
+        out.append(f"may not be in the link-local range ({block})")
     if address.is_multicast and text.startswith(("224.0.0.", "ff02:")):
         block = "224.0.0.0/24, ff02::/10"
-        out.append(invalid(path, text, f"may not be in the link-local multicast range ({block})"))
+        out.append(f"may not be in the link-local multicast range ({block})")
+    return tuple(out)
 
 
 def validate_service_update(out: list[Cause], new: Obj, old: Obj) -> None:
