@@ -83,6 +83,7 @@ def test_a_deployment_keeps_its_bounds_when_a_controller_dies(seed: int, dying: 
         change = {"template": {"metadata": {"annotations": {"version": "2"}}}}
         await cluster.admin.patch(DEPLOYMENTS, "web", {"spec": change}, "default")
         await converged(cluster)
+        assert laws.checks > 0
 
     live(seed, life, dying=dying, deaths=[Death(write, applied)])
 
