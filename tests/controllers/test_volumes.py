@@ -21,8 +21,9 @@ from shirube.api.gvr import (
 )
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.ephemeral_volume import wanted_claims
-from shirube.controllers.local_path_provisioner import PROVISIONER, TO_REMOVE
+from shirube.controllers.local_path_provisioner import PROVISIONER, TO_REMOVE, volume_for
 from shirube.controllers.volume_protection import uses
+from shirube.kubelet.local_paths import _NAME
 
 BINDER = "persistentvolume-binder-controller"
 PROTECTION = "persistentvolumeclaim-protection-controller,persistentvolume-protection-controller"
@@ -94,6 +95,14 @@ def test_claims_of_pods():
     pod["spec"]["volumes"] = [{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]
     (made,) = wanted_claims(pod)
     assert made["metadata"]["name"] == "p-v" and made["metadata"]["ownerReferences"][0]["kind"] == "Pod"
+
+
+def test_any_name_makes_the_name_of_a_directory():
+    one = claim("c" * 253)
+    one["metadata"] |= {"uid": "0" * 36, "namespace": "n" * 63, "resourceVersion": "1"}
+    node = {"metadata": {"name": "n1"}}
+    path = volume_for(one, {"metadata": {"name": "local"}}, node, "/data")["spec"]["hostPath"]["path"]
+    assert len(Path(path).name) <= 250 and _NAME.fullmatch(Path(path).name), "short enough, and the agent may remove it"
 
 
 @pytest.fixture

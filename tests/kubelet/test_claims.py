@@ -32,7 +32,7 @@ def volume(node, name, claim_name, **spec):
         "metadata": {"name": name},
         "spec": {"claimRef": {"name": claim_name, "uid": f"claim-{claim_name}"}, **spec},
     }
-    node.api.put(f"/api/v1/persistentvolumes/{name}", body)
+    return node.api.put(f"/api/v1/persistentvolumes/{name}", body)
 
 
 def using(claim_name, **source):
@@ -81,6 +81,22 @@ async def test_a_read_only_claim_of_a_host_path_volume(node):
     await node.ready(name)
     await node.log_with(name, "refused")
     assert not list(directory.iterdir())
+
+
+async def test_any_user_writes_to_a_volume_of_the_local_path_provisioner(node):
+    directory = node.containerd.dir / "local-path" / "pvc-1_default_local"
+    body = volume(node, "pvc-1", "local", hostPath={"path": str(directory), "type": "DirectoryOrCreate"})
+    body["metadata"]["annotations"] = {"pv.kubernetes.io/provisioned-by": "shirube.dev/local-path"}
+    claim(node, "local", "pvc-1")
+    user = {"securityContext": {"runAsUser": 1000}}
+    name = node.run(
+        pod("user", shell("echo mine > /data/x && echo done; sleep 1000", **MOUNT, **user), volumes=using("local"))
+    )
+    await node.ready(name)
+    await node.log_with(name, "done")
+    assert (directory / "x").stat().st_uid == 1000
+    assert os.stat(directory.parent).st_mode & 0o777 == 0o700, "nobody else on the machine gets at it"
+    assert [p.name for p in directory.parent.iterdir()] == [directory.name]
 
 
 async def test_what_cannot_be_mounted_says_why(node):

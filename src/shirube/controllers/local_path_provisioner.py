@@ -32,6 +32,7 @@ PROVISIONER = "shirube.dev/local-path"
 TO_REMOVE = "shirube.dev/local-paths-to-remove"  # annotation of a node: names, separated by spaces
 _ACCOUNT = "persistent-volume-binder"
 _HOSTNAME = "kubernetes.io/hostname"
+_NAME_LENGTH = 140  # of the claim's name: with the other parts it makes one name of a directory
 _CLAIM, _VOLUME = "claim:", "volume:"
 
 
@@ -40,7 +41,7 @@ def volume_for(claim: Object, storage_class: Object, node: Object, directory: st
     name = f"pvc-{metadata['uid']}"
     hostname = (node["metadata"].get("labels") or {}).get(_HOSTNAME) or node["metadata"]["name"]
     term = {"matchExpressions": [{"key": _HOSTNAME, "operator": "In", "values": [hostname]}]}
-    path = f"{directory.rstrip('/')}/{name}_{metadata['namespace']}_{metadata['name']}"
+    path = f"{directory.rstrip('/')}/{name}_{metadata['namespace']}_{metadata['name'][:_NAME_LENGTH]}"
     spec: Object = {
         "capacity": {"storage": matching.requested(claim)},
         "accessModes": claim["spec"].get("accessModes") or ["ReadWriteOnce"],

@@ -24,6 +24,7 @@ from shirube.kubelet.volumes import host_paths, kernel_mounts, network_file_syst
 from shirube.kubelet.volumes.volume import ClaimNotReady, Host, Made, Request, VolumeError
 
 PersistentVolume = Mapping[str, Any]
+LOCAL_PATH = "shirube.dev/local-path"  # the provisioner
 
 
 def claim_name(pod: pods.Pod, volume: Mapping[str, Any]) -> str:
@@ -122,7 +123,10 @@ def is_block(volume: PersistentVolume) -> bool:
 
 
 async def _host_path(host: Host, request: Request, volume: PersistentVolume, read_only: bool) -> Made:
-    return Made(host_paths.checked(volume["spec"]["hostPath"]), read_only)
+    source, annotations = volume["spec"]["hostPath"], volume["metadata"].get("annotations") or {}
+    if annotations.get("pv.kubernetes.io/provisioned-by") == LOCAL_PATH:
+        return Made(host_paths.provisioned(Path(source["path"])), read_only)
+    return Made(host_paths.checked(source), read_only)
 
 
 async def _local(host: Host, request: Request, volume: PersistentVolume, read_only: bool) -> Made:

@@ -24,6 +24,21 @@ async def set_up(host: Host, request: Request) -> Made:
     return Made(checked(request.volume["hostPath"]))
 
 
+def provisioned(path: Path) -> Path:
+    """A directory for a volume of the local-path provisioner. Whatever user a container runs as may write there, but no
+    user of the machine gets at it, because the directory of all of them is closed. Raises VolumeError."""
+    try:
+        if not path.is_dir():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = path.with_name(f"{path.name}.new")
+            fresh.mkdir(exist_ok=True)
+            fresh.chmod(0o777)
+            fresh.rename(path)  # whole or not at all
+    except OSError as error:
+        raise VolumeError(f"cannot make the volume's directory {path}: {error.strerror}") from error
+    return path
+
+
 def checked(source: Mapping[str, Any]) -> Path:
     """The path of a `hostPath` source, made if its type says so. Raises VolumeError."""
     path, kind = Path(source["path"]), source.get("type") or ""
