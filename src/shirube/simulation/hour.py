@@ -9,6 +9,7 @@ until everything has converged, and tell whether every law held. The same option
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ class Result:
     pods: int = 0
     virtual_seconds: float = 0.0
     real_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0  # bytes, of the whole process
     happened: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
@@ -69,7 +72,8 @@ def run(options: Options, progress: Callable[[str], None] = lambda _: None) -> R
 class _Hour:
     def __init__(self, options: Options, clock: VirtualClock, progress: Callable[[str], None]) -> None:
         self._options, self._clock, self._tell = options, clock, progress
-        self._began = time.monotonic()
+        self._began, self._cpu = time.monotonic(), time.process_time()
+        self._told = 0  # violations
         self._history, self._laws = History(), Laws()
         self._result = Result(options)
 
@@ -94,6 +98,8 @@ class _Hour:
         result.checks, result.violations = self._laws.checks, self._laws.violations
         result.virtual_seconds = self._clock.monotonic()
         result.real_seconds = time.monotonic() - self._began
+        result.cpu_seconds = time.process_time() - self._cpu
+        result.peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return result
 
     async def _live(self, cluster: Cluster) -> None:
@@ -126,10 +132,14 @@ class _Hour:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._say(f"{self._history.commits} commits, {self._laws.checks} checks")
+            for text in self._laws.violations[self._told :]:
+                self._say(f"a law is broken: {text}")
+            self._told = len(self._laws.violations)
 
     def _say(self, what: str) -> None:
         minutes, seconds = divmod(int(self._clock.monotonic()), 60)
-        self._tell(f"{minutes:3d}:{seconds:02d}  {time.monotonic() - self._began:6.1f} s  {what}")
+        cpu = time.process_time() - self._cpu
+        self._tell(f"{minutes:3d}:{seconds:02d}  {cpu:6.1f} s of processor  {what}")
 
 
 async def _add_nodes(cluster: Cluster, count: int) -> None:

@@ -38,7 +38,8 @@ def summary(result: hour.Result) -> list[str]:
     happened = ", ".join(f"{count} {name}" for name, count in result.happened.items()) or "nothing"
     lines = [
         f"{result.options.nodes} nodes, {result.pods} pods at the end; {happened}",
-        f"{result.virtual_seconds / 60:.1f} simulated minutes in {result.real_seconds:.1f} s",
+        f"{result.virtual_seconds / 60:.1f} simulated minutes in {result.real_seconds / 60:.1f} minutes "
+        f"({result.cpu_seconds / 60:.1f} of one processor), at most {result.peak_memory / 2**20:.0f} MiB",
         f"{result.commits} commits, history {result.digest} (seed {result.options.seed})",
         f"{result.checks} checks of laws, {len(result.violations)} violations",
         *(f"  {text}" for text in result.violations),
