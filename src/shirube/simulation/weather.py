@@ -33,7 +33,7 @@ class Weather:
         self._cluster, self._world, self._admin = cluster, world, cluster.admin
         self._scale = max(0.3, nodes / 1000)
         self._chance = cluster.chance("weather")
-        self._number = 0
+        self._number, self._end = 0, 0.0
         self.happened: Counter[str] = Counter()
         self.kinds = (
             Kind("node failures", 20.0, self._fail_node),
@@ -53,7 +53,7 @@ class Weather:
     async def run(self, seconds: float) -> None:
         """For so long; what is broken at the end is mended."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = self._end = loop.time() + seconds
         due = {kind.name: loop.time() + self._pause(kind) for kind in self.kinds}
         async with asyncio.TaskGroup() as group:
             while True:
@@ -71,6 +71,10 @@ class Weather:
     def _pause(self, kind: Kind) -> float:
         return self._chance.uniform(0.3, 1.7) * kind.seconds / self._scale
 
+    async def _last(self, seconds: float) -> None:
+        """As long as a mishap lasts, or until the weather is over."""
+        await asyncio.sleep(max(0.0, min(seconds, self._end - asyncio.get_running_loop().time())))
+
     # Machines
 
     async def _fail_node(self) -> None:
@@ -86,7 +90,7 @@ class Weather:
     async def _away(self, names: list[str], seconds: float) -> None:
         for name in names:
             self._cluster.nodes.fail(name)
-        await asyncio.sleep(seconds)
+        await self._last(seconds)
         for name in names:
             self._cluster.nodes.recover(name)
 
@@ -108,7 +112,7 @@ class Weather:
             except ApiError as error:
                 if error.code not in (404, 409, 429):
                     raise
-        await asyncio.sleep(self._chance.uniform(30, 120))
+        await self._last(self._chance.uniform(30, 120))
         await self._admin.patch(NODES, name, {"spec": {"unschedulable": None}})
 
     # People
@@ -128,7 +132,7 @@ class Weather:
         which = self._chance.choice(self._world.deployments)
         never = "simulation.shirube.dev/never-ready"
         await self._change(DEPLOYMENTS, which, {"template": {"metadata": {"annotations": {never: "yes"}}}})
-        await asyncio.sleep(self._chance.uniform(60, 300))
+        await self._last(self._chance.uniform(60, 300))
         await self._change(DEPLOYMENTS, which, {"template": {"metadata": {"annotations": {never: None}}}})
 
     async def _rescale(self) -> None:
