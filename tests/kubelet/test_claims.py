@@ -27,12 +27,12 @@ def claim(node, name, volume="", **more):
     node.api.put(f"/api/v1/namespaces/default/persistentvolumeclaims/{name}", body)
 
 
-def volume(node, name, claim_name, **spec):
+def volume(node, name, claim_name, provisioner="", **spec):
     body = {
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": provisioner}},
         "spec": {"claimRef": {"name": claim_name, "uid": f"claim-{claim_name}"}, **spec},
     }
-    return node.api.put(f"/api/v1/persistentvolumes/{name}", body)
+    node.api.put(f"/api/v1/persistentvolumes/{name}", body)
 
 
 def using(claim_name, **source):
@@ -85,8 +85,8 @@ async def test_a_read_only_claim_of_a_host_path_volume(node):
 
 async def test_any_user_writes_to_a_volume_of_the_local_path_provisioner(node):
     directory = node.containerd.dir / "local-path" / "pvc-1_default_local"
-    body = volume(node, "pvc-1", "local", hostPath={"path": str(directory), "type": "DirectoryOrCreate"})
-    body["metadata"]["annotations"] = {"pv.kubernetes.io/provisioned-by": "shirube.dev/local-path"}
+    source = {"path": str(directory), "type": "DirectoryOrCreate"}
+    volume(node, "pvc-1", "local", "shirube.dev/local-path", hostPath=source)
     claim(node, "local", "pvc-1")
     user = {"securityContext": {"runAsUser": 1000}}
     name = node.run(
