@@ -71,7 +71,9 @@ async def test_published_kept_and_replaced(tmp_path: Path, monkeypatch: pytest.M
         await until(lambda: published(first), 10)
         await house.admin.delete(CLUSTERTRUSTBUNDLES, bundle_name(SIGNER, first))
         await until(lambda: published(first), 10)
-        ca.write_text(second)
+        renewed = tmp_path / "renewed.crt"
+        renewed.write_text(second)
+        renewed.rename(ca)
         await until(lambda: published(second), 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
 

@@ -81,6 +81,8 @@ class ClusterTrustBundlePublisher(Controller[str]):
         if bundles is None:
             return _ABSENT_SECONDS
         pem = await asyncio.to_thread(self._ca.read_text)
+        if "-----END CERTIFICATE-----" not in pem:
+            raise ValueError(f"cannot publish what to trust: {self._ca} holds no certificate")
         todo = plan(SIGNER, pem, bundles.store)
         try:
             if todo.create is not None:
