@@ -137,3 +137,8 @@ def test_a_share_that_is_not_there_is_told_at_the_pod(cluster: Cluster, export: 
 
     eventually(told, "FailedMount says why")
     cluster.kubectl("delete", "pod", "-n", namespace, "waits", "--now")
+    # Nobody can remove a directory there: the volume goes because it need not be removed any more.
+    volume = cluster.get("pvc", "-n", namespace, "data")["spec"]["volumeName"]
+    cluster.kubectl("patch", "pv", volume, "-p", '{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}')
+    cluster.kubectl("delete", "pvc", "-n", namespace, "data")
+    cluster.kubectl("delete", "pv", volume)
