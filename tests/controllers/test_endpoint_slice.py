@@ -95,6 +95,42 @@ def test_one_pod_that_changes_writes_one_slice():
     assert (len(plan.create), len(plan.update), len(plan.delete)) == (0, 1, 0)
 
 
+def _planned(pods: list[dict[str, Any]], slices: dict[str, Any], one: dict[str, Any] | None = None) -> list[int]:
+    plan = planning.plan(one or service(), pods, {}, slices.values())
+    return [len(plan.create), len(plan.update), len(plan.delete)]
+
+
+def test_few_writes_go_before_full_slices():
+    """The documentation's own example: ten new endpoints, and two slices with room for five each."""
+    pods = [pod(n) for n in range(200)]
+    slices: dict[str, Any] = {}
+    carried_out(planning.plan(service(), pods, {}, []), slices, [0])
+    for one in slices.values():
+        one["endpoints"] = one["endpoints"][:95]
+    kept = {e["targetRef"]["uid"] for s in slices.values() for e in s["endpoints"]}
+    there = [p for p in pods if p["metadata"]["uid"] in kept]
+    assert _planned(there + [pod(n) for n in range(300, 310)], slices) == [1, 0, 0]
+    assert _planned(there + [pod(n) for n in range(300, 305)], slices) == [0, 1, 0]
+
+
+def test_another_target_port_is_one_write_of_the_same_slice():
+    slices: dict[str, Any] = {}
+    carried_out(planning.plan(service(), [pod(1), pod(2)], {}, []), slices, [0])
+    moved = [pod(1, port=9090), pod(2, port=9090)]
+    assert _planned(moved, slices) == [0, 1, 0]
+    carried_out(planning.plan(service(), moved, {}, slices.values()), slices, [1])
+    assert [s["ports"][0]["port"] for s in slices.values()] == [9090]
+    assert _planned([], slices) == [0, 1, 0], "emptied, it says that there is nobody"
+
+
+def test_slices_of_a_service_that_was_of_that_name_are_left_to_the_garbage_collector():
+    slices: dict[str, Any] = {}
+    carried_out(planning.plan(service(), [pod(1)], {}, []), slices, [0])
+    again = service()
+    again["metadata"]["uid"] = "another"
+    assert _planned([pod(1)], slices, again) == [1, 0, 0]
+
+
 def test_terminating_unready_and_published():
     dying = pod(1, deletionTimestamp="2026-01-01T00:00:00Z")
     endpoint = planning.endpoint_of(service(), dying, "10.0.0.1", None)

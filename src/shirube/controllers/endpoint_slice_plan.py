@@ -2,8 +2,9 @@
 
 As upstream's endpointslice reconciler: endpoints with the same address family and the same ports share
 slices of at most 100. What is in a slice stays there; new endpoints go first into slices that are written
-anyway, then into those with room, then into new ones; a slice that has become empty goes. A service without
-backends has one empty slice for each family, so that "no endpoints" can be told from "not yet looked at".
+anyway; the others into one with room for all of them, or into new ones; a slice that has become empty goes, or
+becomes the new one. A service without backends has one empty slice for each family, so that "no endpoints" can
+be told from "not yet looked at".
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shirube.client.rest import Object
 from shirube.controllers import endpoint_topology as topology
 from shirube.controllers import pods as of_pods
 from shirube.controllers import service_backends as behind
+from shirube.controllers.ownership import controller_of, deleting
 
 MOST = 100
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -163,7 +165,8 @@ def plan(
     wanted = wanted_endpoints(service, pods, nodes)
     have: dict[Group, list[Object]] = {}
     for one in existing:
-        have.setdefault(group_of(one), []).append(one)
+        if _belongs(service, one):
+            have.setdefault(group_of(one), []).append(one)
     out = Plan()
     if shares is not None:
         _deal(service, wanted, shares, out)
@@ -171,6 +174,7 @@ def plan(
     for group in dict.fromkeys((*wanted, *have)):
         _plan_group(service, group, wanted.get(group, []), have.get(group, []), labels, out)
     _keep_one_of_each_family(service, wanted, have, out)
+    _reuse(out)
     return out
 
 
@@ -200,22 +204,43 @@ def _plan_group(
         changed = kept != before or (old["metadata"].get("labels") or {}) != labels
         drafts.append(_Draft(old, kept, changed))
     rest = list(missing.values())
-    # Slices to be written anyway first, the fullest first; then untouched ones with room.
-    for draft in sorted(drafts, key=lambda d: (not d.changed, -len(d.endpoints))):
-        room = MOST - len(draft.endpoints)
-        if rest and room > 0 and draft.endpoints:
-            draft.endpoints += rest[:room]
-            rest = rest[room:]
-            draft.changed = True
+    # Slices to be written anyway first, the fullest first, then those that have become empty.
+    for draft in sorted(drafts, key=lambda d: -len(d.endpoints)):
+        if rest and (draft.changed or not draft.endpoints):
+            room = MOST - len(draft.endpoints)
+            draft.endpoints, rest, draft.changed = draft.endpoints + rest[:room], rest[room:], True
+    # Whole new slices; the last endpoints go into an untouched slice that has room for all of them, if there is one.
+    while rest:
+        fitting = [d for d in drafts if not d.changed and d.endpoints and len(d.endpoints) + len(rest) <= MOST]
+        if fitting:
+            draft = max(fitting, key=lambda d: len(d.endpoints))
+            draft.endpoints, rest, draft.changed = draft.endpoints + rest, [], True
+        else:
+            out.create.append(_new_slice(service, group, rest[:MOST]))
+            rest = rest[MOST:]
     for draft in drafts:
-        if not draft.endpoints and rest:
-            draft.endpoints, rest, draft.changed = rest[:MOST], rest[MOST:], True
         if not draft.endpoints:
             out.delete.append(draft.old)
         elif draft.changed:
             out.update.append(_rewritten(draft.old, draft.endpoints, labels))
-    for start in range(0, len(rest), MOST):
-        out.create.append(_new_slice(service, group, rest[start : start + MOST]))
+
+
+def _belongs(service: Object, one: Object) -> bool:
+    """Not one on its way out, nor one of a Service of that name that is no more: the garbage collector takes it."""
+    owner = controller_of(one)
+    return not deleting(one) and (owner is None or owner["uid"] == service["metadata"]["uid"])
+
+
+def _reuse(out: Plan) -> None:
+    """A slice that would go and one that would come are one write, and nobody sees a moment without either: when a
+    Service gets another target port, its slices keep their names."""
+    for old in list(out.delete):
+        new = next((c for c in out.create if c["addressType"] == old["addressType"]), None)
+        if new is None:
+            continue
+        out.delete.remove(old)
+        out.create.remove(new)
+        out.update.append({**_rewritten(old, new["endpoints"], new["metadata"]["labels"]), "ports": new["ports"]})
 
 
 def _rewritten(old: Object, endpoints: list[Object], labels: dict[str, str]) -> Object:
