@@ -172,6 +172,16 @@ async def test_rolls_out_and_back_on_a_bare_api(house: House, client: Client):
     assert {p["metadata"]["labels"]["apps.kubernetes.io/pod-index"] for p in await items(client, PODS)} == set("012")
 
 
+async def test_a_selector_of_expressions_finds_its_revisions_again(house: House, client: Client):
+    selector = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["db"]}]}
+    await client.create(STATEFULSETS, stateful_set(1, selector=selector))
+    async with house.running(StatefulSetController) as controllers, kubelet(client):
+        await until(lambda: items(client, PODS))
+        await house.settle(controllers)
+        (revision,) = await items(client, CONTROLLERREVISIONS)
+        assert [r["name"] for r in revision["metadata"].get("ownerReferences") or ()] == ["db"]
+
+
 async def test_on_the_real_api_server_claims_are_kept_as_asked(tmp_path: Path):
     claim = {
         "metadata": {"name": "data"},

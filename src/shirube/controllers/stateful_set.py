@@ -111,7 +111,8 @@ class StatefulSetController(Controller[str]):
             names = old.get("currentRevision") or "", old.get("updateRevision") or ""
             await self._report(owner, pods, *names, old.get("collisionCount"))
             return None
-        update, collisions = await self._history.current(owner, kept, self._selector_labels(owner))
+        labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}  # the selector matches these
+        update, collisions = await self._history.current(owner, kept, labels)
         current = self._current(owner, kept, update)
         names = current["metadata"]["name"], update["metadata"]["name"]
         todo = plan(owner, pods, *names, self._clock.now())
@@ -128,10 +129,6 @@ class StatefulSetController(Controller[str]):
         for revision in history.to_clean_up(kept, live, owner["spec"].get("revisionHistoryLimit")):
             await self._history.delete(revision)
         return of_pods.next_available(pods, int(owner["spec"].get("minReadySeconds") or 0), self._clock.now())
-
-    @staticmethod
-    def _selector_labels(owner: Object) -> Object:
-        return dict((owner["spec"].get("selector") or {}).get("matchLabels") or {})
 
     @staticmethod
     def _current(owner: Object, kept: list[Object], update: Object) -> Object:
