@@ -368,3 +368,23 @@ async def test_an_attribute_class_is_refused_where_nothing_could_apply_it(house:
             return any((e["reason"], e["message"]) == ("ProvisioningFailed", wanted) for e in events)
 
         await until(told, 10)
+
+
+async def test_a_claim_names_all_pods_that_it_waits_for(house: Live):
+    admin = house.admin
+    later = {"metadata": {"name": "later"}, "provisioner": "x.io/y", "volumeBindingMode": "WaitForFirstConsumer"}
+    await admin.create(STORAGECLASSES, later)
+    template = {"spec": claim(storageClassName="later")["spec"]}
+    shared = {"persistentVolumeClaim": {"claimName": "c"}}
+    async with house.controllers(only=f"{BINDER},ephemeral-volume-controller"):
+        for name, source in (("a", shared), ("b", shared), ("own", {"ephemeral": {"volumeClaimTemplate": template}})):
+            spec = {"containers": [{"name": "c", "image": "x"}], "volumes": [{"name": "v", **source}]}
+            await admin.create(PODS, {"metadata": {"name": name}, "spec": spec}, "default")
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="later")))
+
+        async def told() -> bool:
+            events = (await admin.list(EVENTS, "default"))["items"]
+            said = {e["message"] for e in events if e["reason"] == "WaitForPodScheduled"}
+            return said >= {"waiting for pods a,b to be scheduled", "waiting for pod own to be scheduled"}
+
+        await until(told, 10)

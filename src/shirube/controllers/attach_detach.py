@@ -32,13 +32,13 @@ from shirube.controllers import pods as of_objects
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
-from shirube.controllers.volume_protection import claims_of, holds
+from shirube.controllers.volume_protection import BY_CLAIM, claims_of, holds
 from shirube.foundation.clock import parse_rfc3339
 
 _ACCOUNT = "attachdetach-controller"
 FORCE_SECONDS = 360.0
 _OWN_NAME = re.compile(r"csi-[0-9a-f]{64}")
-_BY_NODE, _BY_CLAIM = "node", "claims"
+_BY_NODE = "node"
 
 
 def attachment_name(handle: str, driver: str, node: str) -> str:
@@ -115,7 +115,7 @@ class AttachDetachController(Controller[str]):
         self._recorder = context.recorder("attachdetach-controller", _ACCOUNT)
         self._clock = context.clock
         self._pods.add_index(_BY_NODE, lambda pod: [pod["spec"].get("nodeName") or ""])
-        self._pods.add_index(_BY_CLAIM, claims_of)
+        self._pods.add_index(BY_CLAIM, claims_of)
         self._attachments.add_index(_BY_NODE, lambda one: [one["spec"]["nodeName"]])
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         self._claims.add_handler(None, self._claim_updated)
@@ -144,7 +144,7 @@ class AttachDetachController(Controller[str]):
             self._claim_counts(f"{claim['namespace']}/{claim['name']}")
 
     def _claim_counts(self, key: str) -> None:
-        for pod in self._pods.store.by_index(_BY_CLAIM, key):
+        for pod in self._pods.store.by_index(BY_CLAIM, key):
             self._pod_changed(pod)
 
     def _node_seen(self, node: Object) -> None:
@@ -224,7 +224,7 @@ class AttachDetachController(Controller[str]):
     def _why_not(self, volume: Object, node: str) -> str:
         """In the words of the pods that hold the volume there; all are of its claim's namespace."""
         claim = volume["spec"].get("claimRef") or {}
-        pods = self._pods.store.by_index(_BY_CLAIM, f"{claim.get('namespace')}/{claim.get('name')}")
+        pods = self._pods.store.by_index(BY_CLAIM, f"{claim.get('namespace')}/{claim.get('name')}")
         names = sorted(p["metadata"]["name"] for p in pods if p["spec"].get("nodeName") == node and holds(p))
         if names:
             return f"Volume is already used by pod(s) {', '.join(names)}"

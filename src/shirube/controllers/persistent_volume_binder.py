@@ -20,6 +20,8 @@ from shirube.client.rest import Object
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
+from shirube.controllers.pods import finished
+from shirube.controllers.volume_protection import BY_CLAIM, claims_of
 
 _ACCOUNT = "persistent-volume-binder"
 _CLAIM, _VOLUME = "claim:", "volume:"
@@ -43,6 +45,7 @@ class PersistentVolumeBinder(Controller[str]):
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new), self._claim_deleted)
         self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new), self._volume_deleted)
         self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new))
+        self._pods.add_index(BY_CLAIM, claims_of)
         self._pods.add_handler(self._pod_added)
 
     # -- what wakes us -------------------------------------------------------------------------------------
@@ -82,11 +85,10 @@ class PersistentVolumeBinder(Controller[str]):
 
     def _pod_added(self, pod: Object) -> None:
         """For the event on a claim that waits for its first consumer."""
-        for volume in pod["spec"].get("volumes") or ():
-            if source := volume.get("persistentVolumeClaim"):
-                claim = self._claims.store.get(pod["metadata"]["namespace"], source["claimName"])
-                if claim is not None and not claim["spec"].get("volumeName"):
-                    self.queue.add(_CLAIM + key_of(claim))
+        for key in claims_of(pod):
+            claim = self._claims.store.get_by_key(key)
+            if claim is not None and not claim["spec"].get("volumeName"):
+                self.queue.add(_CLAIM + key)
 
     # -- reconcile ------------------------------------------------------------------------------------------
 
@@ -178,13 +180,12 @@ class PersistentVolumeBinder(Controller[str]):
         await self._claim_phase(claim, "Pending")
 
     def _tell_waiting(self, claim: Object) -> None:
-        namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
-        for pod in self._pods.store.list(namespace):
-            sources = [v.get("persistentVolumeClaim") or {} for v in pod["spec"].get("volumes") or ()]
-            if any(s.get("claimName") == name for s in sources) and not pod["spec"].get("nodeName"):
-                message = f"waiting for pod {pod['metadata']['name']} to be scheduled"
-                self._recorder.event(claim, NORMAL, "WaitForPodScheduled", message)
-                return
+        pods = self._pods.store.by_index(BY_CLAIM, key_of(claim))
+        waiting = sorted(p["metadata"]["name"] for p in pods if not p["spec"].get("nodeName") and not finished(p))
+        if waiting:
+            message = f"waiting for pod{'s' * (len(waiting) > 1)} {','.join(waiting)} to be scheduled"
+            self._recorder.event(claim, NORMAL, "WaitForPodScheduled", message)
+            return
         message = "waiting for first consumer to be created before binding"
         self._recorder.event(claim, NORMAL, "WaitForFirstConsumer", message)
 

@@ -21,7 +21,7 @@ from shirube.controllers.ownership import controller_of, deleting
 
 CLAIM_FINALIZER, VOLUME_FINALIZER = "kubernetes.io/pvc-protection", "kubernetes.io/pv-protection"
 CLASS_FINALIZER = "kubernetes.io/vac-protection"
-_BY_CLAIM, _BY_CLASS = "claims", "attribute-classes"
+BY_CLAIM, _BY_CLASS = "claims", "attribute-classes"
 
 
 def claims_of(pod: Object) -> Iterable[str]:
@@ -76,7 +76,7 @@ class ClaimProtectionController(Controller[str]):
         self._pods = context.informer(PODS)
         super().__init__(self._claims, self._pods)
         self._client = context.client_of("pvc-protection-controller")
-        self._pods.add_index(_BY_CLAIM, claims_of)
+        self._pods.add_index(BY_CLAIM, claims_of)
         self._claims.add_handler(self._changed, lambda _, new: self._changed(new))
         self._pods.add_handler(None, self._pod_updated, self._pod_gone)
 
@@ -101,7 +101,7 @@ class ClaimProtectionController(Controller[str]):
             if CLAIM_FINALIZER not in finalizers:
                 await _set(self._client, PERSISTENTVOLUMECLAIMS, claim, [*finalizers, CLAIM_FINALIZER])
             return
-        if CLAIM_FINALIZER not in finalizers or any(uses(p, claim) for p in self._pods.store.by_index(_BY_CLAIM, key)):
+        if CLAIM_FINALIZER not in finalizers or any(uses(p, claim) for p in self._pods.store.by_index(BY_CLAIM, key)):
             return
         # The cache may be behind: a pod that has just been bound would lose its data.
         pods = await self._client.list(PODS, split_key(key)[0])
