@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
 import ssl
-import subprocess
-import sys
-import threading
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import orjson
 import pytest
+from tests.cli.server_process import refused, server
 
 from shirube.cluster.api import Api
 
-SRC = Path(__file__).resolve().parents[2] / "src"
 ENCRYPTION = f"""
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -41,32 +35,6 @@ anonymous: {enabled: true, conditions: [{path: /livez}]}
 """
 
 
-@contextlib.contextmanager
-def server(data: Path, config: Path):
-    """The process, ready; its port."""
-    environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    command = [sys.executable, "-m", "shirube", "server", "--data-dir", str(data), "--port", "0"]
-    process = subprocess.Popen(
-        [*command, "--api-config", str(config)], stderr=subprocess.PIPE, text=True, env=environment
-    )
-    guard = threading.Timer(60, process.kill)
-    guard.start()
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("ready: "):
-                break
-        else:
-            raise AssertionError("".join(lines))
-        yield int(lines[-1].split()[1].rsplit(":", 1)[1])
-    finally:
-        guard.cancel()
-        process.terminate()
-        process.communicate(timeout=30)
-
-
 def anonymous(port: int, path: str) -> int:
     context = ssl._create_unverified_context()
     try:
@@ -83,7 +51,7 @@ def test_files_take_effect(tmp_path):
     (config / "encryption.yaml").write_text(ENCRYPTION)
     (config / "audit-policy.yaml").write_text(AUDIT)
     (config / "authentication.yaml").write_text(AUTHENTICATION)
-    with server(data, config) as port:
+    with server(data, "--api-config", str(config)) as port:
         api = Api(data / "admin.kubeconfig")
         secrets = "/api/v1/namespaces/default/secrets"
         status, made = api.request("POST", secrets, {"metadata": {"name": "s"}, "stringData": {"k": "plain text"}})
@@ -103,14 +71,5 @@ def test_files_take_effect(tmp_path):
 @pytest.mark.parametrize("text", ["kind: Nonsense\n", ENCRYPTION.replace("secretbox", "rot13")])
 def test_what_is_wrong_is_said_before_anything_starts(tmp_path, text):
     (tmp_path / "encryption.yaml").write_text(text)
-    command = [sys.executable, "-m", "shirube", "server", "--data-dir", str(tmp_path / "data"), "--port", "0"]
-    done = subprocess.run(
-        [*command, "--api-config", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(SRC)},
-    )
-    assert done.returncode != 0
-    assert "cannot use " in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "data").exists()
+    said = refused(tmp_path / "data", "--api-config", str(tmp_path))
+    assert "cannot use " in said and "Traceback" not in said

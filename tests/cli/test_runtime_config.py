@@ -3,16 +3,12 @@ is made."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import orjson
 import pytest
 from click.testing import CliRunner
+from tests.cli.server_process import refused, server
 
 from shirube.apiserver.runtime_config import RuntimeConfigError
 from shirube.cli.commands import up as up_command
@@ -20,53 +16,16 @@ from shirube.cluster.api import Api
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
-SRC = Path(__file__).resolve().parents[2] / "src"
-COMMAND = [sys.executable, "-m", "shirube", "server", "--port", "0"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SRC)}
-
-
-@contextlib.contextmanager
-def server(data: Path, *arguments: str):
-    command = [*COMMAND, "--data-dir", str(data), *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    guard = threading.Timer(60, process.kill)
-    guard.start()
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("ready: "):
-                break
-        else:
-            raise AssertionError(f"the server ended: {''.join(lines)}")
-        yield Api(data / "admin.kubeconfig")
-    finally:
-        guard.cancel()
-        process.terminate()
-        process.communicate()
-
 
 def test_a_server_serves_what_it_is_asked_for(tmp_path: Path):
-    with server(
-        tmp_path, "--runtime-config", "api/beta=false", "--runtime-config", "certificates.k8s.io/v1beta1"
-    ) as api:
-        group = api.get("/apis/certificates.k8s.io")
+    with server(tmp_path, "--runtime-config", "api/beta=false", "--runtime-config", "certificates.k8s.io/v1beta1"):
+        group = Api(tmp_path / "admin.kubeconfig").get("/apis/certificates.k8s.io")
         assert [version["version"] for version in group["versions"]] == ["v1", "v1beta1"]
 
 
 def test_what_is_not_there_is_refused_first(tmp_path: Path):
-    data = tmp_path / "data"
-    done = subprocess.run(
-        [*COMMAND, "--data-dir", str(data), "--runtime-config", "apps/v2=true"],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=60,
-    )
-    assert done.returncode != 0
-    assert "cannot use --runtime-config apps/v2=true: there is no such API here" in done.stderr
-    assert not data.exists()
+    said = refused(tmp_path / "data", "--runtime-config", "apps/v2=true")
+    assert "cannot use --runtime-config apps/v2=true: there is no such API here" in said
 
 
 def test_up_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

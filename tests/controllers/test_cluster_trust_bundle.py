@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.waiting import until
 from tests.controllers.live import Live, live
-from tests.simulation.identity_stories import authority
+from tests.simulation.authorities import authority
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CLUSTERROLEBINDINGS, CLUSTERROLES, CLUSTERTRUSTBUNDLES

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.client.waiting import until
 from tests.controllers.live import live
+from tests.simulation.identity_stories import RENEWAL_BINDING
 
 from shirube.api.gvr import (
     CERTIFICATESIGNINGREQUESTS,
@@ -231,16 +232,7 @@ async def test_a_bootstrapping_kubelet_gets_its_certificate(tmp_path: Path):
             wanted = csr(
                 requests.CLIENT_KUBELET, "system:node:n1", "system:nodes", "client auth", expirationSeconds=600
             )
-            role = {
-                "metadata": {"name": "renew"},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-                },
-                "subjects": [{"kind": "Group", "name": "system:nodes", "apiGroup": "rbac.authorization.k8s.io"}],
-            }
-            await house.admin.create(CLUSTERROLEBINDINGS, role)
+            await house.admin.create(CLUSTERROLEBINDINGS, RENEWAL_BINDING)
             await joining.create(CERTIFICATESIGNINGREQUESTS, wanted)
 
             async def issued() -> str | None:
@@ -342,16 +334,7 @@ async def test_a_request_is_approved_once_its_role_is_there(tmp_path: Path, monk
                 return refused[-1] is not None
 
             await until(asked, 10)
-            role = {
-                "metadata": {"name": "renew"},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-                },
-                "subjects": [{"kind": "Group", "name": NODES, "apiGroup": "rbac.authorization.k8s.io"}],
-            }
-            await house.admin.create(CLUSTERROLEBINDINGS, role)
+            await house.admin.create(CLUSTERROLEBINDINGS, RENEWAL_BINDING)
 
             async def approved() -> bool:
                 return "Approved" in requests.conditions(await house.admin.get(CERTIFICATESIGNINGREQUESTS, "r"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.controllers.live import live
-from tests.simulation.identity_stories import authority
+from tests.simulation.authorities import authority
 
 from shirube.api.gvr import CLUSTERTRUSTBUNDLES
 from shirube.foundation.clock import SYSTEM

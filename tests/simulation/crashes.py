@@ -8,8 +8,6 @@ minutes.
 from __future__ import annotations
 
 import argparse
-import datetime
-import ssl
 import sys
 import tempfile
 import time
@@ -17,42 +15,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.simulation.authorities import authority, new_key, private_pem
 from tests.simulation.scenarios import SCENARIOS
 
 from shirube.foundation import log
 from shirube.simulation.cluster import Setup
 from shirube.simulation.crash import PACE, judge
-from shirube.simulation.virtual_time import EPOCH
 
 
 @contextmanager
 def keys() -> Iterator[Setup]:
     """A setup with keys, so that the controllers that sign run, too."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated-ca")])
-    begin = datetime.datetime.fromtimestamp(EPOCH, datetime.UTC) - datetime.timedelta(hours=1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=365))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key = new_key()
     with tempfile.TemporaryDirectory(prefix="shirube-crashes-") as directory:
         place = Path(directory)
-        (place / "ca.crt").write_text(ssl.DER_cert_to_PEM_cert(made.public_bytes(serialization.Encoding.DER)))
-        (place / "ca.key").write_bytes(private)
+        (place / "ca.crt").write_text(authority("simulated-ca", key))
+        (place / "ca.key").write_bytes(private_pem(key))
         yield Setup(
             pace=PACE,
             service_account_key=place / "ca.key",

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.simulation.authorities import authority
 from tests.simulation.telling import create, delete, step, wait
 
 from shirube.api.gvr import (
@@ -25,7 +21,6 @@ from shirube.controllers import certificate_request as requests
 from shirube.foundation.clock import rfc3339
 from shirube.simulation.cluster import Cluster
 from shirube.simulation.crash import Scenario
-from shirube.simulation.virtual_time import EPOCH
 
 
 def certificate_request() -> Object:
@@ -148,25 +143,6 @@ FORGOTTEN_TOKENS = Scenario(
     (step(_forgotten_tokens, wait(40)),),
     nodes=0,
 )
-
-
-def authority(name: str) -> str:
-    """A certificate that may sign others, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    begin = datetime.datetime.fromtimestamp(EPOCH, datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=365))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 async def _another_trust(cluster: Cluster) -> None:
