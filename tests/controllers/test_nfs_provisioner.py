@@ -23,7 +23,7 @@ from shirube.controllers.nfs_parameters import (
     request_for,
     volume_for,
 )
-from shirube.controllers.volume_release import FINALIZER
+from shirube.controllers.volume_provisioning import FINALIZER
 
 TABLE = (
     "nfs-provisioner,persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,"
@@ -82,7 +82,7 @@ def claim(name: str = "data", **spec: Any) -> dict[str, Any]:
 )
 def test_what_a_class_must_not_say(parameters, said):
     with pytest.raises(ParameterError) as caught:
-        volume_for(claim(), storage_class(**parameters), "pvc-u")
+        volume_for(claim(), storage_class(**parameters))
     assert said in str(caught.value)
 
 
@@ -98,14 +98,14 @@ def test_what_a_class_must_not_say(parameters, said):
 )
 def test_what_a_claim_must_not_ask(spec, said):
     if said is None:
-        assert volume_for(claim(**spec), storage_class(), "pvc-u")["spec"]["nfs"]
+        assert volume_for(claim(**spec), storage_class())["spec"]["nfs"]
         return
     with pytest.raises(ParameterError, match=said):
-        volume_for(claim(**spec), storage_class(), "pvc-u")
+        volume_for(claim(**spec), storage_class())
 
 
 def test_the_volume_of_a_claim():
-    made = volume_for(claim(), storage_class(subDir="${pvc.metadata.namespace}/${pvc.metadata.name}"), "pvc-u")
+    made = volume_for(claim(), storage_class(subDir="${pvc.metadata.namespace}/${pvc.metadata.name}"))
     assert made["spec"]["nfs"] == {"server": "nfs.example.com", "path": "/export/default/data"}
     assert made["spec"]["accessModes"] == ["ReadWriteMany"] and made["spec"]["mountOptions"] == ["nfsvers=4.1"]
     assert made["metadata"]["annotations"]["pv.kubernetes.io/provisioned-by"] == PROVISIONER
@@ -119,7 +119,7 @@ def test_the_volume_of_a_claim():
 
 
 def test_a_volume_that_was_tampered_with_names_no_directory():
-    made = volume_for(claim(), storage_class(), "pvc-u")
+    made = volume_for(claim(), storage_class())
     for path in ("/export", "/export/", "/etc/passwd", "/export/../etc", "/exported/x"):
         with pytest.raises(ParameterError):
             request_for({**made, "spec": {**made["spec"], "nfs": {"server": "s", "path": path}}})
@@ -149,14 +149,16 @@ def test_no_pattern_leads_out_of_the_share(pattern):
 
 def test_directories_that_touch_are_told_apart():
     def made(name: str, sub_dir: str, on_delete: str = "delete", **parameters: str) -> dict[str, Any]:
-        return volume_for(claim(), storage_class(subDir=sub_dir, onDelete=on_delete, **parameters), name)
+        one = claim()
+        one["metadata"]["uid"] = name
+        return volume_for(one, storage_class(subDir=sub_dir, onDelete=on_delete, **parameters))
 
     wanted = made("new", "team/data")
     clash: Callable[..., str] = lambda *others: nfs_provisioner.in_the_way(wanted, others)  # noqa: E731
     assert clash(made("other", "team/data2"), made("new", "team/data"), made("x", "team", server="elsewhere")) == ""
-    assert clash(made("same", "team/data")) == "same"
-    assert clash(made("above", "team", "retain")) == "above"
-    assert clash(made("below", "team/data/deep")) == "below"
+    assert clash(made("same", "team/data")) == "pvc-same"
+    assert clash(made("above", "team", "retain")) == "pvc-above"
+    assert clash(made("below", "team/data/deep")) == "pvc-below"
     both = made("new", "team/data", "retain")
     assert nfs_provisioner.in_the_way(both, [made("same", "team/data", "retain")]) == "", "it is shared on purpose"
     by_hand = {"metadata": {"name": "hand"}, "spec": {"nfs": {"server": "nfs.example.com", "path": "/export"}}}

@@ -23,10 +23,9 @@ from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
 from shirube.controllers import volume_matching as matching
-from shirube.controllers import volume_release
+from shirube.controllers import volume_provisioning as provisioning
 from shirube.controllers.context import Context
 from shirube.controllers.node_fit import untolerated
-from shirube.controllers.ownership import deleting
 
 PROVISIONER = "shirube.dev/local-path"
 TO_REMOVE = "shirube.dev/local-paths-to-remove"  # annotation of a node: names, separated by spaces
@@ -38,37 +37,16 @@ _CLAIM, _VOLUME = "claim:", "volume:"
 
 def volume_for(claim: Object, storage_class: Object, node: Object, directory: str) -> Object:
     metadata = claim["metadata"]
-    name = f"pvc-{metadata['uid']}"
     hostname = (node["metadata"].get("labels") or {}).get(_HOSTNAME) or node["metadata"]["name"]
     term = {"matchExpressions": [{"key": _HOSTNAME, "operator": "In", "values": [hostname]}]}
-    path = f"{directory.rstrip('/')}/{name}_{metadata['namespace']}_{metadata['name'][:_NAME_LENGTH]}"
-    spec: Object = {
-        "capacity": {"storage": matching.requested(claim)},
-        "accessModes": claim["spec"].get("accessModes") or ["ReadWriteOnce"],
-        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
-        "storageClassName": storage_class["metadata"]["name"],
-        "volumeMode": "Filesystem",
-        "hostPath": {"path": path, "type": "DirectoryOrCreate"},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
-        "claimRef": {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        },
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {
-            "name": name,
-            "annotations": {matching.PROVISIONED_BY: PROVISIONER},
-            "finalizers": [volume_release.FINALIZER],
-        },
-        "spec": spec,
-    }
+    name = f"{provisioning.volume_name(claim)}_{metadata['namespace']}_{metadata['name'][:_NAME_LENGTH]}"
+    return provisioning.volume_of(
+        claim,
+        storage_class,
+        PROVISIONER,
+        hostPath={"path": f"{directory.rstrip('/')}/{name}", "type": "DirectoryOrCreate"},
+        nodeAffinity={"required": {"nodeSelectorTerms": [term]}},
+    )
 
 
 def _host_of(volume: Object) -> str:
@@ -96,34 +74,29 @@ class LocalPathProvisioner(Controller[str]):
         self._nodes.add_handler(self._node_added)
 
     def _claim_changed(self, claim: Object) -> None:
-        if self._ours(claim):
+        if provisioning.wants_volume(claim, PROVISIONER):
             self.queue.add(_CLAIM + key_of(claim))
 
     def _volume_changed(self, volume: Object) -> None:
-        if volume_release.made_by(volume, PROVISIONER):
+        if provisioning.made_by(volume, PROVISIONER):
             self.queue.add(_VOLUME + key_of(volume))
 
     def _node_added(self, _: Object) -> None:
         for claim in self._claims.store:
             self._claim_changed(claim)
 
-    @staticmethod
-    def _ours(claim: Object) -> bool:
-        asked = matching.annotations_of(claim).get(matching.PROVISIONER)
-        return asked == PROVISIONER and not claim["spec"].get("volumeName") and not deleting(claim)
-
     async def reconcile(self, key: str) -> float | None:
         if key.startswith(_VOLUME):
             await self._delete(key.removeprefix(_VOLUME))
             return None
         claim = self._claims.store.get(*split_key(key.removeprefix(_CLAIM)))
-        if claim is None or not self._ours(claim):
+        if claim is None or not provisioning.wants_volume(claim, PROVISIONER):
             return None
         storage_class = self._classes.store.get(None, matching.class_of(claim))
         if storage_class is None or storage_class["provisioner"] != PROVISIONER:
             return None
-        if (why := self._refused(claim)) is not None:
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", why)
+        if why := self._refused(claim):
+            self._recorder.event(claim, WARNING, "ProvisioningFailed", f"failed to provision volume: {why}")
             return None
         chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
         if matching.delayed(storage_class) and not chosen:
@@ -137,24 +110,16 @@ class LocalPathProvisioner(Controller[str]):
         return None
 
     @staticmethod
-    def _refused(claim: Object) -> str | None:
-        spec = claim["spec"]
-        if spec.get("volumeMode") == "Block":
-            return "failed to provision volume: a directory cannot be a block device"
-        if spec.get("selector"):
-            return "failed to provision volume: claim.Spec.Selector is not supported"
-        if spec.get("dataSource") or spec.get("dataSourceRef"):
-            return "failed to provision volume: data sources are not supported"
-        if spec.get("volumeAttributesClassName"):
-            return "failed to provision volume: VolumeAttributesClasses are not supported"
-        if "ReadWriteMany" in (spec.get("accessModes") or ()) or "ReadOnlyMany" in (spec.get("accessModes") or ()):
-            return "failed to provision volume: only ReadWriteOnce and ReadWriteOncePod are possible on one node"
-        return None
+    def _refused(claim: Object) -> str:
+        modes = claim["spec"].get("accessModes") or ()
+        if "ReadWriteMany" in modes or "ReadOnlyMany" in modes:
+            return "only ReadWriteOnce and ReadWriteOncePod are possible on one node"
+        return provisioning.refused(claim)
 
     def _emptiest(self) -> Object | None:
         held: dict[str, int] = {}
         for volume in self._volumes.store:
-            if volume_release.made_by(volume, PROVISIONER):
+            if provisioning.made_by(volume, PROVISIONER):
                 name = _host_of(volume)
                 held[name] = held.get(name, 0) + 1
         fit = [
@@ -199,10 +164,10 @@ class LocalPathProvisioner(Controller[str]):
 
     async def _delete(self, name: str) -> None:
         volume = self._volumes.store.get(None, name)
-        if volume is None or not volume_release.made_by(volume, PROVISIONER):
+        if volume is None or not provisioning.made_by(volume, PROVISIONER):
             return
-        if volume_release.unwanted(volume):
+        if provisioning.unwanted(volume):
             await self._give_up(volume)
-            await volume_release.let_go(self._client, volume)
-        elif volume_release.abandoned(volume):
-            await volume_release.let_go(self._client, volume)
+            await provisioning.let_go(self._client, volume)
+        elif provisioning.abandoned(volume):
+            await provisioning.let_go(self._client, volume)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from shirube.api import nfs_directories as directories
 from shirube.client.rest import Object
 from shirube.controllers import volume_matching as matching
-from shirube.controllers import volume_release
+from shirube.controllers import volume_provisioning as provisioning
 
 PROVISIONER = "shirube.dev/nfs"
 _KNOWN = {"server": "", "share": "", "subdir": "", "ondelete": directories.DELETE, "mountpermissions": "0777"}
@@ -111,57 +111,20 @@ def directory_for(pattern: str, claim: Object, volume: str) -> str:
         raise ParameterError(f'parameter subDir is "{pattern}": {error}') from error
 
 
-def refused(claim: Object) -> str:
-    """Why no class can give this claim a directory; "" when nothing is against it."""
-    spec = claim["spec"]
-    if spec.get("volumeMode") == "Block":
-        return "a directory cannot be a block device"
-    if spec.get("selector"):
-        return "claim Selector is not supported"
-    if spec.get("dataSource") or spec.get("dataSourceRef"):
-        return "data sources are not supported"
-    if spec.get("volumeAttributesClassName"):
-        return "VolumeAttributesClasses are not supported"
-    return ""
-
-
-def volume_for(claim: Object, storage_class: Object, name: str) -> Object:
+def volume_for(claim: Object, storage_class: Object) -> Object:
     """The PersistentVolume of a claim. Raises ParameterError."""
-    if why := refused(claim):
+    if why := provisioning.refused(claim):
         raise ParameterError(why)
     asked = parameters_of(storage_class)
-    directory = directory_for(asked.sub_dir, claim, name)
-    metadata = claim["metadata"]
-    spec: Object = {
-        "capacity": {"storage": matching.requested(claim)},
-        "accessModes": claim["spec"].get("accessModes") or ["ReadWriteMany"],
-        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
-        "storageClassName": storage_class["metadata"]["name"],
-        "volumeMode": "Filesystem",
-        "nfs": {"server": asked.server, "path": f"{asked.share.rstrip('/')}/{directory}"},
-        "claimRef": {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        },
-    }
-    if options := storage_class.get("mountOptions"):
-        spec["mountOptions"] = list(options)
-    annotations = {
-        matching.PROVISIONED_BY: PROVISIONER,
+    directory = directory_for(asked.sub_dir, claim, provisioning.volume_name(claim))
+    source = {"server": asked.server, "path": f"{asked.share.rstrip('/')}/{directory}"}
+    volume = provisioning.volume_of(claim, storage_class, PROVISIONER, nfs=source)
+    volume["metadata"]["annotations"] |= {
         directories.SHARE: asked.share,
         directories.ON_DELETE: asked.on_delete,
         directories.PERMISSIONS: f"{asked.permissions:04o}",
     }
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name, "annotations": annotations, "finalizers": [volume_release.FINALIZER]},
-        "spec": spec,
-    }
+    return volume
 
 
 def request_for(volume: Object) -> directories.Request:

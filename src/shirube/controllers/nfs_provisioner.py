@@ -36,12 +36,11 @@ from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
 from shirube.controllers import volume_matching as matching
-from shirube.controllers import volume_release
+from shirube.controllers import volume_provisioning as provisioning
 from shirube.controllers.attach_detach import silent_for
 from shirube.controllers.context import Context
 from shirube.controllers.nfs_parameters import PROVISIONER, ParameterError, request_for, volume_for
 from shirube.controllers.node_fit import untolerated
-from shirube.controllers.ownership import deleting
 
 SILENT_SECONDS = 180.0
 _FIRST_RETRY, _LAST_RETRY = 10.0, 300.0
@@ -51,12 +50,7 @@ _BY_VOLUME = "volumes-to-be"
 
 
 def ours(volume: Object) -> bool:
-    return volume_release.made_by(volume, PROVISIONER)
-
-
-def wants_volume(claim: Object) -> bool:
-    asked = matching.annotations_of(claim).get(matching.PROVISIONER)
-    return asked == PROVISIONER and not claim["spec"].get("volumeName") and not deleting(claim)
+    return provisioning.made_by(volume, PROVISIONER)
 
 
 def in_the_way(wanted: Object, volumes: Iterable[Object]) -> str:
@@ -122,7 +116,7 @@ class NfsProvisioner(Controller[str]):
         self._clock = context.clock
         self._made: dict[str, tuple[Object, float]] = {}  # volumes just created, and when: until the cache shows them
         self._errors: dict[str, tuple[int, float]] = {}  # volume -> how often in a row, when to ask again
-        self._claims.add_index(_BY_VOLUME, lambda claim: [f"pvc-{claim['metadata']['uid']}"])
+        self._claims.add_index(_BY_VOLUME, lambda claim: [provisioning.volume_name(claim)])
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
         self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new), self._volume_gone)
         self._classes.add_handler(self._class_added)
@@ -131,8 +125,8 @@ class NfsProvisioner(Controller[str]):
     # -- what wakes us -------------------------------------------------------------------------------------
 
     def _claim_changed(self, claim: Object) -> None:
-        if wants_volume(claim):
-            self.queue.add(f"pvc-{claim['metadata']['uid']}")
+        if provisioning.wants_volume(claim, PROVISIONER):
+            self.queue.add(provisioning.volume_name(claim))
 
     def _volume_changed(self, volume: Object) -> None:
         if ours(volume):
@@ -166,12 +160,12 @@ class NfsProvisioner(Controller[str]):
         volume = self._volumes.store.get(None, key)
         if volume is None:
             for claim in self._claims.store.by_index(_BY_VOLUME, key):
-                if wants_volume(claim):
+                if provisioning.wants_volume(claim, PROVISIONER):
                     return await self._provision(claim, key)
-        elif ours(volume) and volume_release.unwanted(volume):
+        elif ours(volume) and provisioning.unwanted(volume):
             return await self._remove(volume)
-        elif ours(volume) and volume_release.abandoned(volume):
-            await volume_release.let_go(self._client, volume)
+        elif ours(volume) and provisioning.abandoned(volume):
+            await provisioning.let_go(self._client, volume)
         self._errors.pop(key, None)
         for node in self._asked(key):
             await self._ask(node, key, None)
@@ -188,7 +182,7 @@ class NfsProvisioner(Controller[str]):
             return None
         failed = f'failed to provision volume with StorageClass "{class_name}": '
         try:
-            volume = volume_for(claim, storage_class, name)
+            volume = volume_for(claim, storage_class)
         except ParameterError as error:
             self._recorder.event(claim, WARNING, "ProvisioningFailed", failed + str(error))
             return None
@@ -235,11 +229,11 @@ class NfsProvisioner(Controller[str]):
             self._recorder.event(volume, WARNING, "VolumeFailedDelete", f"cannot remove the directory: {error}")
             return None
         if wanted.action == directories.RETAIN:
-            await volume_release.let_go(self._client, volume)
+            await provisioning.let_go(self._client, volume)
             return None
         asked = self._asked(name)
         if any(directories.requests_of(node)[name].done for node in asked):
-            await volume_release.let_go(self._client, volume)
+            await provisioning.let_go(self._client, volume)
             return None
         if asked:
             return await self._wait_for(asked[0], volume, wanted)

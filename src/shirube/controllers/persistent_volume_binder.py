@@ -243,14 +243,7 @@ class PersistentVolumeBinder(Controller[str]):
         metadata, reference = claim["metadata"], volume["spec"].get("claimRef") or {}
         if reference.get("uid") == metadata["uid"]:
             return volume
-        wanted = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        }
+        wanted = matching.reference_to(claim)
         described = volume["metadata"]
         if not reference:
             marked = {**matching.annotations_of(volume), matching.BOUND_BY_CONTROLLER: "yes"}

@@ -71,6 +71,16 @@ def names_claim(volume: Object, claim: Object) -> bool:
     return reference.get("uid") in (None, "", metadata["uid"])
 
 
+def reference_to(claim: Object) -> Object:
+    """What a volume's `claimRef` says of the claim that it is bound to."""
+    names = ("namespace", "name", "uid", "resourceVersion")
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        **{name: claim["metadata"][name] for name in names},
+    }
+
+
 def mismatch(volume: Object, claim: Object) -> str:
     """Why a volume that was asked for by name does not satisfy the claim; "" when it does."""
     if quantity.cmp(capacity(volume), requested(claim)) < 0:

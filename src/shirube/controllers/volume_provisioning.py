@@ -1,4 +1,4 @@
-"""The end of a provisioned volume: when what is behind it is to go, and how its object goes then.
+"""What our provisioners have in common: which claims are theirs, the volume of a claim, and the volume's end.
 
 Provisioners hold their volumes with a finalizer, so that what is behind one is also removed when the volume is deleted
 before its claim. Whoever takes that finalizer off a volume that is being deleted keeps what is behind it.
@@ -14,6 +14,50 @@ from shirube.controllers import volume_matching as matching
 from shirube.controllers.ownership import deleting
 
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+
+
+def wants_volume(claim: Object, provisioner: str) -> bool:
+    asked = matching.annotations_of(claim).get(matching.PROVISIONER)
+    return asked == provisioner and not claim["spec"].get("volumeName") and not deleting(claim)
+
+
+def refused(claim: Object) -> str:
+    """Why no directory can do for this claim; "" when nothing is against it."""
+    spec = claim["spec"]
+    if spec.get("volumeMode") == "Block":
+        return "a directory cannot be a block device"
+    if spec.get("selector"):
+        return "claim.Spec.Selector is not supported"
+    if spec.get("dataSource") or spec.get("dataSourceRef"):
+        return "data sources are not supported"
+    if spec.get("volumeAttributesClassName"):
+        return "VolumeAttributesClasses are not supported"
+    return ""
+
+
+def volume_of(claim: Object, storage_class: Object, provisioner: str, **source: Object) -> Object:
+    """The volume that a claim gets of a class; `source` and what else belongs into its spec."""
+    spec: Object = {
+        "capacity": {"storage": matching.requested(claim)},
+        "accessModes": claim["spec"].get("accessModes") or ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
+        "storageClassName": storage_class["metadata"]["name"],
+        "volumeMode": "Filesystem",
+        "claimRef": matching.reference_to(claim),
+        **source,
+    }
+    if options := storage_class.get("mountOptions"):
+        spec["mountOptions"] = list(options)
+    metadata = {
+        "name": volume_name(claim),
+        "annotations": {matching.PROVISIONED_BY: provisioner},
+        "finalizers": [FINALIZER],
+    }
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+
+
+def volume_name(claim: Object) -> str:
+    return f"pvc-{claim['metadata']['uid']}"
 
 
 def made_by(volume: Object, provisioner: str) -> bool:
