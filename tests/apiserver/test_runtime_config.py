@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 from tests.apiserver.conftest import ADMIN, Admins, Api
@@ -116,3 +118,27 @@ async def test_roles_follow(more):
     await more.ok("GET", f"{ROLES}/system:cluster-trust-bundle-discovery")
     binding = await more.ok("GET", f"{ROLES.replace('roles', 'rolebindings')}/system:cluster-trust-bundle-discovery")
     assert [s["name"] for s in binding["subjects"]] == ["system:serviceaccounts"]
+
+
+async def test_a_definition_does_not_take_its_place(more):
+    """As for everything that is served by default: whoever may write definitions may not loosen its rules."""
+    names = {"plural": "clustertrustbundles", "singular": "clustertrustbundle", "kind": "ClusterTrustBundle"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": "v1beta1", "served": True, "storage": True, "schema": schema}]
+    spec = {"group": "certificates.k8s.io", "scope": "Cluster", "names": names, "versions": versions}
+    approved = {"api-approved.kubernetes.io": "https://github.com/kubernetes/kubernetes/pull/1"}
+    meta = {"name": "clustertrustbundles.certificates.k8s.io", "annotations": approved}
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    await more.ok("POST", definitions, {"metadata": meta, "spec": spec})
+
+    def settled(definition):
+        conditions = (definition.get("status") or {}).get("conditions") or []
+        return any(c["type"] == "Established" for c in conditions)
+
+    async with asyncio.timeout(10):
+        while not settled(await more.ok("GET", f"{definitions}/{meta['name']}")):
+            await asyncio.sleep(0)
+    (resource,) = OPTIONAL
+    assert more.context.table.by_gvr(resource.gvr) == resource
+    refused = await more.post(PATH, {"metadata": {"name": "b"}, "spec": {"trustBundle": "x"}})
+    assert refused.status == 422
