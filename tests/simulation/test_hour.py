@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,9 +11,14 @@ from dataclasses import replace
 
 import pytest
 
+from shirube.simulation.cluster import Setup, simulated
 from shirube.simulation.history import History
 from shirube.simulation.hour import Options, run
-from shirube.storage.types import Event
+from shirube.simulation.laws import Laws, Pod
+from shirube.simulation.virtual_time import VirtualClock
+from shirube.simulation.virtual_time import run as run_virtually
+from shirube.storage.memory import MemoryStorage
+from shirube.storage.types import Compacted, Event
 
 SMALL = Options(nodes=8, pods=60, minutes=2.0, seed=3)
 
@@ -24,6 +30,36 @@ def test_the_laws_hold_and_the_world_converges():
     assert result.unfinished == []
     assert result.checks > 50 and sum(result.happened.values()) > 3
     assert told[-1].endswith("converged")
+    # Mishaps end with the weather: what follows is mending.
+    assert SMALL.minutes * 60 < result.virtual_seconds < SMALL.minutes * 60 + 900
+
+
+def test_history_is_let_go():
+    """A simulated hour would else hold gigabytes of it."""
+
+    async def main(clock: VirtualClock) -> None:
+        storage = MemoryStorage()
+        async with simulated(Setup(seed=1), clock, storage) as cluster:
+            for number in range(5):
+                await cluster.nodes.add(f"node-{number}")
+            seen = storage.revision
+            await asyncio.sleep(600)
+            assert storage.revision - seen > 250
+            with pytest.raises(Compacted):
+                await storage.history("", storage.revision - 50)
+
+    run_virtually(main)
+
+
+def test_a_broken_law_is_told_when_it_is_broken(monkeypatch: pytest.MonkeyPatch):
+    def too_strict(laws: Laws, pod: Pod) -> None:
+        laws.tell(f"{pod.key} is there")
+
+    monkeypatch.setattr(Laws, "_check_namespace", too_strict)
+    told: list[str] = []
+    result = run(Options(nodes=3, pods=4, minutes=0, seed=1), told.append)
+    assert not result.sound and result.violations
+    assert sum("a law is broken: /registry/core/pods/" in line for line in told) == len(result.violations)
 
 
 def in_another_process(hash_seed: str, seed: int) -> dict:

@@ -116,6 +116,7 @@ class _Hour:
         self._result.happened = dict(weather.happened)
         self._say("the weather is over: " + ", ".join(f"{n} {name}" for name, n in weather.happened.items()))
         self._result.unfinished = await self._converge(cluster, _END_SECONDS)
+        self._tell_broken()
         self._say("converged" if not self._result.unfinished else f"{len(self._result.unfinished)} things unfinished")
 
     async def _converge(self, cluster: Cluster, seconds: float, *, jobs: bool = True) -> list[str]:
@@ -132,9 +133,12 @@ class _Hour:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
             self._say(f"{self._history.commits} commits, {self._laws.checks} checks")
-            for text in self._laws.violations[self._told :]:
-                self._say(f"a law is broken: {text}")
-            self._told = len(self._laws.violations)
+            self._tell_broken()
+
+    def _tell_broken(self) -> None:
+        for text in self._laws.violations[self._told :]:
+            self._say(f"a law is broken: {text}")
+        self._told = len(self._laws.violations)
 
     def _say(self, what: str) -> None:
         minutes, seconds = divmod(int(self._clock.monotonic()), 60)

@@ -126,6 +126,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> _Timer:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
+    @property
+    def timers(self) -> int:
+        """How many are kept, those that were cancelled included."""
+        return len(self._timers)
+
     def timer_cancelled(self) -> None:
         """Most timers are time limits of what takes no time: now and then those that were cancelled are taken out."""
         self._cancelled += 1
@@ -142,6 +147,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if soon or self._stopping:  # type: ignore[attr-defined]
             self._turns += 1
             if self._turns > _MOST_TURNS:
+                self._turns = 0  # whoever is told has as many to end what runs
                 raise Stalled(f"time stands still at {self._now:.6f} s: somebody is busy without end")
         else:
             self._advance()
