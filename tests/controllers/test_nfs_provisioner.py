@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,16 @@ async def house(tmp_path: Path):
         yield house
 
 
+@asynccontextmanager
+async def bound(house: Live, **parameters: str) -> AsyncIterator[dict[str, Any]]:
+    """The volume of a claim, on a cluster of one node."""
+    async with house.controllers(only=TABLE):
+        await ready_node(house, "n1")
+        await house.admin.create(STORAGECLASSES, storage_class(**parameters))
+        await make_claim(house)
+        yield await volume_of(house)
+
+
 async def ready_node(house: Live, name: str) -> None:
     made = await house.admin.create(NODES, {"metadata": {"name": name}})
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
@@ -249,11 +260,7 @@ async def answer(house: Live, name: str, **result: Any) -> None:
 
 async def test_from_claim_to_volume_and_back(house: Live):
     admin = house.admin
-    async with house.controllers(only=TABLE):
-        await ready_node(house, "n1")
-        await admin.create(STORAGECLASSES, storage_class())
-        await make_claim(house)
-        made = await volume_of(house)
+    async with bound(house) as made:
         name = made["metadata"]["name"]
         assert made["spec"]["nfs"]["path"] == f"/export/default-data-{name}" and made["spec"]["capacity"]
         await until(lambda: told(house, "ProvisioningSucceeded", f"Successfully provisioned volume {name}"), 10)
@@ -278,11 +285,8 @@ async def test_from_claim_to_volume_and_back(house: Live):
 
 async def test_what_is_retained_asks_nobody_and_bad_parameters_are_told(house: Live):
     admin = house.admin
-    async with house.controllers(only=TABLE):
-        await ready_node(house, "n1")
-        await admin.create(STORAGECLASSES, storage_class(onDelete="retain"))
-        await make_claim(house)
-        name = (await volume_of(house))["metadata"]["name"]
+    async with bound(house, onDelete="retain") as made:
+        name = made["metadata"]["name"]
         await admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
         await until(lambda: gone(house, name), 10)
         assert not await asked_of(house, "n1")
@@ -300,11 +304,8 @@ async def test_what_is_retained_asks_nobody_and_bad_parameters_are_told(house: L
 
 async def test_a_name_used_again_waits_until_the_old_directory_is_gone(house: Live, monkeypatch):
     admin = house.admin
-    async with house.controllers(only=TABLE):
-        await ready_node(house, "n1")
-        await admin.create(STORAGECLASSES, storage_class(subDir="${pvc.metadata.name}", onDelete="archive"))
-        await make_claim(house)
-        old = (await volume_of(house))["metadata"]["name"]
+    async with bound(house, subDir="${pvc.metadata.name}", onDelete="archive") as made:
+        old = made["metadata"]["name"]
         await admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
 
         async def released() -> bool:
@@ -321,12 +322,9 @@ async def test_a_name_used_again_waits_until_the_old_directory_is_gone(house: Li
 async def test_after_an_error_another_node_is_asked(house: Live, monkeypatch):
     monkeypatch.setattr(nfs_provisioner, "_FIRST_RETRY", 0.05)
     admin = house.admin
-    async with house.controllers(only=TABLE):
-        await ready_node(house, "n1")
+    async with bound(house) as made:
         await ready_node(house, "n2")
-        await admin.create(STORAGECLASSES, storage_class())
-        await make_claim(house)
-        name = (await volume_of(house))["metadata"]["name"]
+        name = made["metadata"]["name"]
         await admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
         await answer(house, "n1", error="mount failed: no route to host")
         await until(lambda: told(house, "VolumeFailedDelete", "node n1: mount failed: no route to host"), 10)
@@ -336,11 +334,7 @@ async def test_after_an_error_another_node_is_asked(house: Live, monkeypatch):
 
 async def test_a_volume_deleted_before_its_claim_takes_its_directory_along(house: Live):
     admin = house.admin
-    async with house.controllers(only=TABLE):
-        await ready_node(house, "n1")
-        await admin.create(STORAGECLASSES, storage_class())
-        await make_claim(house)
-        made = await volume_of(house)
+    async with bound(house) as made:
         name = made["metadata"]["name"]
         assert FINALIZER in made["metadata"]["finalizers"]
         await admin.delete(PERSISTENTVOLUMES, name)

@@ -16,8 +16,7 @@ Acts as upstream's `persistent-volume-binder`, whose role has all that this need
 from __future__ import annotations
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
-from shirube.client.controller import Controller
+from shirube.api.gvr import NODES, PERSISTENTVOLUMES
 from shirube.client.events import NORMAL, WARNING
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
@@ -29,7 +28,6 @@ from shirube.controllers.node_fit import untolerated
 
 PROVISIONER = "shirube.dev/local-path"
 TO_REMOVE = "shirube.dev/local-paths-to-remove"  # annotation of a node: names, separated by spaces
-_ACCOUNT = "persistent-volume-binder"
 _HOSTNAME = "kubernetes.io/hostname"
 _NAME_LENGTH = 140  # of the claim's name: with the other parts it makes one name of a directory
 _CLAIM, _VOLUME = "claim:", "volume:"
@@ -54,20 +52,13 @@ def _host_of(volume: Object) -> str:
     return str(terms[0]["matchExpressions"][0]["values"][0])
 
 
-class LocalPathProvisioner(Controller[str]):
+class LocalPathProvisioner(provisioning.Provisioner):
     name = "local-path-provisioner"
+    provisioner = PROVISIONER
     workers = 2
 
     def __init__(self, context: Context) -> None:
-        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
-        self._volumes = context.informer(PERSISTENTVOLUMES)
-        self._classes = context.informer(STORAGECLASSES)
-        self._nodes = context.informer(NODES)
-        super().__init__(self._claims, self._volumes, self._classes, self._nodes)
-        self._client = context.client_of(_ACCOUNT)
-        # Its own account may only look at nodes.
-        self._nodes_client = context.client_of("node-controller")
-        self._recorder = context.recorder(PROVISIONER, _ACCOUNT)
+        super().__init__(context)
         self._directory = context.local_path_directory
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
         self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new))

@@ -29,8 +29,7 @@ from dataclasses import replace
 
 from shirube.api import nfs_directories as directories
 from shirube.api.errors import ApiError
-from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
-from shirube.client.controller import Controller
+from shirube.api.gvr import NODES, PERSISTENTVOLUMES
 from shirube.client.events import NORMAL, WARNING
 from shirube.client.informer import key_of
 from shirube.client.rest import Object
@@ -45,7 +44,6 @@ from shirube.controllers.node_fit import untolerated
 SILENT_SECONDS = 180.0
 _FIRST_RETRY, _LAST_RETRY = 10.0, 300.0
 _LOOK_AGAIN, _CACHE_SECONDS = 15.0, 60.0
-_ACCOUNT = "persistent-volume-binder"
 _BY_VOLUME = "volumes-to-be"
 
 
@@ -97,22 +95,15 @@ def chosen_node(nodes: Iterable[Object], but: str = "") -> Object | None:
     return min(fit, key=rank, default=None)
 
 
-class NfsProvisioner(Controller[str]):
+class NfsProvisioner(provisioning.Provisioner):
     """Keys are names of volumes: `pvc-` and the claim's UID."""
 
     name = "nfs-provisioner"
+    provisioner = PROVISIONER
     workers = 1  # two claims must not be given directories that overlap
 
     def __init__(self, context: Context) -> None:
-        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
-        self._volumes = context.informer(PERSISTENTVOLUMES)
-        self._classes = context.informer(STORAGECLASSES)
-        self._nodes = context.informer(NODES)
-        super().__init__(self._claims, self._volumes, self._classes, self._nodes)
-        self._client = context.client_of(_ACCOUNT)
-        # Its own account may only look at nodes.
-        self._nodes_client = context.client_of("node-controller")
-        self._recorder = context.recorder(PROVISIONER, _ACCOUNT)
+        super().__init__(context)
         self._clock = context.clock
         self._made: dict[str, tuple[Object, float]] = {}  # volumes just created, and when: until the cache shows them
         self._errors: dict[str, tuple[int, float]] = {}  # volume -> how often in a row, when to ask again

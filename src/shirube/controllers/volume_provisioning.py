@@ -7,12 +7,17 @@ Follows KEP-2644 (honour the reclaim policy).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from shirube.api.errors import ApiError
-from shirube.api.gvr import PERSISTENTVOLUMES
+from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from shirube.client.controller import Controller
 from shirube.client.rest import Client, Object
 from shirube.controllers import volume_matching as matching
+from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
 
+_ACCOUNT = "persistent-volume-binder"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
 
 
@@ -95,3 +100,19 @@ async def let_go(client: Client, volume: Object) -> None:
     except ApiError as error:
         if error.code != 404:
             raise
+
+
+class Provisioner(Controller[str]):
+    """What it looks at and as whom it acts. Its own account may only look at nodes."""
+
+    provisioner: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
+        self._volumes = context.informer(PERSISTENTVOLUMES)
+        self._classes = context.informer(STORAGECLASSES)
+        self._nodes = context.informer(NODES)
+        super().__init__(self._claims, self._volumes, self._classes, self._nodes)
+        self._client = context.client_of(_ACCOUNT)
+        self._nodes_client = context.client_of("node-controller")
+        self._recorder = context.recorder(self.provisioner, _ACCOUNT)
