@@ -37,7 +37,12 @@ METERED = Scenario(
 )
 
 WITHOUT_METRICS = world.autoscaler("web", 2, 4)
-del WITHOUT_METRICS["spec"]["metrics"]
+WITHOUT_METRICS["spec"]["metrics"] = [
+    {
+        "type": "Pods",
+        "pods": {"metric": {"name": "nobody-knows"}, "target": {"type": "AverageValue", "averageValue": "10"}},
+    }
+]
 
 BLIND = Scenario(
     "an autoscaler without metrics",
