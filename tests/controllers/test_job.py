@@ -314,6 +314,26 @@ async def test_a_job_that_ran_is_suspended_changed_and_resumed(house: Live):
         assert all(p["spec"]["nodeSelector"] == {"disk": "fast"} for p in active)
 
 
+async def test_an_indexed_job_becomes_smaller_than_what_it_has_done(house: Live):
+    """What succeeded at indexes that are no more does not count, and comes back with them only by running again."""
+    admin = house.admin
+
+    def last_ones(one: dict[str, Any]) -> str:
+        return "" if one["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] == "0" else "Succeeded"
+
+    async with house.controllers(only="job-controller"), runner(admin, last_ones):
+        await admin.create(JOBS, fresh("small", completions=4, parallelism=4, completionMode="Indexed"))
+
+        async def done(indexes: str, succeeded: int) -> bool:
+            status = (await admin.get(JOBS, "small", "default")).get("status") or {}
+            return (status.get("completedIndexes"), status.get("succeeded")) == (indexes, succeeded)
+
+        await until(lambda: done("1-3", 3), 10)
+        size = {"completions": 2, "parallelism": 2}
+        await admin.patch(JOBS, "small", {"spec": size}, "default")
+        await until(lambda: done("1", 1), 10)
+
+
 def test_a_job_that_ends_while_it_is_suspended_has_a_start_time():
     one = job(suspend=True)
     told = planning.suspension(one, {"startTime": "2026-01-01T00:00:00Z"}, LATER)[0]

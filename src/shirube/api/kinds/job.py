@@ -20,7 +20,7 @@ from shirube.api.validation.object_meta import immutable
 
 _MAX_INT32 = 2**31 - 1
 # what may change in the template of a suspended job, besides its containers' resources
-_SCHEDULING_SPEC = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
+_SCHEDULING_SPEC = ("nodeSelector", "tolerations", "schedulingGates")
 
 
 def default_job_spec(spec: Obj) -> None:
@@ -172,6 +172,8 @@ def _rests(spec: Obj, status: Obj) -> bool:
 def _fixed(template: Obj) -> Obj:
     """What of the template may not change even then."""
     spec = {k: v for k, v in (template.get("spec") or {}).items() if k not in _SCHEDULING_SPEC}
+    others = {k: v for k, v in (spec.pop("affinity", None) or {}).items() if k != "nodeAffinity"}
+    spec |= {"affinity": others} if others else {}
     for group in ("initContainers", "containers"):
         if group in spec:
             spec[group] = [{k: v for k, v in one.items() if k != "resources"} for one in spec[group]]

@@ -39,13 +39,18 @@ def validate_job_status(job: Obj, old: Obj) -> list[Cause]:
     if newly:
         _validate_finished(out, status)
     _validate_indexes(out, spec, status, before)
-    for field in ("failed", "succeeded"):
-        if status.get(field, 0) < before.get(field, 0) and not finished:
+    for field in ("failed",) if _elastic(spec) else ("failed", "succeeded"):
+        if status.get(field, 0) < before.get(field, 0):
             out.append(invalid(f"status.{field}", status.get(field, 0), f"cannot decrease the {field} counter"))
     ready, active = status.get("ready"), status.get("active", 0)
     if ready is not None and ready > active and ready != before.get("ready"):
         out.append(invalid("status.ready", ready, "cannot set more ready pods than active"))
     return out
+
+
+def _elastic(spec: Obj) -> bool:
+    """Its indexes may become fewer, and what has succeeded at those that are no more does not count."""
+    return spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
 
 
 def _validate_uncounted(out: list[Cause], pods: Obj) -> None:
