@@ -34,12 +34,13 @@ from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
 from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.ownership import controller_of, deleting
-from shirube.controllers.pod_selection import index_labels, selected
+from shirube.controllers.pod_selection import filed_under, filings, index_labels, selected
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "disruption-controller"
 DELETION_SECONDS = 120.0
 _POD = "pod:"
+_BY_SELECTOR = "selector"
 _APPS = ("apps", "extensions")
 _UNMANAGED = (
     "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of "
@@ -168,6 +169,7 @@ class DisruptionController(Controller[str]):
         self._budgets = context.informer(PODDISRUPTIONBUDGETS)
         self._pods = context.informer(PODS)
         index_labels(self._pods)
+        self._budgets.add_index(_BY_SELECTOR, lambda b: filed_under(b["metadata"]["namespace"], selector_of(b)))
         self._owners: dict[str, Informer] = {
             "ReplicaSet": context.informer(REPLICASETS),
             "Deployment": context.informer(DEPLOYMENTS),
@@ -192,10 +194,11 @@ class DisruptionController(Controller[str]):
 
     def _pod_changed(self, pod: Object) -> None:
         labels = pod["metadata"].get("labels") or {}
-        for budget in self._budgets.store.list(pod["metadata"]["namespace"]):
-            selector = selector_of(budget)
-            if selector is not None and selector.matches(labels):
-                self._enqueue(budget)
+        for place in filings(pod):
+            for budget in self._budgets.store.by_index(_BY_SELECTOR, place):
+                selector = selector_of(budget)
+                if selector is not None and selector.matches(labels):
+                    self._enqueue(budget)
         if (left := stale_target(pod, self._clock.now())) is not None:
             self.queue.add_after(_POD + key_of(pod), max(left, 0.0))
 

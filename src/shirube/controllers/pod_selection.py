@@ -19,6 +19,21 @@ def _labels(pod: Object) -> list[str]:
     return [f"{metadata['namespace']}/{key}={value}" for key, value in (metadata.get("labels") or {}).items()]
 
 
+def filed_under(namespace: str, selector: LabelSelector | None) -> list[str]:
+    """For an index of those who select pods: one label that all pods of this selector have, else the namespace, or
+    nothing when it selects none. `filings` are the places where a pod finds those that may select it."""
+    if selector is None or selector.nothing:
+        return []
+    for requirement in selector.requirements:
+        if requirement.operator in ("=", "==", "in") and len(requirement.values) == 1:
+            return [f"{namespace}/{requirement.key}={requirement.values[0]}"]
+    return [namespace]
+
+
+def filings(pod: Object) -> list[str]:
+    return [*_labels(pod), pod["metadata"]["namespace"]]
+
+
 def index_labels(pods: Informer) -> None:
     """To be called before `selected`; more than once does no harm."""
     pods.add_index(_INDEX, _labels)

@@ -18,6 +18,9 @@ HEADLESS_LABEL = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
+_BY_SELECTOR = "selector"
+
+
 class Port(NamedTuple):
     name: str
     port: int
@@ -159,20 +162,28 @@ def _shown(pod: Object) -> tuple[object, ...]:
     )
 
 
+def _filed_under(service: Object) -> list[str]:
+    """One label that its pods have: a pod finds its services without looking at all of the namespace."""
+    if not selects(service):
+        return []
+    name, value = min(service["spec"]["selector"].items())
+    return [f"{service['metadata']['namespace']}/{name}={value}"]
+
+
 def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], None]) -> None:
     """Call `wake` with the key of each service whose endpoints may have changed."""
 
     index_labels(pods)
+    services.add_index(_BY_SELECTOR, _filed_under)
 
     def matching(pod: Object) -> dict[str, None]:
         """Keys, in an order that does not depend on their hashes."""
-        labels = pod["metadata"].get("labels")
-        if not labels:
-            return {}
+        namespace, labels = pod["metadata"]["namespace"], pod["metadata"].get("labels") or {}
         return {
             key_of(service): None
-            for service in services.store.list(pod["metadata"]["namespace"])
-            if selects(service) and service["spec"]["selector"].items() <= labels.items()
+            for name, value in labels.items()
+            for service in services.store.by_index(_BY_SELECTOR, f"{namespace}/{name}={value}")
+            if service["spec"]["selector"].items() <= labels.items()
         }
 
     def updated(old: Object, new: Object) -> None:
