@@ -159,6 +159,34 @@ def test_what_may_not_change(rules, altered, assert_cause, kind, path, value, fi
     assert_cause(strategy.update(altered(old, path, value), old)[1], field, message)
 
 
+NEAR = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": {"topologyKey": "a"}}]}
+NODE = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": []}]}}
+SUSPENDED = {"conditions": [{"type": "Suspended", "status": "True"}]}
+STARTED = {"startTime": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "value", "allowed"),
+    [
+        ({}, "nodeSelector", {"a": "b"}, True),
+        ({}, "containers/0/resources", {"requests": {"cpu": "2"}}, True),
+        ({}, "affinity", {"nodeAffinity": NODE}, True),
+        ({}, "affinity", {"podAffinity": NEAR}, False),
+        ({}, "containers/0/image", "other", False),
+        (STARTED, "nodeSelector", {"a": "b"}, False),
+        ({**STARTED, **SUSPENDED}, "nodeSelector", {"a": "b"}, True),
+        ({**SUSPENDED, "active": 1}, "nodeSelector", {"a": "b"}, False),
+    ],
+)
+def test_what_may_change_in_a_suspended_jobs_template(rules, altered, status, path, value, allowed):
+    resource, obj = RESOURCES["job"]
+    strategy = rules(*resource)
+    old = strategy.stored(altered(altered(obj, "spec/suspend", True), "status", status))
+    old["status"] = status
+    causes = strategy.update(altered(old, f"spec/template/spec/{path}", value), old)[1]
+    assert any(c.field == "spec.template" for c in causes) is not allowed, causes
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "value"),
     [
