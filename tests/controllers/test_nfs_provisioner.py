@@ -209,9 +209,14 @@ async def bound(house: Live, **parameters: str) -> AsyncIterator[dict[str, Any]]
 
 
 async def ready_node(house: Live, name: str) -> None:
-    made = await house.admin.create(NODES, {"metadata": {"name": name}})
-    conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
-    await house.admin.update_status(NODES, {**made, "status": {"conditions": conditions}})
+    await house.admin.create(NODES, {"metadata": {"name": name}})
+    await set_ready(house, name, "True")
+
+
+async def set_ready(house: Live, name: str, status: str) -> None:
+    """Since long ago."""
+    conditions = [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    await house.admin.patch(NODES, name, {"status": {"conditions": conditions}}, subresource="status")
 
 
 async def make_claim(house: Live, name: str = "data", **spec: Any) -> dict[str, Any]:
@@ -340,6 +345,34 @@ async def test_a_volume_deleted_before_its_claim_takes_its_directory_along(house
         await admin.delete(PERSISTENTVOLUMES, name)
         assert not await asked_of(house, "n1"), "the claim still uses it"
         await admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await answer(house, "n1", done=True)
+        await until(lambda: gone(house, name), 10)
+
+
+async def test_a_silent_node_is_asked_no_more(house: Live):
+    async with bound(house) as made:
+        name = made["metadata"]["name"]
+        await house.admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await until(lambda: asked_of(house, "n1"), 10)
+        await ready_node(house, "n2")
+        assert not await asked_of(house, "n2"), "one is enough while it is there"
+        await set_ready(house, "n1", "Unknown")
+        await answer(house, "n2", done=True)
+        await until(lambda: gone(house, name), 10)
+        assert not await asked_of(house, "n1")
+
+
+async def test_no_directory_goes_while_another_volume_lies_in_it(house: Live):
+    admin = house.admin
+    async with bound(house) as made:
+        name, source = made["metadata"]["name"], made["spec"]["nfs"]
+        by_hand = {key: made["spec"][key] for key in ("capacity", "accessModes")}
+        by_hand["nfs"] = {**source, "path": source["path"] + "/part"}
+        await admin.create(PERSISTENTVOLUMES, {"metadata": {"name": "hand"}, "spec": by_hand})
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await until(lambda: told(house, "VolumeFailedDelete", "volume hand has the same or one in it"), 10)
+        assert not await asked_of(house, "n1")
+        await admin.delete(PERSISTENTVOLUMES, "hand")
         await answer(house, "n1", done=True)
         await until(lambda: gone(house, name), 10)
 

@@ -76,7 +76,9 @@ def overlap(one: str, other: str) -> bool:
 
 def requests_of(node: Mapping[str, Any]) -> dict[str, Request]:
     """What a node is asked, by volume. What cannot be read counts as not there."""
-    text = (node["metadata"].get("annotations") or {}).get(REQUESTS) or "{}"
+    text = (node["metadata"].get("annotations") or {}).get(REQUESTS)
+    if not text:
+        return {}
     try:
         found = json.loads(text)
         return {str(name): _request(one) for name, one in found.items()}

@@ -128,8 +128,12 @@ class NfsProvisioner(provisioning.Provisioner):
         if not volume["spec"].get("nfs"):
             return
         self._volume_changed(volume)
-        for claim in self._claims.store:  # one may have waited for its directory
+        # Claims may have waited for its directory, and volumes that it lay in.
+        for claim in self._claims.store:
             self._claim_changed(claim)
+        for other in self._volumes.store:
+            if ours(other) and provisioning.unwanted(other):
+                self.queue.add(key_of(other))
 
     def _class_added(self, _: Object) -> None:
         for claim in self._claims.store:
