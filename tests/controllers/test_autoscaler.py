@@ -15,6 +15,7 @@ from tests.controllers.live import live
 from shirube.api.gvr import DEPLOYMENTS, EVENTS, HORIZONTALPODAUTOSCALERS, PODS
 from shirube.controllers import autoscaling_behavior as behavior
 from shirube.controllers import autoscaling_replicas as arithmetic
+from shirube.controllers.autoscaling_metrics import Metrics, Target
 from shirube.controllers.autoscaling_replicas import MetricError, Sample, Tolerance
 from shirube.foundation.clock import rfc3339
 
@@ -189,6 +190,25 @@ async def test_a_deployment_grows_with_its_load(tmp_path: Path):
 
             await until(told, 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_metrics_that_nobody_serves(tmp_path: Path):
+    async with live(tmp_path) as house:
+        target = Target("default", "app=web", [], 1, Tolerance(), NOW)
+        wanted = {"type": "AverageValue", "averageValue": "10"}
+        pods = {"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": wanted}}
+        with pytest.raises(MetricError) as failed:
+            await Metrics(house.admin).propose(pods, target)
+        assert str(failed.value) == (
+            "unable to get metric hits: unable to fetch metrics from custom metrics API: "
+            "no custom metrics API (custom.metrics.k8s.io) registered"
+        )
+        queue = {"name": "queue", "selector": {"matchLabels": {"a": "b"}}}
+        external = {"type": "External", "external": {"metric": queue, "target": wanted}}
+        with pytest.raises(
+            MetricError, match="unable to get external metric default/queue/a=b: unable to fetch metrics"
+        ):
+            await Metrics(house.admin).propose(external, target)
 
 
 async def test_what_keeps_an_autoscaler_from_scaling_is_told(tmp_path: Path):

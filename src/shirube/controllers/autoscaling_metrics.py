@@ -20,6 +20,7 @@ from shirube.foundation.clock import parse_rfc3339
 
 _RESOURCE, _CUSTOM = "/apis/metrics.k8s.io/v1beta1", "/apis/custom.metrics.k8s.io/v1beta2"
 _EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
+_NOT_SERVED = "the server could not find the requested resource"
 _API_NAMES = {"metrics.k8s.io": "resource", "custom.metrics.k8s.io": "custom", "external.metrics.k8s.io": "external"}
 
 
@@ -68,7 +69,9 @@ class Metrics:
         try:
             answer = orjson.loads(await self._client.raw("GET", path, {k: v for k, v in params.items() if v}))
         except ApiError as error:
-            raise MetricError(f"{failed}: {error.message}") from error
+            absent = error.code == 404 and path.startswith(_CUSTOM) and error.message == _NOT_SERVED
+            why = "no custom metrics API (custom.metrics.k8s.io) registered" if absent else error.message
+            raise MetricError(f"{failed}: {why}") from error
         except orjson.JSONDecodeError as error:
             raise MetricError(f"{failed}: the answer is not JSON") from error
         return list(answer.get("items") or ())
