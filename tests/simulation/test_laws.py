@@ -51,6 +51,14 @@ class Teller:
         metadata = {"name": name, "uid": name, "ownerReferences": [{"controller": True, "uid": "d"}]}
         self.put(f"apps/replicasets/ns/{name}", {"metadata": metadata, "spec": {"replicas": replicas}})
 
+    def whole(self) -> None:
+        """A Deployment of two that may not have fewer, and says that it has them."""
+        self.deployment(2, 1, 0)
+        self.replica_set("old", 2)
+        for name in "ab":
+            self.pod(name, owner="old", ready=True)
+        self.deployment(2, 1, 0, available=2)
+
     @property
     def told(self) -> str:
         return "\n".join(self.laws.violations)
@@ -108,11 +116,7 @@ def test_a_deployment_may_shrink_in_its_own_time():
 
 def test_a_deployment_that_takes_a_ready_pod_too_many():
     teller = Teller()
-    teller.deployment(2, 1, 0)
-    teller.replica_set("old", 2)
-    teller.pod("a", owner="old", ready=True)
-    teller.pod("b", owner="old", ready=True)
-    teller.deployment(2, 1, 0, available=2)
+    teller.whole()
     teller.pod("a", owner="old", ready=True, leaving=True)
     assert "1 ready are left of 2" in teller.told
 
@@ -130,11 +134,7 @@ def test_a_deployment_may_take_what_it_cannot_know_to_be_ready():
 
 def test_what_others_do_is_not_its_fault():
     teller = Teller()
-    teller.deployment(2, 1, 0)
-    teller.replica_set("old", 2)
-    for name in "ab":
-        teller.pod(name, owner="old", ready=True)
-    teller.deployment(2, 1, 0, available=2)
+    teller.whole()
     teller.pod("a", owner="old", ready=True, leaving=True, evicted=True)
     teller.pod("b", owner="old", ready=True, leaving=True)  # its owner's doing, but it is hurt already
     assert not teller.told
@@ -142,11 +142,7 @@ def test_what_others_do_is_not_its_fault():
 
 def test_who_is_deleted_may_go():
     teller = Teller()
-    teller.deployment(2, 1, 0)
-    teller.replica_set("old", 2)
-    for name in "ab":
-        teller.pod(name, owner="old", ready=True)
-    teller.deployment(2, 1, 0, available=2)
+    teller.whole()
     teller.put("core/namespaces/ns", {"metadata": {"name": "ns", "deletionTimestamp": "2026-01-01T00:00:00Z"}})
     teller.pod("a", owner="old", ready=True, leaving=True)
     assert not teller.told
@@ -154,11 +150,7 @@ def test_who_is_deleted_may_go():
 
 def test_who_was_hurt_is_whole_again_once_it_says_so():
     teller = Teller()
-    teller.deployment(2, 1, 0)
-    teller.replica_set("old", 2)
-    for name in "ab":
-        teller.pod(name, owner="old", ready=True)
-    teller.deployment(2, 1, 0, available=2)
+    teller.whole()
     teller.pod("a", owner="old", ready=False)
     teller.pod("a", owner="old", ready=True)
     teller.deployment(2, 1, 0, available=1)
