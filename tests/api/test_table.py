@@ -6,10 +6,10 @@ import pytest
 
 from shirube.api.gvr import GVR
 from shirube.api.printers import PRINTERS
-from shirube.api.resources import BUILTIN, Resource
+from shirube.api.resources import BUILTIN, OPTIONAL, Resource
 from shirube.api.table import columns, printer_of, table
 
-SHOWN = [r for r in BUILTIN if "list" in r.verbs]
+SHOWN = [r for r in (*BUILTIN, *OPTIONAL) if "list" in r.verbs]
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",

@@ -6,10 +6,10 @@ import pytest
 
 from shirube.api.kinds import KINDS, strategy_of
 from shirube.api.kinds.custom_resource import CustomResourceStrategy
-from shirube.api.resources import BUILTIN, Resource, Subresource
+from shirube.api.resources import BUILTIN, OPTIONAL, Resource, Subresource
 from shirube.api.strategy import Strategy
 
-STORED = [r for r in BUILTIN if not r.virtual]
+STORED = [r for r in (*BUILTIN, *OPTIONAL) if not r.virtual]
 WITH_STATUS = [r for r in STORED if "status" in r.subresources]
 
 
