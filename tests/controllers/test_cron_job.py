@@ -94,6 +94,36 @@ def test_the_latest_time_is_one_of_the_times(start: int, span: int, text: str):
         assert datetime.fromtimestamp(found, UTC).second == 0
 
 
+@pytest.mark.parametrize(
+    ("since", "fields", "following"),
+    [
+        # clocks in New York go from 2:00 to 3:00
+        ("2012-03-11T00:00:00-05:00", "0 * * * *", "2012-03-11T01:00:00-05:00"),
+        ("2012-03-11T01:00:00-05:00", "0 * * * *", "2012-03-11T03:00:00-04:00"),
+        ("2012-03-11T00:00:00-05:00", "0 2 * * *", "2012-03-12T02:00:00-04:00"),
+        ("2012-03-11T00:00:00-05:00", "30 2 11 3 *", "2013-03-11T02:30:00-04:00"),
+        ("2012-03-11T01:00:00-05:00", "0 1 * * *", "2012-03-12T01:00:00-04:00"),
+        # and back from 2:00 to 1:00
+        ("2012-11-04T00:00:00-04:00", "0 1 * * *", "2012-11-04T01:00:00-04:00"),
+        ("2012-11-04T01:00:00-04:00", "0 1 * * *", "2012-11-04T01:00:00-05:00"),
+        ("2012-11-04T01:00:00-05:00", "0 1 * * *", "2012-11-05T01:00:00-05:00"),
+        ("2012-11-04T01:45:00-04:00", "30 1 4 11 *", "2012-11-04T01:30:00-05:00"),
+        ("2012-11-04T00:00:00-04:00", "30 2 4 11 *", "2012-11-04T02:30:00-05:00"),
+        ("2012-11-04T01:00:00-04:00", "0 * * * *", "2012-11-04T01:00:00-05:00"),
+        ("2012-11-04T01:59:00-04:00", "*/20 * * * *", "2012-11-04T01:00:00-05:00"),
+        ("2012-11-04T01:40:00-05:00", "*/20 * * * *", "2012-11-04T02:00:00-05:00"),
+        ("2012-11-03T12:00:00-04:00", "0 2 * * *", "2012-11-04T02:00:00-05:00"),
+    ],
+)
+def test_when_clocks_are_changed(since: str, fields: str, following: str):
+    schedule = Schedule(fields, "America/New_York")
+    at, wanted = (datetime.fromisoformat(text).timestamp() for text in (since, following))
+    assert schedule.after(at) == wanted
+    assert schedule.latest(at, wanted - 1) is None
+    assert schedule.latest(at, wanted) == schedule.latest(at, wanted + 30) == wanted
+    assert schedule.missed(at, wanted) == 1
+
+
 def test_status_follows_the_jobs_and_history_is_kept_short():
     one = cron_job(successfulJobsHistoryLimit=1, failedJobsHistoryLimit=0)
     one["status"] = {"active": [planning.reference(job("a")), planning.reference(job("gone"))]}

@@ -1,14 +1,18 @@
 """Cron expressions in a time zone: which times lie between two moments.
 
-`cronsim` reads the five fields as Vixie cron does; descriptors (`@hourly`, `@every 90m`) are read here.
+`cronsim` reads the five fields and walks the times on a clock's face; descriptors (`@hourly`, `@every 90m`) are read
+here. A time is due whenever the clock in that zone shows it, as upstream has it (and Vixie cron has not): one that is
+skipped when clocks go forward is not, one that comes twice when they go back is due twice.
 https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -23,6 +27,7 @@ _DESCRIPTORS = {
     "@hourly": "0 * * * *",
 }
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_NEAR = timedelta(hours=3)  # no clock is put back by more
 _DURATION = re.compile(r"([0-9.]+)(h|ms|us|µs|ns|m|s)")
 
 
@@ -56,32 +61,56 @@ class Schedule:
         except CronSimError as error:
             raise UnparseableSchedule(str(error)) from error
 
-    def _from(self, at: float, *, back: bool = False) -> Iterator[datetime]:
-        return CronSim(self._fields, datetime.fromtimestamp(at, self.zone), reverse=back)
+    def _shown(self, at: float) -> datetime:
+        """What the clock shows then."""
+        return datetime.fromtimestamp(at, self.zone).replace(tzinfo=None)
+
+    def _moments(self, shown: datetime) -> list[float]:
+        """When the clock shows that: once, twice when it was put back, never when it was put forward past it."""
+        either = (shown.replace(tzinfo=self.zone, fold=fold).timestamp() for fold in (0, 1))
+        return sorted({at for at in either if self._shown(at) == shown})
+
+    def _put_back(self, since: float, until: float) -> bool:
+        return self._shown(until) - self._shown(since) < timedelta(seconds=until - since)
+
+    def _nearest(self, times: Iterator[datetime], between: tuple[float, float], enough: timedelta) -> Iterator[float]:
+        """The moments of those times, as long as they may matter: of the first that has any, and of those that are shown
+        so much away from it, as one that comes twice may be nearer."""
+        first: datetime | None = None
+        for shown in times:
+            if first is not None and abs(shown - first) > enough:
+                return
+            for at in self._moments(shown):
+                if between[0] < at <= between[1]:
+                    first = first or shown
+                    yield at
+            if first is not None and not enough:
+                return
 
     def after(self, at: float) -> float | None:
         """The first time later than `at`; None when there never is one."""
         if self._every:
             return float(int(at)) + self._every
-        found = next(self._from(at), None)
-        return found.timestamp() if found is not None else None
+        back = _NEAR if self._put_back(at, at + _NEAR.total_seconds()) else timedelta()
+        times = CronSim(self._fields, self._shown(at) - back)
+        return min(self._nearest(times, (at, math.inf), 2 * back), default=None)
 
     def latest(self, since: float, now: float) -> float | None:
         """The last time later than `since` and not later than `now`."""
         if self._every:
             count = int((now - since) // self._every)
             return float(int(since)) + count * self._every if count > 0 else None
+        back = _NEAR if self._put_back(now - _NEAR.total_seconds(), now) else timedelta()
         # Backwards from the next second, as the present moment may itself be one.
-        found = next(self._from(float(int(now)) + 1, back=True), None)
-        return found.timestamp() if found is not None and found.timestamp() > since else None
+        times = CronSim(self._fields, self._shown(float(int(now)) + 1) + back, reverse=True)
+        nearest = itertools.takewhile(lambda shown: shown >= self._shown(since) - _NEAR, times)
+        return max(self._nearest(nearest, (since, now), 2 * back), default=None)
 
     def missed(self, since: float, now: float, limit: int = 101) -> int:
         """How many times lie in that span; counts no further than `limit`."""
         if self._every:
             return min(int((now - since) // self._every), limit)
-        count = 0
-        for at in self._from(since):
-            if at.timestamp() > now or count >= limit:
-                break
-            count += 1
+        count, at = 0, self.after(since)
+        while at is not None and at <= now and count < limit:
+            count, at = count + 1, self.after(at)
         return count
