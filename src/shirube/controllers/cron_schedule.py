@@ -74,8 +74,8 @@ class Schedule:
         return self._shown(until) - self._shown(since) < timedelta(seconds=until - since)
 
     def _nearest(self, times: Iterator[datetime], between: tuple[float, float], enough: timedelta) -> Iterator[float]:
-        """The moments of those times, as long as they may matter: of the first that has any, and of those that are shown
-        so much away from it, as one that comes twice may be nearer."""
+        """The moments of those times, as long as they may matter: of the first that has any, and of those that are
+        shown so much away from it, as one that comes twice may be nearer."""
         first: datetime | None = None
         for shown in times:
             if first is not None and abs(shown - first) > enough:
