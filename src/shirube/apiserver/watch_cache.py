@@ -387,7 +387,7 @@ class WatchCache:
         horizon = self._clock.monotonic() - WINDOW_SECONDS
         # In pieces larger than one: removing from the front moves all the rest.
         few = count <= _WINDOW_SLACK or (count <= WINDOW_MAX and window[_WINDOW_SLACK].time >= horizon)
-        if few and size <= WINDOW_BYTES:
+        if few and size <= WINDOW_BYTES + (WINDOW_BYTES >> 4):
             return
         for change in window:
             fits = count <= WINDOW_MAX and size <= WINDOW_BYTES and change.time >= horizon
@@ -396,7 +396,7 @@ class WatchCache:
             excess += 1
             count -= 1
             size -= len(change.entry.data)
-        if excess > _WINDOW_SLACK or self._window_bytes - size > 1 << 20:
+        if excess > _WINDOW_SLACK or self._window_bytes - size > WINDOW_BYTES >> 4:
             self._window_start = window[excess - 1].revision
             del window[:excess]
             self._window_bytes = size

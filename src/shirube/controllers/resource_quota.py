@@ -53,6 +53,7 @@ _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 5.0
 RESYNC_SECONDS = 300.0
 _UNKNOWN_SECONDS = 30.0  # until a resource that the server does not serve is looked for again
 _SYNC_SECONDS = 10.0
+_MOST_SHARED = 4096
 
 
 def resources_of(hard: Object) -> set[str]:
@@ -63,9 +64,11 @@ def resources_of(hard: Object) -> set[str]:
 
 
 class Costs:
-    """What objects use, remembered of pods: a namespace's thousands are added up whenever one of them changes."""
+    """What objects use, remembered of pods: a namespace's thousands are added up whenever one of them changes. Pods
+    that use the same share what says so."""
 
     def __init__(self) -> None:
+        self._shared: dict[tuple[tuple[str, int, str], ...], quota_usage.Usage] = {}
         self._known: dict[str, tuple[str, quota_usage.Usage]] = {}  # uid -> (resourceVersion, use)
 
     def of(self, resource: Resource, obj: Object, now: float | None = None) -> quota_usage.Usage:
@@ -78,6 +81,9 @@ class Costs:
         if known is not None and known[0] == version:
             return known[1]
         use = quota_usage.of(resource, obj, now)
+        if len(self._shared) > _MOST_SHARED:
+            self._shared.clear()
+        use = self._shared.setdefault(tuple((name, q.nanos, q.format) for name, q in use.items()), use)
         self._known[metadata["uid"]] = version, use
         return use
 
@@ -95,15 +101,19 @@ def used(
     """`status.used` for what the quota names. `listed` are objects with their resources, `counts` plain numbers
     by `count/…` name."""
     use_of = quota_usage.of if costs is None else costs.of
-    hard = (quota.get("spec") or {}).get("hard") or {}
+    spec = quota.get("spec") or {}
+    hard, scoped = spec.get("hard") or {}, spec.get("scopes") or spec.get("scopeSelector")
     totals: dict[str, Quantity] = {name: quantity.parse("0") for name in hard}
     for resource, objects in listed:
+        alike: dict[int, list[quota_usage.Usage]] = {}
         for obj in objects:
-            if not quota_usage.matches(quota, resource, obj):
-                continue
-            for name, amount in use_of(resource, obj, now).items():
+            if not scoped or quota_usage.matches(quota, resource, obj):
+                use = use_of(resource, obj, now)
+                alike.setdefault(id(use), []).append(use)
+        for uses in alike.values():
+            for name, amount in uses[0].items():
                 if name in totals:
-                    totals[name] = quantity.add(totals[name], amount)
+                    totals[name] = quantity.add(totals[name], Quantity(amount.nanos * len(uses), amount.format))
     for name, number in counts.items():
         if name in totals:
             totals[name] = quantity.parse(str(number))
