@@ -72,6 +72,7 @@ def test_time_zones_and_descriptors():
     assert rfc3339(nine.after(NOW) or 0) == "2026-03-11T00:00:00Z"
     assert rfc3339(Schedule("@hourly").after(NOW) or 0) == "2026-03-10T11:00:00Z"
     assert Schedule("@every 90s").after(NOW) == NOW + 90
+    assert Schedule("TZ=Asia/Tokyo 0 9 * * *").after(NOW) == nine.after(NOW)
     assert planning.new_job(cron_job(), nine, NOW)["metadata"]["annotations"][planning.SCHEDULED].endswith("+09:00")
     with pytest.raises(UnknownTimeZone):
         Schedule("* * * * *", "Nowhere/At_All")
@@ -122,6 +123,25 @@ def test_when_clocks_are_changed(since: str, fields: str, following: str):
     assert schedule.latest(at, wanted - 1) is None
     assert schedule.latest(at, wanted) == schedule.latest(at, wanted + 30) == wanted
     assert schedule.missed(at, wanted) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "days"),
+    [
+        ("0 0 */10 * 1", [2, 9, 11, 16, 21, 23, 30]),  # a step chooses: either day is enough
+        ("0 0 */1 * 1", [2, 9, 16, 23, 30]),
+        ("0 0 ? * mon", [2, 9, 16, 23, 30]),
+        ("0 0 28/2 * *", [28, 30]),
+        ("0 0 5,7-9 * *", [5, 7, 8, 9]),
+        ("0 0 31 2 *", []),
+    ],
+)
+def test_which_days_are_meant(fields: str, days: list[int]):
+    schedule, at, found = Schedule(fields), parse_rfc3339("2026-03-01T12:00:00Z"), []
+    while (following := schedule.after(at)) is not None and following < parse_rfc3339("2026-03-31T00:00:00Z"):
+        at = following
+        found.append(datetime.fromtimestamp(at, UTC).day)
+    assert found == days
 
 
 def test_status_follows_the_jobs_and_history_is_kept_short():

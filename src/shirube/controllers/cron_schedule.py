@@ -1,8 +1,9 @@
 """Cron expressions in a time zone: which times lie between two moments.
 
-`cronsim` reads the five fields and walks the times on a clock's face; descriptors (`@hourly`, `@every 90m`) are read
-here. A time is due whenever the clock in that zone shows it, as upstream has it (and Vixie cron has not): one that is
-skipped when clocks go forward is not, one that comes twice when they go back is due twice.
+The API's own reading of the five fields decides what they mean; `cronsim` walks the times on a clock's face;
+descriptors (`@hourly`, `@every 90m`) are read here. A time is due whenever the clock in that zone shows it, as upstream
+has it (and Vixie cron has not): one that is skipped when clocks go forward is not, one that comes twice when they go
+back is due twice.
 https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax
 """
 
@@ -16,6 +17,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+
+from shirube.api.validation.cron import explicit_fields, schedule_error
 
 _DESCRIPTORS = {
     "@yearly": "0 0 1 1 *",
@@ -43,23 +46,28 @@ class Schedule:
     """Times are seconds since the epoch."""
 
     def __init__(self, text: str, time_zone: str | None = None) -> None:
-        self._every = 0.0
+        self._every, self._never = 0.0, False
+        text = text.strip()
+        if text.startswith(("TZ=", "CRON_TZ=")):  # of the days before there was a field for it
+            prefix, _, text = text.partition(" ")
+            time_zone = time_zone or prefix.partition("=")[2]
         try:
             self.zone = ZoneInfo(time_zone) if time_zone else UTC
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise UnknownTimeZone(f"unknown time zone {time_zone}") from error
-        text = text.strip()
         if text.startswith("@every "):
             parts = _DURATION.findall(text[7:])
             if not parts or "".join(n + u for n, u in parts) != text[7:].strip():
                 raise UnparseableSchedule(f"failed to parse duration {text}")
             self._every = max(float(int(sum(float(n) * _UNITS[u] for n, u in parts))), 1.0)
             return
-        self._fields = _DESCRIPTORS.get(text, text).replace("?", "*")
+        if wrong := schedule_error(text):
+            raise UnparseableSchedule(wrong)
+        self._fields = " ".join(explicit_fields(_DESCRIPTORS.get(text, text)))
         try:
             CronSim(self._fields, datetime(2026, 1, 1, tzinfo=UTC))
-        except CronSimError as error:
-            raise UnparseableSchedule(str(error)) from error
+        except CronSimError:
+            self._never = True  # right, but of a day that no month has
 
     def _shown(self, at: float) -> datetime:
         """What the clock shows then."""
@@ -91,6 +99,8 @@ class Schedule:
         """The first time later than `at`; None when there never is one."""
         if self._every:
             return float(int(at)) + self._every
+        if self._never:
+            return None
         back = _NEAR if self._put_back(at, at + _NEAR.total_seconds()) else timedelta()
         times = CronSim(self._fields, self._shown(at) - back)
         return min(self._nearest(times, (at, math.inf), 2 * back), default=None)
@@ -100,6 +110,8 @@ class Schedule:
         if self._every:
             count = int((now - since) // self._every)
             return float(int(since)) + count * self._every if count > 0 else None
+        if self._never:
+            return None
         back = _NEAR if self._put_back(now - _NEAR.total_seconds(), now) else timedelta()
         # Backwards from the next second, as the present moment may itself be one.
         times = CronSim(self._fields, self._shown(float(int(now)) + 1) + back, reverse=True)

@@ -60,6 +60,29 @@ def schedule_error(schedule: str) -> str:
     return ""
 
 
+def explicit_fields(schedule: str) -> list[str]:
+    """The five fields of a schedule that is right, as lists of numbers; `*` for a field that does not choose.
+
+    Where days of the month and of the week both choose, either is enough; `*/2` does choose."""
+    out = []
+    for text, (low, high, words) in zip(schedule.split(), _FIELDS, strict=True):
+        numbers: set[int] = set()
+        free = False
+        for part in text.split(","):
+            span, slash, step_text = part.partition("/")
+            first, dash, last = span.partition("-")
+            step = int(step_text) if slash else 1
+            start, end = low, high
+            if first not in ("*", "?"):
+                start = _number(first, words) or 0
+                end = (_number(last, words) or 0) if dash else high if slash else start
+            elif step == 1:
+                free = True
+            numbers.update(range(start, end + 1, step))
+        out.append("*" if free else ",".join(map(str, sorted(numbers))))
+    return out
+
+
 def _number(text: str, words: dict[str, int]) -> int | None:
     if text.lower() in words:
         return words[text.lower()]
