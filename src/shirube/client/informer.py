@@ -262,7 +262,7 @@ class Informer:
                 # Items of a list carry no kind of their own; a watch's objects do.
                 obj.setdefault("apiVersion", api_version)
                 obj.setdefault("kind", kind)
-                found[key_of(obj)] = obj
+                found[key_of(obj)] = self._shown(obj)  # page by page: whole objects take several times the room
             version = page["metadata"].get("resourceVersion", "")
             token = page["metadata"].get("continue", "")
             if not token:
@@ -275,7 +275,8 @@ class Informer:
         for key in self.store.missing(found):
             self._deleted(key, None)
         for key, obj in found.items():
-            self._put(key, obj)
+            if not self._is_known(key, obj):
+                self._store(key, obj)
 
     async def _watch(self) -> None:
         seconds = int(self._chance.uniform(*_WATCH_SECONDS))
@@ -305,14 +306,21 @@ class Informer:
             self._deleted(key_of(obj), obj)
         self.resource_version = version
 
-    def _put(self, key: str, obj: Object) -> None:
+    def _shown(self, obj: Object) -> Object:
+        """What is kept of it."""
+        obj["metadata"].pop("managedFields", None)
+        return obj if self._projection is None else self._projection(obj)
+
+    def _is_known(self, key: str, obj: Object) -> bool:
         version = obj["metadata"].get("resourceVersion")
         known = self.store.get_by_key(key)
-        if known is not None and version and known["metadata"].get("resourceVersion") == version:
-            return
-        obj["metadata"].pop("managedFields", None)
-        if self._projection is not None:
-            obj = self._projection(obj)
+        return known is not None and bool(version) and known["metadata"].get("resourceVersion") == version
+
+    def _put(self, key: str, obj: Object) -> None:
+        if not self._is_known(key, obj):
+            self._store(key, self._shown(obj))
+
+    def _store(self, key: str, obj: Object) -> None:
         old = self.store.put(key, obj)
         if old is None:
             for handler in self._handlers:
@@ -339,9 +347,7 @@ class Informer:
         """
         old = self.store.remove(key)
         if last is not None:
-            last["metadata"].pop("managedFields", None)
-            if self._projection is not None:
-                last = self._projection(last)
+            last = self._shown(last)
         final = last or old
         if old is None or final is None:
             return
