@@ -21,7 +21,7 @@ from shirube.controllers import job_plan as planning
 from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_policy import judge_failure, succeeded_by_policy
 from shirube.controllers.job_tracking import count
-from shirube.controllers.job_view import FINALIZER, View
+from shirube.controllers.job_view import FINALIZER, LET_GO, View, astray
 from shirube.foundation.clock import rfc3339
 from shirube.foundation.tasks import cancel, spawn
 
@@ -62,6 +62,23 @@ def pod(
 
 
 LATER = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("found", "let_go", "expected"),
+    [
+        (pod("a"), False, False),
+        (pod("a", tracked=False), True, True),
+        (pod("a", tracked=False), False, True),  # somebody else took its finalizer: it must be counted all the same
+        (pod("a", tracked=False, going=True), True, False),
+        (pod("a", "Succeeded", tracked=False), True, True),  # it ended before it could be deleted
+        (pod("a", "Succeeded", tracked=False), False, False),  # counted
+    ],
+)
+def test_pods_that_were_let_go_and_not_deleted_are_tracked_again(found: Any, let_go: bool, expected: bool):
+    if let_go:
+        found["metadata"]["annotations"][LET_GO] = "true"
+    assert astray(found) is expected
 
 
 def test_pods_are_made_as_parallelism_and_completions_say():

@@ -115,15 +115,23 @@ class Tally:
     completions=st.integers(1, 8),
     parallelism=st.integers(1, 4),
     indexed=st.booleans(),
-    deletions=st.lists(st.floats(0.0, 10.0), max_size=3),
+    acts=st.lists(st.tuples(st.sampled_from(["delete", "suspend", "resume"]), st.floats(0.0, 8.0)), max_size=4),
     ends=deaths(30),
+)
+@example(  # let go, then the controller dies and the Job is resumed before the pod is deleted
+    seed=10000,
+    completions=6,
+    parallelism=3,
+    indexed=False,
+    acts=[("resume", 2.1239), ("delete", 1.493), ("delete", 1.493), ("suspend", 5.9459)],
+    ends=[Death(6, False), Death(27, False), Death(6, False)],
 )
 def test_a_job_loses_and_doubles_no_pod(
     seed: int,
     completions: int,
     parallelism: int,
     indexed: bool,
-    deletions: list[float],
+    acts: list[tuple[str, float]],
     ends: list[Death],
 ):
     tally = Tally()
@@ -133,11 +141,13 @@ def test_a_job_loses_and_doubles_no_pod(
         made["spec"] |= {"completionMode": "Indexed" if indexed else "NonIndexed", "backoffLimit": 100}
         del made["spec"]["ttlSecondsAfterFinished"]
         await cluster.admin.create(JOBS, made, "default")
-        for pause in deletions:
+        for act, pause in acts:
             await asyncio.sleep(pause)
-            pods = await cluster.list(PODS, "default")
-            if pods:
-                await _gone(cluster, pods[0]["metadata"]["name"])
+            if act == "delete":
+                await _one_gone(cluster)
+            else:
+                await _suspend(cluster, act == "suspend")
+        await _suspend(cluster, False)
         await converged(cluster)
         job = await cluster.get(JOBS, "batch", "default")
         assert job is not None
@@ -150,16 +160,22 @@ def test_a_job_loses_and_doubles_no_pod(
             assert counted == set(range(completions))
         else:
             assert len(tally.succeeded) == completions
-            assert status["succeeded"] + status.get("failed", 0) == len(tally.made)
+            if not any(act == "suspend" for act, _ in acts):  # whose pods end without a word
+                assert status["succeeded"] + status.get("failed", 0) == len(tally.made)
 
     live(seed, life, dying="job-controller", deaths=ends, hear=tally)
 
 
-async def _gone(cluster: Cluster, name: str) -> None:
-    try:
-        await cluster.admin.delete(PODS, name, "default")
-    except ApiError as error:
-        assert error.code == 404
+async def _one_gone(cluster: Cluster) -> None:
+    for pod in (await cluster.list(PODS, "default"))[:1]:
+        try:
+            await cluster.admin.delete(PODS, pod["metadata"]["name"], "default")
+        except ApiError as error:
+            assert error.code == 404
+
+
+async def _suspend(cluster: Cluster, suspended: bool) -> None:
+    await cluster.admin.patch(JOBS, "batch", {"spec": {"suspend": suspended}}, "default")
 
 
 # -- CronJobs

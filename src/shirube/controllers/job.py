@@ -3,7 +3,9 @@
 `job_view` reads the pods, `job_plan` decides, `job_tracking` counts; this module reads the caches and carries
 out, in the order that makes counting safe: pods are made or deleted, the status with the uids to count is
 stored, then finalizers are taken off. Pods whose Job is over or gone lose their finalizer, too, or they could
-never be deleted.
+never be deleted. A pod that is taken away uncounted loses its finalizer and gets a mark (`LET_GO`) just before; both
+happen only to the pod as it was seen. One that is found like that, alive or with an end that nobody has counted,
+was not deleted (we died, it changed, somebody forbade it): it is tracked again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from shirube.controllers.context import Context
 from shirube.controllers.expectations import Expectations
 from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_tracking import Counting, count
-from shirube.controllers.job_view import FINALIZER, View, indexed, tracked
+from shirube.controllers.job_view import FINALIZER, LET_GO, View, astray, indexed, tracked
 from shirube.controllers.ownership import (
     BY_CONTROLLER,
     Claimer,
@@ -137,6 +139,8 @@ class JobController(Controller[str]):
         settled = self._expectations.satisfied(key)
         candidates = owned_and_orphans(self._pods, job)
         pods = await self._claimer.claim(job, candidates, selector, of_pods.active, FINALIZER)
+        if settled and not deleting(job):
+            pods = [await self._track_again(p) if astray(p) else p for p in pods]
         return await self._advance(key, job, View.of(job, pods), settled)
 
     async def _release_orphan(self, key: str) -> None:
@@ -206,9 +210,10 @@ class JobController(Controller[str]):
         self._expectations.expect_deletions(key, (p["metadata"]["uid"] for p in victims))
 
         async def one(pod: Object) -> None:
-            if not count_them:
-                await self._release(pod)
-            await self._control.delete(pod, job)
+            if count_them:
+                await self._control.delete(pod, job)
+            else:
+                await self._control.delete(await self._let_go(pod), job, unchanged=True)
 
         results = await _bounded(one, victims)
         first: BaseException | None = None
@@ -221,6 +226,20 @@ class JobController(Controller[str]):
         if first is not None:
             raise first
 
+    async def _let_go(self, pod: Object) -> Object:
+        """Raises Conflict when it is not as we saw it: it may have ended, which counts."""
+        version = pod["metadata"]["resourceVersion"]
+        finalizers = {"$deleteFromPrimitiveList/finalizers": [FINALIZER]} if tracked(pod) else {}
+        return await self._patch(pod, {"resourceVersion": version, "annotations": {LET_GO: "true"}, **finalizers})
+
+    async def _track_again(self, pod: Object) -> Object:
+        return await self._patch(pod, {"finalizers": [FINALIZER], "annotations": {LET_GO: None}})
+
+    async def _patch(self, pod: Object, change: Object) -> Object:
+        metadata = pod["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"], **change}}
+        return await self._client.patch(PODS, metadata["name"], patch, metadata["namespace"], type="strategic")
+
     async def _release_all(self, pods: list[Object]) -> None:
         for result in await _bounded(self._release, pods):
             if result is not None:
@@ -229,10 +248,8 @@ class JobController(Controller[str]):
     async def _release(self, pod: Object) -> None:
         if not tracked(pod):
             return
-        metadata = pod["metadata"]
-        patch = {"metadata": {"uid": metadata["uid"], "$deleteFromPrimitiveList/finalizers": [FINALIZER]}}
         try:
-            await self._client.patch(PODS, metadata["name"], patch, metadata["namespace"], type="strategic")
+            await self._patch(pod, {"$deleteFromPrimitiveList/finalizers": [FINALIZER]})
         except ApiError as error:
             if error.code != 404 and not (error.code == 409 and "uid" in error.message.lower()):
                 raise

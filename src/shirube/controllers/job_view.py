@@ -13,6 +13,7 @@ from shirube.controllers.ownership import deleting
 from shirube.foundation.clock import parse_rfc3339
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
+LET_GO = "shirube.dev/let-go"  # annotation of a pod whose finalizer was taken off without counting, to delete it
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
 IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
 
@@ -32,6 +33,13 @@ def only_failed_are_replaced(job: Object) -> bool:
 def tracked(pod: Object) -> bool:
     """Not counted for good yet."""
     return FINALIZER in (pod["metadata"].get("finalizers") or ())
+
+
+def astray(pod: Object) -> bool:
+    """Let go and not deleted: nobody would count how it ends."""
+    if tracked(pod) or deleting(pod):
+        return False
+    return of_pods.active(pod) or LET_GO in (pod["metadata"].get("annotations") or {})
 
 
 def pod_failed(job: Object, pod: Object) -> bool:

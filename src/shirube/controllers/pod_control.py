@@ -75,16 +75,17 @@ class PodControl:
         self._recorder.event(owner, NORMAL, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
         return made
 
-    async def delete(self, pod: Object, owner: Object) -> None:
+    async def delete(self, pod: Object, owner: Object, *, unchanged: bool = False) -> None:
         """Delete a pod; one that is gone already counts as deleted, and raises NotFound for the caller to
-        see."""
+        see. `unchanged`: only as it is here, else Conflict."""
         metadata = pod["metadata"]
+        preconditions = {"uid": metadata["uid"]}
+        if unchanged:
+            preconditions["resourceVersion"] = metadata["resourceVersion"]
         try:
-            await self._client.delete(
-                PODS, metadata["name"], metadata["namespace"], preconditions={"uid": metadata["uid"]}
-            )
+            await self._client.delete(PODS, metadata["name"], metadata["namespace"], preconditions=preconditions)
         except ApiError as error:
-            if error.code != 404:
+            if error.code != 404 and not (unchanged and error.code == 409):
                 self._recorder.event(owner, WARNING, "FailedDelete", f"Error deleting: {error.message}")
             raise
         self._recorder.event(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {metadata['name']}")
