@@ -216,7 +216,7 @@ async def test_what_keeps_an_autoscaler_from_scaling_is_told(tmp_path: Path):
         admin = house.admin
         house.tokens.fixed["/apis/metrics.k8s.io/v1beta1/namespaces/default/pods"] = b'{"items": []}'
         names = "deployment-controller,replicaset-controller,horizontal-pod-autoscaler-controller"
-        async with house.controllers(only=names), kubelet(admin):
+        async with house.controllers(only=names) as controllers, kubelet(admin):
             await admin.create(DEPLOYMENTS, web(1), "default")
             await until(lambda: listed(admin, PODS), 10)
             await admin.create(HORIZONTALPODAUTOSCALERS, by_memory("web"), "default")
@@ -244,6 +244,9 @@ async def test_what_keeps_an_autoscaler_from_scaling_is_told(tmp_path: Path):
                 return found if ("rival", "FailedComputeMetricsReplicas") in found else None
 
             events = await until(told, 10)
+            elsewhere = {"spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "none"}}}
+            await admin.patch(HORIZONTALPODAUTOSCALERS, "web", elsewhere, "default")
+            await until(lambda: "default/web" not in controllers[-1]._selectors, 10)
             first = "invalid metrics (1 invalid out of 1), first error is: failed to get memory resource metric value: "
             assert events["web", "FailedGetResourceMetric"] == nothing
             assert events["web", "FailedComputeMetricsReplicas"] == first + nothing

@@ -104,6 +104,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
             status = with_condition(status, "AbleToScale", "False", "FailedGetScale", message, now)
             self._recorder.event(autoscaler, WARNING, "FailedGetScale", error.message)
             await self._write(autoscaler, status)
+            self._selectors.pop(key, None)  # what it cannot scale it does not take from another
             return PERIOD_SECONDS
         message = "the HPA controller was able to get the target's current scale"
         status = with_condition(status, "AbleToScale", "True", "SucceededGetScale", message, now)
