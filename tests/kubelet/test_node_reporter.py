@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from node import NODE, running_node
 
+from shirube.kubelet.node_reporter import transitions
+
 pytestmark = pytest.mark.cluster
 
 
@@ -24,6 +26,10 @@ async def test_registration_status_and_lease(containerd):
         assert found["status"]["nodeInfo"]["containerRuntimeVersion"].startswith("containerd://1.")
         assert any("shirube.test/busybox:1" in i["names"] for i in found["status"]["images"])
         assert conditions()["MemoryPressure"] == ("False", "KubeletHasSufficientMemory")
+        told = {"Starting", "NodeReady", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"}
+        await node.until(lambda: told <= {e["reason"] for e in node.api.events()})
+        message = f"Node {NODE} status is now: NodeReady"
+        assert message in {e["message"] for e in node.api.events()}
         lease = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}"
         await node.until(lambda: lease in objects)
         assert objects[lease]["spec"]["holderIdentity"] == NODE
@@ -64,3 +70,14 @@ async def test_a_node_that_was_marked_unknown_says_that_it_is_ready(containerd):
         node.api.put(path, {**found, "status": {**found["status"], "conditions": unknown}})
         assert ready() == "Unknown"
         await node.until(lambda: ready() == "True", 8)  # long before the agent would write by itself
+
+
+def test_what_has_not_changed_is_not_told_again():
+    ready, pressure = {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}
+    assert transitions([], [ready, pressure]) == ["NodeReady", "NodeHasDiskPressure"]
+    assert transitions([ready, pressure], [ready, pressure]) == []
+    assert transitions([ready, pressure], [{**ready, "status": "False"}, {**pressure, "status": "False"}]) == [
+        "NodeNotReady",
+        "NodeHasNoDiskPressure",
+    ]
+    assert transitions([{**ready, "status": "Unknown"}], [ready]) == ["NodeReady"]

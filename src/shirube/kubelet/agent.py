@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shirube.api.gvr import NODES, PODS, SERVICES
-from shirube.client.events import EventRecorder
+from shirube.client.events import NORMAL, EventRecorder
 from shirube.client.informer import InformerFactory
 from shirube.client.rest import Client
 from shirube.foundation import address_family, log
@@ -144,6 +144,7 @@ class Agent:
         self._service_informer = self._informers.informer(SERVICES, projection=_service_projection)
         self._node_informer = self._informers.informer(NODES, field_selector=f"metadata.name={options.node_name}")
         self._recorder = EventRecorder(client, "kubelet", options.node_name)
+        self.node.tell = self._tell_of_node
         self._local_paths = LocalPaths(client, self.node_object, Path(options.local_path_directory))
         self._node_informer.add_handler(self._local_paths.changed, lambda _, new: self._local_paths.changed(new))
         self._nfs_directories = NfsDirectories(client, options.node_name, self.paths.root)
@@ -335,6 +336,7 @@ class Agent:
     async def _report_node(self, group: asyncio.TaskGroup) -> None:
         await self.node.register()
         _logger.info("registered node", node=self.options.node_name)
+        self._tell_of_node(NORMAL, "Starting", "Starting kubelet.")
         async with asyncio.TaskGroup() as inner:
             inner.create_task(self.node.run_lease(), name="lease")
             inner.create_task(self.node.run_status(lambda _: None), name="node status")

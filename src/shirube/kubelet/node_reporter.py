@@ -14,6 +14,7 @@ from typing import Any
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import LEASES, NODES
+from shirube.client.events import NORMAL
 from shirube.client.rest import Client
 from shirube.foundation import log
 from shirube.foundation.clock import Clock, rfc3339_micro
@@ -40,6 +41,12 @@ _STATUS_SECONDS = 300.0
 _CHECK_SECONDS, _CHECK_UNREADY_SECONDS = 10.0, 0.1
 _RETRY_SECONDS = 1.0
 _FIRST_PAUSE = 0.1  # the API server usually starts together with the node
+_EVENTS = {  # the events of a condition that has become (true, false)
+    "Ready": ("NodeReady", "NodeNotReady"),
+    "MemoryPressure": ("NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+    "DiskPressure": ("NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+    "PIDPressure": ("NodeHasInsufficientPID", "NodeHasSufficientPID"),
+}
 
 
 class NodeReporter:
@@ -60,6 +67,7 @@ class NodeReporter:
         self.pressures: Callable[[], Sequence[str]] = tuple
         self.extended: Callable[[], Extended] = Extended
         self.shutting_down: Callable[[], bool] = lambda: False
+        self.tell: Callable[[str, str, str], None] = lambda type, reason, message: None  # an event of the node
         self._changed = asyncio.Event()
         self.report = RuntimeReport()
         self.registered = asyncio.Event()
@@ -163,8 +171,10 @@ class NodeReporter:
         # Addresses merge by type, and of two families two have the same: say that the list is whole.
         body = {**status, "addresses": [*status["addresses"], {"$patch": "replace"}]}
         await self._client.patch(NODES, self._identity.name, {"status": body}, type="strategic", subresource="status")
-        self._conditions = status["conditions"]
+        before, self._conditions = self._conditions, status["conditions"]
         self._written, self._written_at = seen, self._clock.monotonic()
+        for reason in transitions(before, self._conditions):
+            self.tell(NORMAL, reason, f"Node {self._identity.name} status is now: {reason}")
 
     # -- lease
 
@@ -208,3 +218,13 @@ class NodeReporter:
                 "renewTime": rfc3339_micro(self._clock.now()),
             },
         }
+
+
+def transitions(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The reasons of the events for conditions that are new or have changed."""
+    known = {c["type"]: c["status"] for c in before}
+    return [
+        _EVENTS[c["type"]][c["status"] != "True"]
+        for c in after
+        if c["type"] in _EVENTS and c["status"] != known.get(c["type"])
+    ]
