@@ -92,21 +92,30 @@ def test_a_deployment_keeps_its_bounds_when_a_controller_dies(seed: int, dying: 
 
 
 class Tally:
-    """Every pod that ever was, and how it ended."""
+    """Every pod that ever was, and how it ended; indexes that two pods worked on at once."""
 
     def __init__(self) -> None:
         self.succeeded: dict[str, str] = {}  # uid -> completion index, or ""
         self.made: set[str] = set()
+        self.at_work: dict[str, str] = {}  # key -> completion index
+        self.doubled: list[str] = []
 
     def __call__(self, events: Sequence[Event]) -> None:
-        for _, pod in changes(events, "core/pods"):
+        for key, pod in changes(events, "core/pods"):
             if pod is None:
+                self.at_work.pop(key, None)
                 continue
-            metadata = pod["metadata"]
-            self.made.add(metadata["uid"])
-            if (pod.get("status") or {}).get("phase") == "Succeeded":
-                index = (metadata.get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "")
+            metadata, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
+            index = (metadata.get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "")
+            if phase == "Succeeded":
                 self.succeeded[metadata["uid"]] = index
+            if phase in ("Succeeded", "Failed") or metadata.get("deletionTimestamp"):
+                self.at_work.pop(key, None)
+            elif metadata["uid"] not in self.made:
+                if index and index in self.at_work.values():
+                    self.doubled.append(index)
+                self.at_work[key] = index
+            self.made.add(metadata["uid"])
 
 
 @ATTACK
@@ -155,6 +164,7 @@ def test_a_job_loses_and_doubles_no_pod(
         assert {c["type"] for c in status["conditions"] if c["status"] == "True"} >= {"Complete"}
         assert status["succeeded"] == completions
         assert status.get("uncountedTerminatedPods", {}) == {}
+        assert tally.doubled == []
         if indexed:
             counted = {int(index) for index in tally.succeeded.values()}
             assert counted == set(range(completions))
