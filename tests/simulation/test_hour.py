@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import pytest
 
+from shirube.api.gvr import DEPLOYMENTS, PODS, RESOURCEQUOTAS
 from shirube.simulation.cluster import Setup, simulated
 from shirube.simulation.history import History
 from shirube.simulation.hour import Options, run
 from shirube.simulation.laws import Laws, Pod
 from shirube.simulation.virtual_time import VirtualClock
 from shirube.simulation.virtual_time import run as run_virtually
+from shirube.simulation.world import deployment, quota
 from shirube.storage.memory import MemoryStorage
 from shirube.storage.types import Compacted, Event
 
@@ -60,6 +62,31 @@ def test_a_broken_law_is_told_when_it_is_broken(monkeypatch: pytest.MonkeyPatch)
     result = run(Options(nodes=3, pods=4, minutes=0, seed=1), told.append)
     assert not result.sound and result.violations
     assert sum("a law is broken: /registry/core/pods/" in line for line in told) == len(result.violations)
+
+
+def test_pods_on_a_machine_that_died_do_not_hold_a_quota_for_ever():
+    async def main(clock: VirtualClock) -> tuple[Laws, int, int]:
+        laws = Laws()
+        async with simulated(Setup(seed=1), clock, MemoryStorage(laws)) as cluster:
+            await cluster.start_controllers()
+            await cluster.start_scheduler()
+            for number in range(3):
+                await cluster.nodes.add(f"node-{number}")
+            await cluster.admin.create(RESOURCEQUOTAS, quota(6), "default")
+            await asyncio.sleep(10)
+            await cluster.admin.create(DEPLOYMENTS, deployment("web", 6), "default")
+            await asyncio.sleep(30)
+            cluster.nodes.fail("node-0")
+            await asyncio.sleep(600)
+            pods = await cluster.list(PODS, "default")
+            ready = sum(
+                c["type"] == "Ready" and c["status"] == "True" for pod in pods for c in pod["status"]["conditions"]
+            )
+            return laws, len(pods), ready
+
+    laws, there, ready = run_virtually(main)
+    assert there > 6 == ready
+    assert laws.violations == []
 
 
 def in_another_process(hash_seed: str, seed: int) -> dict:

@@ -23,6 +23,9 @@ class Teller:
         metadata: dict[str, Any] = {"name": name, "namespace": "ns", "uid": "u-" + name}
         if more.pop("leaving", False):
             metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            metadata["deletionGracePeriodSeconds"] = more.pop("grace", 0)
+        if created := more.pop("created", ""):
+            metadata["creationTimestamp"] = created
         if owner:
             metadata["ownerReferences"] = [{"controller": True, "uid": owner}]
         spec = {"nodeName": node, "containers": [{"resources": {"requests": {"cpu": more.pop("cpu", "1")}}}]}
@@ -93,6 +96,25 @@ def test_a_quota_that_is_exceeded():
     assert not teller.told
     teller.pod("c")
     assert "pods is 3000m of 2000m" in teller.told
+
+
+def test_pods_that_should_have_gone_are_not_counted_by_quotas():
+    teller = Teller()
+    teller.put("core/resourcequotas/ns/q", {"spec": {"hard": {"pods": "2", "requests.cpu": "2"}}})
+    teller.pod("a")
+    teller.pod("b", leaving=True, grace=30)  # until 00:00:30
+    teller.pod("c", created="2026-01-01T00:00:31Z")
+    assert not teller.told
+    teller.pod("d", created="2026-01-01T00:00:32Z")
+    assert "pods is 4000m of 2000m" in teller.told
+
+
+def test_pods_that_leave_in_time_are_counted_by_quotas():
+    teller = Teller()
+    teller.put("core/resourcequotas/ns/q", {"spec": {"hard": {"pods": "1"}}})
+    teller.pod("a", leaving=True, grace=30)
+    teller.pod("b", created="2026-01-01T00:00:20Z")
+    assert "pods is 2000m of 1000m" in teller.told
 
 
 def test_a_deployment_that_asks_for_too_much():

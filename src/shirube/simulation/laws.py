@@ -8,7 +8,8 @@
   maxUnavailable, unless somebody else hurts it (a node that fails, an eviction, a pod that is not ready any more): then
   it is let alone until it has said so again. (A pod that turns ready while it is taken for a sick one is not missed:
   who takes it cannot know.)
-- a namespace never holds more than its ResourceQuotas allow (pods, requests.cpu, requests.memory);
+- a namespace never holds more than its ResourceQuotas allow (pods, requests.cpu, requests.memory); pods that should
+  have gone by now, though their node does not say so, count no more, as upstream counts;
 - a Job never has more than its parallelism of pods at work.
 
 A changed spec is given time: the old bound counts until the new one is reached. `violations` are texts for people.
@@ -26,6 +27,7 @@ from typing import Any
 import orjson
 
 from shirube.api import quantity
+from shirube.foundation.clock import parse_rfc3339
 from shirube.storage.types import Event
 
 Json = dict[str, Any]
@@ -47,6 +49,8 @@ class Pod:
     leaving: bool
     ready: bool
     evicted: bool  # DisruptionTarget: not its owner's doing
+    created: str
+    gone_at: float  # seconds since the epoch: when it should have gone; infinite for those that stay
 
 
 @dataclass(slots=True)
@@ -284,6 +288,8 @@ class Laws:
             bool(metadata.get("deletionTimestamp")),
             conditions.get("Ready", False),
             conditions.get("DisruptionTarget", False),
+            metadata.get("creationTimestamp") or "",
+            _gone_at(metadata),
         )
 
     def _count(self, pod: Pod | None, sign: int) -> None:
@@ -322,8 +328,16 @@ class Laws:
             self.checks += 1
             for name, limit in hard.items():
                 found = used.pods * 1000 if name == "pods" else used.amounts.get(name.removeprefix("requests."), 0)
-                if name in ("pods", "requests.cpu", "requests.memory") and found > limit:
+                if name in ("pods", "requests.cpu", "requests.memory") and found > limit + self._overdue(pod, name):
                     self.tell(f"quota {key}: {name} is {found}m of {limit}m ({pod.key})")
+
+    def _overdue(self, new: Pod, name: str) -> int:
+        """What those hold that should have gone before this pod was made."""
+        now = parse_rfc3339(new.created) + 1.0 if new.created else 0.0  # stamps are cut to seconds
+        overdue = [p for p in self._pods.values() if p.namespace == new.namespace and p.lives and p.gone_at < now]
+        if name == "pods":
+            return len(overdue) * 1000
+        return sum(p.requests.get(name.removeprefix("requests."), 0) for p in overdue)
 
     def _check_job(self, pod: Pod) -> None:
         known = self._jobs.get(pod.owner)
@@ -377,6 +391,12 @@ class Laws:
 
     def _ready(self, uid: str) -> int:
         return self._groups[uid].ready
+
+
+def _gone_at(metadata: Json) -> float:
+    """Its grace is given once more, as upstream's quotas give it."""
+    deleted, grace = metadata.get("deletionTimestamp"), metadata.get("deletionGracePeriodSeconds")
+    return parse_rfc3339(deleted) + grace if deleted and grace is not None else math.inf
 
 
 def _controller(metadata: Json) -> str:
