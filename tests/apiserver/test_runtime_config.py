@@ -7,7 +7,9 @@ import asyncio
 import orjson
 import pytest
 from tests.apiserver.conftest import ADMIN, Admins, Api
+from tests.simulation.authorities import authority
 
+from shirube.api import protobuf
 from shirube.api.openapi import v2, v3, v3_index
 from shirube.api.resources import BUILTIN, OPTIONAL
 from shirube.apiserver.main import Options, in_process
@@ -118,6 +120,26 @@ async def test_roles_follow(more):
     await more.ok("GET", f"{ROLES}/system:cluster-trust-bundle-discovery")
     binding = await more.ok("GET", f"{ROLES.replace('roles', 'rolebindings')}/system:cluster-trust-bundle-discovery")
     assert [s["name"] for s in binding["subjects"]] == ["system:serviceaccounts"]
+
+
+async def test_all_forms_are_there(more):
+    """Protobuf in and out, apply, field selectors and watches, as of every kind."""
+    pem = authority("mine")
+    form = "application/vnd.kubernetes.protobuf"
+    made = {"apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle"}
+    signed = {**made, "metadata": {"name": "e.x:y:a"}, "spec": {"signerName": "e.x/y", "trustBundle": pem}}
+    answer = await more.call("POST", PATH, raw=protobuf.encode(signed), content_type=form, accept=form)
+    assert answer.status == 201
+    assert protobuf.decode(answer.raw)["spec"] == signed["spec"]
+    plain = {**made, "metadata": {"name": "plain"}, "spec": {"trustBundle": pem}}
+    async with more.watch(f"{PATH}?fieldSelector=spec.signerName%3De.x/y") as events:
+        assert (await events.next())[1]["metadata"]["name"] == "e.x:y:a"
+        applied = await more.patch(f"{PATH}/plain?fieldManager=me", plain, kind="apply-patch+yaml")
+        assert applied.status == 201
+        await more.ok("DELETE", f"{PATH}/e.x:y:a")
+        assert (await events.next())[0] == "DELETED", "the other is not of that signer"
+    (left,) = (await more.ok("GET", PATH))["items"]
+    assert [m["operation"] for m in left["metadata"]["managedFields"]] == ["Apply"]
 
 
 async def test_a_definition_does_not_take_its_place(more):
