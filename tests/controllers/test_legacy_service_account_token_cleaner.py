@@ -17,7 +17,6 @@ from shirube.controllers.legacy_service_account_token_cleaner import (
     LAST_USED,
     LOOK_SECONDS,
     TRACKING,
-    day,
     day_begins,
     lists,
     look_again,
@@ -26,7 +25,7 @@ from shirube.controllers.legacy_service_account_token_cleaner import (
     tracked_long_enough,
     unused,
 )
-from shirube.foundation.clock import SYSTEM, parse_rfc3339, rfc3339
+from shirube.foundation.clock import SYSTEM, parse_rfc3339, rfc3339, utc_day
 
 DAY, YEAR = 86400.0, 365 * 86400.0
 NOW = parse_rfc3339("2026-06-15T12:00:00Z")
@@ -93,7 +92,7 @@ def test_no_token_goes_without_a_period_of_warning_nor_one_in_use(period: float,
         now = NOW + number * DAY
         while uses and uses[0] <= now - NOW:
             last = uses.pop(0)
-            labels[LAST_USED] = day(NOW + last)
+            labels[LAST_USED] = utc_day(NOW + last)
         one = secret(0, labels)
         if not unused(one, now, period):
             continue
@@ -101,7 +100,7 @@ def test_no_token_goes_without_a_period_of_warning_nor_one_in_use(period: float,
         what = step(one, now, period)
         if what == "mark":
             marked = now
-            labels[INVALID_SINCE] = day(now)
+            labels[INVALID_SINCE] = utc_day(now)
         elif what == "delete":
             assert marked is not None
             assert now - marked > period, "its owner had as long to bring it back"
@@ -118,10 +117,10 @@ def test_each_token_is_looked_at_daily_and_when_it_comes_of_age():
 
 @given(st.floats(0, 4e9))
 def test_days_compare_as_text(seconds: float):
-    begun = day_begins(day(seconds))
+    begun = day_begins(utc_day(seconds))
     assert begun is not None
     assert begun <= seconds < begun + DAY
-    assert (day(seconds) < day(seconds + DAY)) and day_begins(day(seconds) + "T00") is None
+    assert (utc_day(seconds) < utc_day(seconds + DAY)) and day_begins(utc_day(seconds) + "T00") is None
 
 
 def test_every_place_in_which_a_pod_names_a_secret_counts():
@@ -190,11 +189,13 @@ async def test_two_years_in_the_life_of_tokens(tmp_path: Path):
 
             async def swept(days: float) -> dict[str, str]:
                 clock.ahead = days * DAY
-                await admin.patch(SECRETS, "used", {"metadata": {"labels": {LAST_USED: day(clock.now())}}}, "default")
+                await admin.patch(
+                    SECRETS, "used", {"metadata": {"labels": {LAST_USED: utc_day(clock.now())}}}, "default"
+                )
 
                 async def seen() -> bool:
                     held = cleaner._secrets.store.get("default", "used")
-                    return bool((held["metadata"].get("labels") or {}).get(LAST_USED) == day(clock.now()))
+                    return bool((held["metadata"].get("labels") or {}).get(LAST_USED) == utc_day(clock.now()))
 
                 await until(seen, 10)
                 for name in ("by-hand", *names):
@@ -205,7 +206,7 @@ async def test_two_years_in_the_life_of_tokens(tmp_path: Path):
             await until(cached, 10)
             unmarked = dict.fromkeys(("by-hand", *names), "")
             assert await swept(365) == unmarked, "uses have not been noted for a whole year yet"
-            marked = {**unmarked, "auto": day(SYSTEM.now() + 368 * DAY)}
+            marked = {**unmarked, "auto": utc_day(SYSTEM.now() + 368 * DAY)}
             assert await swept(368) == marked
 
             async def labelled() -> bool:
@@ -216,7 +217,7 @@ async def test_two_years_in_the_life_of_tokens(tmp_path: Path):
             assert await swept(368 + 365) == marked
             await admin.delete(CONFIGMAPS, TRACKING, "kube-system")
             assert await swept(368 + 367) == marked, "nobody knows since when uses are noted"
-            since = {"metadata": {"name": TRACKING}, "data": {"since": day(SYSTEM.now())}}
+            since = {"metadata": {"name": TRACKING}, "data": {"since": utc_day(SYSTEM.now())}}
             await admin.create(CONFIGMAPS, since, "kube-system")
             assert await swept(368 + 367) == {name: "" for name in unmarked if name != "auto"}
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]

@@ -13,7 +13,6 @@ like it, without Events.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +23,7 @@ from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
-from shirube.foundation.clock import parse_rfc3339
+from shirube.foundation.clock import parse_rfc3339, parse_utc_day, utc_day
 
 LAST_USED, INVALID_SINCE = "kubernetes.io/legacy-token-last-used", "kubernetes.io/legacy-token-invalid-since"
 TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
@@ -48,20 +47,12 @@ _SECRET_REFERENCES = {
 }
 
 
-def day(seconds: float) -> str:
-    """`2026-01-02`, in UTC."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
-
-
 def day_begins(text: str) -> float | None:
-    """When a day of that form began; None for what is none."""
+    """When a day of the form YYYY-MM-DD began; None for what is none."""
     try:
-        date = datetime.date.fromisoformat(text)
+        return parse_utc_day(text)
     except ValueError:
         return None
-    if date.isoformat() != text:
-        return None  # another form of ISO 8601, which cannot be compared as text
-    return datetime.datetime(date.year, date.month, date.day, tzinfo=datetime.UTC).timestamp()
 
 
 def tracked_long_enough(since: str, now: float, period: float) -> bool:
@@ -78,7 +69,7 @@ def unused(secret: Object, now: float, period: float) -> bool:
     if parse_rfc3339(metadata["creationTimestamp"]) >= now - period:
         return False
     used = (metadata.get("labels") or {}).get(LAST_USED)
-    return used is None or (day_begins(used) is not None and used < day(now - period))
+    return used is None or (day_begins(used) is not None and used < utc_day(now - period))
 
 
 def step(secret: Object, now: float, period: float) -> str:
@@ -86,7 +77,7 @@ def step(secret: Object, now: float, period: float) -> str:
     since = (secret["metadata"].get("labels") or {}).get(INVALID_SINCE, "")
     if day_begins(since) is None:
         return "mark"
-    return "delete" if since < day(now - period) else ""
+    return "delete" if since < utc_day(now - period) else ""
 
 
 def look_again(secret: Object, now: float, period: float) -> float:
@@ -163,7 +154,7 @@ class LegacyServiceAccountTokenCleaner(Controller[str]):
         try:
             if what == "mark":
                 self.log.info("marking a token that nobody uses as invalid", namespace=namespace, secret=name)
-                patch = {"metadata": {"uid": metadata["uid"], "labels": {INVALID_SINCE: day(now)}}}
+                patch = {"metadata": {"uid": metadata["uid"], "labels": {INVALID_SINCE: utc_day(now)}}}
                 await self._client.patch(SECRETS, name, patch, namespace)
             else:
                 self.log.info("deleting a token that nobody uses", namespace=namespace, secret=name)

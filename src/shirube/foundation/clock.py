@@ -67,6 +67,19 @@ def rfc3339_micro(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def utc_day(seconds: float) -> str:
+    """`2026-01-02`. Days of that form compare as text."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def parse_utc_day(text: str) -> float:
+    """When a day began; raises ValueError for any other form, also another one of ISO 8601."""
+    begun = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    if begun.date().isoformat() != text:
+        raise ValueError(f"{text!r} is no day of the form YYYY-MM-DD")
+    return begun.timestamp()
+
+
 def parse_rfc3339(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time with any offset and fraction; raises ValueError."""
     when = datetime.fromisoformat(text)

@@ -12,7 +12,6 @@ Labels, audit annotations, the warning and metrics are upstream's (KEP-2799, `pk
 from __future__ import annotations
 
 import asyncio
-import datetime
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,7 +19,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import SECRETS
 from shirube.apiserver.authentication.jwt import InvalidToken
 from shirube.foundation import log
-from shirube.foundation.clock import Clock
+from shirube.foundation.clock import Clock, utc_day
 from shirube.storage.types import StorageError
 
 if TYPE_CHECKING:
@@ -89,11 +88,6 @@ class Use(NamedTuple):
     uid: str
 
 
-def day(seconds: float) -> str:
-    """`2026-01-02`, in UTC."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
-
-
 class TokenUses:
     """What the uses of service accounts' tokens add up to."""
 
@@ -145,7 +139,7 @@ class TokenUses:
     def current(self, metadata: Json) -> bool:
         """Whether today's use is on the Secret; a server whose clock is ahead may have written tomorrow's."""
         now = self._clock.now()
-        return (metadata.get("labels") or {}).get(LAST_USED) in (day(now), day(now + _DAY))
+        return (metadata.get("labels") or {}).get(LAST_USED) in (utc_day(now), utc_day(now + _DAY))
 
     async def next(self) -> Use:
         """The next Secret to write on."""
@@ -186,7 +180,7 @@ async def write(server: ServerContext, uses: TokenUses, use: Use) -> None:
         metadata = secret["metadata"]
         if metadata["uid"] != use.uid or uses.current(metadata):
             return None
-        labels = {**(metadata.get("labels") or {}), LAST_USED: day(server.clock.now())}
+        labels = {**(metadata.get("labels") or {}), LAST_USED: utc_day(server.clock.now())}
         return {**secret, "metadata": {**metadata, "labels": labels}}
 
     await server.store.guaranteed_update(SECRETS, use.namespace, use.name, used_today)

@@ -10,7 +10,6 @@ Follows upstream's `legacytokentracking` controller (KEP-2799).
 from __future__ import annotations
 
 import asyncio
-import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,7 +19,7 @@ from shirube.api.errors import ApiError
 from shirube.apiserver.bootstrap import objects
 from shirube.apiserver.bootstrap.writing import key_of, new, put
 from shirube.foundation import log
-from shirube.foundation.clock import parse_rfc3339, rfc3339
+from shirube.foundation.clock import parse_rfc3339, parse_utc_day, rfc3339
 from shirube.storage.types import StorageError
 
 if TYPE_CHECKING:
@@ -35,9 +34,10 @@ AGAIN = 30 * 60.0  # seconds between two creations
 
 def is_day(text: str) -> bool:
     try:
-        return datetime.date.fromisoformat(text).isoformat() == text  # nothing but YYYY-MM-DD
+        parse_utc_day(text)
     except ValueError:
         return False
+    return True
 
 
 async def keep(ctx: ServerContext) -> None:
