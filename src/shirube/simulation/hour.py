@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shirube.api.gvr import PODS
+from shirube.foundation.process import give_back_memory
 from shirube.foundation.tasks import cancel, spawn
 from shirube.simulation.cluster import Cluster, Setup, simulated
 from shirube.simulation.convergence import unfinished
@@ -125,6 +126,7 @@ class _Hour:
         while True:
             await asyncio.sleep(_STEP_SECONDS)
             cluster.check_alive()
+            give_back_memory()
             left = await unfinished(cluster, jobs=jobs)
             if not left or self._clock.monotonic() > deadline:
                 return left
@@ -134,6 +136,7 @@ class _Hour:
             await asyncio.sleep(_REPORT_SECONDS)
             self._say(f"{self._history.commits} commits, {self._laws.checks} checks")
             self._tell_broken()
+            give_back_memory()
 
     def _tell_broken(self) -> None:
         for text in self._laws.violations[self._told :]:
