@@ -147,7 +147,15 @@ def test_devices_of_a_resource_claim():
         "gpu.deviceclass.resource.k8s.io/devices": "9",
         "nic.deviceclass.resource.k8s.io/devices": "32",
         "fpga.deviceclass.resource.k8s.io/devices": "1",
+        "requests.deviceclass.resource.kubernetes.io/gpu": "9",
+        "requests.deviceclass.resource.kubernetes.io/nic": "32",
+        "requests.deviceclass.resource.kubernetes.io/fpga": "1",
     }
+    pods = {"annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}
+    found = used(
+        "resourceclaims", {"metadata": pods, "spec": {"devices": {"requests": requests[1:2]}}}, "resource.k8s.io"
+    )
+    assert found == {"count/resourceclaims.resource.k8s.io": "1", "gpu.deviceclass.resource.k8s.io/devices": "1"}
 
 
 def scoped(name: str, operator: str = "Exists", *values: str) -> dict[str, Any]:

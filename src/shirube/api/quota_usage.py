@@ -24,7 +24,9 @@ _ONE = quantity.parse("1")
 _PLAIN = frozenset(("configmaps", "replicationcontrollers", "resourcequotas", "secrets"))
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
-_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_DEVICES = "{}.deviceclass.resource.k8s.io/devices"
+_IMPLICIT = "requests.deviceclass.resource.kubernetes.io/{}"
+_EXTENDED = "resource.kubernetes.io/extended-resource-claim"
 _MOST_DEVICES = 32  # in one claim, whatever it asks for
 # What every container must say when a quota is about it.
 _MUST_SPECIFY = frozenset(("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"))
@@ -180,15 +182,18 @@ def _claim(claim: Json) -> Usage:
 
 
 def _devices(claim: Json) -> Usage:
-    """The most devices of each class that a claim may get."""
+    """The most devices of each class that a claim may get. What was claimed for a pod that asks for an extended
+    resource is the pod's `requests.…` already."""
     usage: Usage = {}
+    claimed_for = (claim.get("metadata") or {}).get("annotations") or {}
+    names = [_DEVICES] if claimed_for.get(_EXTENDED) == "true" else [_DEVICES, _IMPLICIT]
     for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
         most: dict[str, int] = {}  # of the alternatives, one is taken
         for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
             if name := one.get("deviceClassName"):
                 most[name] = max(most.get(name, 0), _number_of_devices(one))
         for name, number in most.items():
-            _add(usage, {name + _DEVICES: quantity.parse(str(number))})
+            _add(usage, {form.format(name): quantity.parse(str(number)) for form in names})
     return usage
 
 
