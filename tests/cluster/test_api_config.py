@@ -67,9 +67,11 @@ def test_the_examples_of_the_documentation_are_good(tmp_path):
         "Policy": "audit-policy.yaml",
     }
     for example in examples:
-        kind = re.search(r"^kind: (\w+)$", example, re.MULTILINE)[1]
+        kind = re.search(r"^kind: (\w+)$", example, re.MULTILINE)
+        if kind is None:  # a part of an object, not a file for the server
+            continue
         filled = example.replace("BASE64_OF_32_BYTES", base64.b64encode(b"k" * 32).decode())
-        (tmp_path / names.pop(kind)).write_text(filled)
+        (tmp_path / names.pop(kind[1])).write_text(filled)
     assert not names
     api_config.check(tmp_path)
 

@@ -10,7 +10,7 @@ from tests.cluster.conftest import eventually
 
 
 def cron_job(name: str, policy: str = "Allow", schedule: str = "* * * * *", suspend: bool = False):
-    template = {"template": {"spec": pod_spec(container("c", "exec sleep 300"), restartPolicy="OnFailure")}}
+    template = {"template": {"spec": pod_spec(container("c", "exec sleep 3600"), restartPolicy="OnFailure")}}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
