@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.waiting import until
+
 from shirube.apiserver import housekeeping
 from shirube.apiserver.housekeeping import EventSweeper
 from shirube.foundation import tasks
@@ -19,12 +21,6 @@ def test_an_event_is_due_when_it_has_not_changed_for_its_time():
     assert sweeper.due([("a", 1), ("b", 3)], 60) == []
     assert sweeper.due([("a", 1), ("b", 3)], 100) == [("a", 1)]
     assert sweeper.due([("b", 3)], 160) == [("b", 3)]
-
-
-async def until(condition, seconds: float = 5.0):
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_old_events_go(api, monkeypatch):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import running, until
+from tests.waiting import running, until
 
 from shirube.api import errors
 from shirube.api.gvr import CONFIGMAPS, PODS

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import running, until
+from tests.waiting import running, until
 
 from shirube.api import errors
 from shirube.api.gvr import LEASES

@@ -13,14 +13,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import eventually
 
 from shirube.cluster.layout import ClusterLayout
 
@@ -31,23 +30,6 @@ import kubectl as official  # noqa: E402
 
 # Two sessions on one machine need two names: clusters, namespaces and cgroups are named after it.
 NAME = os.environ.get("SHIRUBE_TEST_NAME", "shirube-test")
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """The first true value of `condition`; fails with what it last returned or raised."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    last: Any = None
-    while time.monotonic() < deadline:
-        try:
-            last = condition()
-        except AssertionError as error:
-            last = error
-        else:
-            if last:
-                return last
-        pause.wait(0.05)
-    raise AssertionError(f"never within {seconds:.0f} s: {what}; last: {last!r}")
 
 
 def free_port() -> int:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import NAME, eventually, free_port
+from tests.cluster.conftest import NAME, free_port
+from tests.waiting import eventually
 
 from shirube.cluster.api import Api, ApiUnavailable
 from shirube.cluster.layout import ClusterLayout, LayoutError

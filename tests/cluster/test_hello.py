@@ -8,7 +8,8 @@ import signal
 import urllib.request
 
 import pytest
-from tests.cluster.conftest import NAME, ROOT, Cluster, eventually, free_port
+from tests.cluster.conftest import NAME, ROOT, Cluster, free_port
+from tests.waiting import eventually
 
 from shirube.cluster import cgroups
 

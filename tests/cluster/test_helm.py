@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from tests.cluster.conftest import ROOT, Cluster, eventually, official
+from tests.cluster.conftest import ROOT, Cluster, official
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.conformance import net_pods as net
 from tests.cluster.conformance.api import MERGE, Api
-from tests.cluster.conftest import NAME, Cluster, eventually, free_port
+from tests.cluster.conftest import NAME, Cluster, free_port
+from tests.waiting import eventually
 
 from shirube.cluster.layout import ClusterLayout
 

@@ -15,8 +15,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import NAME, Cluster, eventually
+from tests.cluster.conftest import NAME, Cluster
 from tests.cluster.leaks import differences, shim_pids
+from tests.waiting import eventually
 
 from shirube.cluster.api import Api
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 

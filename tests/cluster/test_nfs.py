@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import NAME, Cluster, eventually
+from tests.cluster.conftest import NAME, Cluster
 from tests.cluster.nfs.server import Export, nfs_server
+from tests.waiting import eventually
 
 from shirube.cluster.spec import ClusterSpec
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 from shirube.cluster import cgroups, control
 from shirube.cluster.node_change import without

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.conformance.api import MERGE, Api
 from tests.cluster.conformance.objects import container, pod, ready
-from tests.cluster.conftest import NAME, Cluster, eventually
+from tests.cluster.conftest import NAME, Cluster
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.cluster
 

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.api.gvr import SERVICEACCOUNTS
 from shirube.apiserver.handle import ApiServer

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.client.waiting import until
 from tests.controllers.live import live
 from tests.controllers.test_volumes import claim, plain, volume
+from tests.waiting import until
 
 from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTACHMENTS
 from shirube.controllers.attach_detach import attachment_name, elsewhere, new_attachment, silent_for, unique_name

@@ -7,10 +7,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import items as listed
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import DEPLOYMENTS, EVENTS, HORIZONTALPODAUTOSCALERS, PODS
 from shirube.controllers import autoscaling_behavior as behavior

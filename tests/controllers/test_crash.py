@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_daemon_set import daemon_set
 from tests.controllers.test_deployment import deployment
 from tests.controllers.test_stateful_set import stateful_set
 from tests.controllers.test_volumes import claim, plain, volume
+from tests.waiting import until
 
 from shirube.api.gvr import (
     CONTROLLERREVISIONS,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import CRONJOBS, JOBS
 from shirube.client.rest import Client

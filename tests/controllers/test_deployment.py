@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import DEPLOYMENTS, EVENTS, PODS, REPLICASETS
 from shirube.client.rest import Client

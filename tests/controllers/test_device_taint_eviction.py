@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, PODS, RESOURCECLAIMS, RESOURCESLICES

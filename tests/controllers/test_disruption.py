@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
 from tests.controllers.test_replica_set import replica_set
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CUSTOMRESOURCEDEFINITIONS, EVENTS, PODDISRUPTIONBUDGETS, PODS, REPLICASETS

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items, make_ready
+from tests.waiting import until
 
 from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
 from shirube.client.rest import Client

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items
 from tests.controllers.test_endpoint_slice import pod, service
+from tests.waiting import until
 
 from shirube.api.gvr import ENDPOINTSLICES, EVENTS, NODES, PODS, SERVICES
 from shirube.client.rest import Client

@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.client.waiting import until
 from tests.controllers.live import live
 from tests.simulation.identity_stories import RENEWAL_BINDING
+from tests.waiting import until
 
 from shirube.api.gvr import (
     CERTIFICATESIGNINGREQUESTS,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import items
 from tests.controllers.live import Live, live
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, JOBS, PODS, SERVICEACCOUNTS

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.conftest import items, kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_job import fresh, over, runner
+from tests.waiting import until
 
 from shirube.api.gvr import JOBS, PODS
 from shirube.controllers import job_indexes

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import CONFIGMAPS, PODS, SECRETS, SERVICEACCOUNTS
 from shirube.controllers.legacy_service_account_token_cleaner import (

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from aiohttp import web
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CONFIGMAPS, GVR, LEASES, NAMESPACES, SERVICEACCOUNTS

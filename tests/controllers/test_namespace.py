@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import until
 from tests.controllers.conftest import House
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CONFIGMAPS, NAMESPACES, PODS, SERVICEACCOUNTS

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items
+from tests.waiting import until
 
 from shirube.api.gvr import EVENTS, LEASES, NODES, PODS
 from shirube.client.rest import Client

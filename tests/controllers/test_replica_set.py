@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.client.memory_api import MemoryApi
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items, kubelet
+from tests.waiting import until
 
 from shirube.api import errors
 from shirube.api.gvr import EVENTS, PODS, REPLICASETS, REPLICATIONCONTROLLERS

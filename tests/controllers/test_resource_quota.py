@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, GVR, PODS, RESOURCEQUOTAS
 from shirube.api.resources import BUILTIN

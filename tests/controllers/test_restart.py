@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_cron_job import cron_job
@@ -15,6 +14,7 @@ from tests.controllers.test_job import over as job_over
 from tests.controllers.test_resource_quota import quota
 from tests.controllers.test_stateful_set import stateful_set
 from tests.controllers.test_volumes import claim, plain, volume
+from tests.waiting import until
 
 from shirube.api.gvr import (
     CRONJOBS,

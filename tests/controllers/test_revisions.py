@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import live
 from tests.controllers.test_daemon_set import daemon_set
 from tests.controllers.test_restart import quiet
+from tests.waiting import until
 
 from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES
 from shirube.controllers import revisions

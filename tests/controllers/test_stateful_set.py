@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
+from tests.waiting import until
 
 from shirube.api.gvr import CONTROLLERREVISIONS, NODES, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from shirube.client.rest import Client

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.conftest import items, kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_restart import quiet
 from tests.controllers.test_stateful_set import stateful_set
+from tests.waiting import until
 
 from shirube.api.gvr import CONTROLLERREVISIONS, PODS, STATEFULSETS
 from shirube.client.rest import Client

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.waiting import until
 from tests.controllers.conftest import kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_deployment import deployment, finished
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import (

@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -58,17 +57,6 @@ class Kubectl:
         done = self.run(*arguments, input=input)
         assert done.returncode != 0, f"kubectl {' '.join(arguments)} succeeded: {done.stdout}"
         return done.stderr
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
-    """The first true value of `condition`."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        pause.wait(0.05)
-    raise AssertionError(f"never within {seconds:.0f} s: {what}")
 
 
 def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:

@@ -12,8 +12,9 @@ import pytest
 from kubernetes import client
 from kubernetes import config as loading
 from kubernetes.client.exceptions import ApiException
-from tests.interop.conftest import Kubectl, eventually, start_server, stop_server
+from tests.interop.conftest import Kubectl, start_server, stop_server
 from tests.storage.etcd_process import EtcdProcess
+from tests.waiting import eventually
 
 COUNT, LIMIT = 40, 7
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.interop.conftest import Kubectl, definition, eventually
+from tests.interop.conftest import Kubectl, definition
+from tests.waiting import eventually
 
 HERE = Path(__file__).resolve().parent
 

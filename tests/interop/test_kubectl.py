@@ -7,7 +7,8 @@ import subprocess
 import orjson
 import pytest
 import yaml
-from tests.interop.conftest import Kubectl, definition, eventually, official
+from tests.interop.conftest import Kubectl, definition, official
+from tests.waiting import eventually
 
 WEB = """
 apiVersion: apps/v1

@@ -14,8 +14,9 @@ from kubernetes import config as loading
 from kubernetes.client.exceptions import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
-from tests.interop.conftest import definition, eventually
+from tests.interop.conftest import definition
 from tests.interop.objects import KINDS, body
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from lightkube.models.core_v1 import ServicePort, ServiceSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Service
 from lightkube.types import CascadeType, PatchType
-from tests.interop.conftest import definition, eventually
+from tests.interop.conftest import definition
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

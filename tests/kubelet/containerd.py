@@ -17,9 +17,11 @@ import os
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+
+from tests.waiting import eventually
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
 BUSYBOX = "shirube.test/busybox:1"
@@ -207,16 +209,16 @@ def _own_namespaces() -> Iterator[None]:
 
 
 def _remove_cgroups(root: str) -> None:
-    deadline = time.monotonic() + 5
+    def gone(top: Path) -> bool:
+        for directory, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):  # a process is still on its way out
+                os.rmdir(directory)
+        return not top.exists()
+
     for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        if hierarchy.name == "unified":
-            continue  # a tmpfs of ours, see above
-        top = hierarchy / root.strip("/")
-        while top.exists() and time.monotonic() < deadline:
-            for directory, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(directory)
-            time.sleep(0.01)
+        if hierarchy.name != "unified":  # that is a tmpfs of ours, see above
+            top = hierarchy / root.strip("/")
+            eventually(partial(gone, top), f"{top} is gone", 15, pause=0.01)
 
 
 @contextlib.contextmanager
@@ -237,12 +239,13 @@ def containerd_running(directory: Path) -> Iterator[Containerd]:
 
 
 def _wait_until_serving(node: Containerd, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def serving() -> bool:
         if process.poll() is not None:
             raise RuntimeError("containerd ended: " + (node.dir / "containerd.log").read_text()[-2000:])
-        if os.path.exists(node.socket):
-            with contextlib.suppress(subprocess.CalledProcessError):
-                return node.ctr("version")
-        time.sleep(0.01)
-    raise TimeoutError("containerd did not answer within 20 s")
+        with contextlib.suppress(subprocess.CalledProcessError):
+            if os.path.exists(node.socket):
+                node.ctr("version")
+                return True
+        return False
+
+    eventually(serving, "containerd answers", 20, pause=0.01)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from containerd import Containerd
+from tests.waiting import eventually
 
 USER, PASSWORD = "ann", "secret"
 # bcrypt of PASSWORD, at the lowest cost
@@ -63,11 +63,12 @@ def registry_running(directory: Path, node: Containerd, *, private: bool = False
 
 def _wait_until_serving(address: str, process: subprocess.Popen, log: Path) -> None:
     host, _, port = address.partition(":")
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
+
+    def serving() -> bool:
         if process.poll() is not None:
             raise RuntimeError("the registry ended: " + log.read_text()[-2000:])
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
-            return
-        time.sleep(0.02)
-    raise TimeoutError("the registry did not answer within 15 s")
+            return True
+        return False
+
+    eventually(serving, "the registry answers", 15, pause=0.02)

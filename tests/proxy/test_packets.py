@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
-from tests.cluster.conftest import eventually
 from tests.network.lab import NODE_ADDRESS, NODE_ADDRESS_6, Lab, Probe, inside, nft, run
+from tests.waiting import eventually
 
 from shirube.foundation import conntrack
 from shirube.proxy import ruleset

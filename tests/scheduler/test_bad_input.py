@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.client.waiting import until
 from tests.scheduler.pods import info, node, pod
+from tests.waiting import until
 
 from shirube.api import gvr
 from shirube.foundation.chance import Chance

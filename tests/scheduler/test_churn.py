@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 
 import pytest
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.api import gvr, quantity
 from shirube.api.errors import ApiError

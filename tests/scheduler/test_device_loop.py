@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.api import gvr
 from shirube.api.errors import ApiError

@@ -1,9 +1,9 @@
 """HTTP extenders that choose victims and bind, before the real API server; and those that answer nonsense."""
 
 import pytest
-from tests.client.waiting import until
 from tests.scheduler.pods import info
 from tests.scheduler.test_loop import extending
+from tests.waiting import until
 
 from shirube.api import gvr
 from shirube.scheduler.extender import Extender, ExtenderError

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.api import gvr
 from shirube.scheduler.decide import Profile

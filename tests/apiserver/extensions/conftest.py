@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 GROUP = "stable.example.com"
@@ -37,14 +37,6 @@ def definition(*versions: dict, scope: str = "Namespaced", plural: str = "cronta
 
 def crontab(name: str, api_version: str = f"{GROUP}/v1", **more: Any) -> dict:
     return {"apiVersion": api_version, "kind": "Crontab", "metadata": {"name": name}, **more}
-
-
-async def until(condition: Any, seconds: float = 5.0) -> Any:
-    """What an async condition answers, once it is true."""
-    async with asyncio.timeout(seconds):
-        while not (found := await condition()):
-            await asyncio.sleep(0.005)
-    return found
 
 
 @pytest.fixture

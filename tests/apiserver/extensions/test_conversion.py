@@ -15,10 +15,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.waiting import until
 
 from shirube.apiserver import stored
 
-from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, spec_schema, until, version
+from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, spec_schema, version
 
 V2 = CRONTABS.replace("/v1/", "/v2/")
 NAME = f"{CRDS}/crontabs.{GROUP}"

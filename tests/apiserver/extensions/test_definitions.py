@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.waiting import until
 
 from shirube.apiserver.main import Options, in_process
 from shirube.foundation.chance import Chance
 
-from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, established, spec_schema, until, version
+from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, established, spec_schema, version
 
 
 async def test_established_definition_is_served_with_every_verb(api, install):

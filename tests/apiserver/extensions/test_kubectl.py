@@ -6,12 +6,12 @@ import asyncio
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
 import pytest
+from tests.waiting import eventually
 
 from .conftest import definition, spec_schema, version
 
@@ -44,13 +44,12 @@ def server(tmp_path_factory) -> Iterator[Path]:
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
-        for _ in range(200):
-            if b"\nready" in log.read_bytes():
-                break
+
+        def ready() -> bool:
             assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        else:
-            pytest.fail("the server did not become ready")
+            return b"\nready" in log.read_bytes()
+
+        eventually(ready, "the server is ready", 10)
         yield folder / "admin.kubeconfig"
     finally:
         process.terminate()

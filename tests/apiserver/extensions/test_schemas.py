@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from shirube.apiserver import stored
 
-from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, established, spec_schema, until, version
+from .conftest import CRDS, CRONTABS, GROUP, crontab, definition, established, spec_schema, version
 
 NAME = f"{CRDS}/crontabs.{GROUP}"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cluster.conformance.api import Api, Obj, Refused
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 TOOLS = "localhost/tools:1"
 _numbers = itertools.count(1)

@@ -11,7 +11,8 @@ from tests.cluster.conformance.api import Api
 from tests.cluster.conformance.batch import Batch
 from tests.cluster.conformance.test_cron_job import cron_job
 from tests.cluster.conformance.test_node_probes import PODS as PROBED
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 _numbers = itertools.count(1)
 _NONE = SimpleNamespace(params={})

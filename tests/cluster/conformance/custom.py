@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.cluster.conformance.api import Api, Collection, Obj
 from tests.cluster.conformance.objects import condition
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 V1 = "apiextensions.k8s.io/v1"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

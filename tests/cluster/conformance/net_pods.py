@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.cluster.conformance.api import Api, Obj
 from tests.cluster.conformance.objects import container, pod, ready
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 HTTP, UDP = 8080, 8081
 _SCRIPT = Path(__file__).with_name("net_server.py").read_text()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from tests.cluster.conformance.api import Refused
 from tests.cluster.conformance.objects import workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 ADMISSION = "admissionregistration.k8s.io/v1"
 

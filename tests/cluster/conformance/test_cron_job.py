@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.lifecycle import every_verb, is_discovered, status_verbs
 from tests.cluster.conformance.objects import container, pod_spec
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 
 def cron_job(name: str, policy: str = "Allow", schedule: str = "* * * * *", suspend: bool = False):

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE
 from tests.cluster.conformance.custom import ANYTHING, V1, custom, defined, version
 from tests.cluster.conformance.test_custom_resources import VALIDATED
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 
 def published(api, group: str) -> dict[tuple[str, str], dict]:

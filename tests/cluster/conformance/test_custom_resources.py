@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE, refused
 from tests.cluster.conformance.custom import V1, custom, defined, definition, established, objects_of, version
 from tests.cluster.conformance.objects import condition
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE
 from tests.cluster.conformance.objects import condition, container, ready, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 LABELS = {"daemonset-name": "daemon-set"}
 IDLE = container("app", "exec sleep 3600")

@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE, Watch
 from tests.cluster.conformance.lifecycle import status_verbs
 from tests.cluster.conformance.objects import complete, condition, container, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 LABELS = {"name": "sample-pod"}
 IDLE = container(script="exec sleep 3600")

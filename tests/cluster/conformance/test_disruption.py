@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE, STRATEGIC, refused
 from tests.cluster.conformance.objects import condition, container, pod, ready, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 SELECTOR = {"matchLabels": {"foo": "bar"}}
 IDLE = container(script="exec sleep 3600")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.cluster.conformance.objects import container, pod, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 LABELS = {"app": "gc"}
 IDLE = container(script="exec sleep 3600")

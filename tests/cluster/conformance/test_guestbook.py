@@ -8,7 +8,7 @@ import json
 import pytest
 import yaml
 from tests.cluster.conformance.api import Refused
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 # What each tier answers: the primary keeps the entry, replicas ask it, frontends write to the one and ask the other.
 SCRIPT = """#!/bin/sh

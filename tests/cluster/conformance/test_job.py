@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE, refused
 from tests.cluster.conformance.objects import condition, container, running, template
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 FOREVER = "exec sleep 3600"

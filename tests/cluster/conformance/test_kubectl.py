@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.conformance.objects import IMAGE, container, pod, running, workload
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE
 from tests.cluster.conformance.objects import condition, config_map, container, pod, running
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.cluster.conformance.api import MERGE, STRATEGIC, Refused
 from tests.cluster.conformance.lifecycle import every_verb, is_discovered, status_verbs
 from tests.cluster.conformance.objects import container, pod
 from tests.cluster.conformance.test_admission_policies import policy
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 NETWORKING, DISCOVERY = "networking.k8s.io/v1", "discovery.k8s.io/v1"
 OF_SERVICE = "kubernetes.io/service-name="

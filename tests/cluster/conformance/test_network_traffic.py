@@ -10,7 +10,8 @@ import pytest
 from tests.cluster.conformance import net_pods as net
 from tests.cluster.conformance.api import MERGE, Api
 from tests.cluster.conformance.objects import pod, ready
-from tests.cluster.conftest import NAME, eventually
+from tests.cluster.conftest import NAME
+from tests.waiting import eventually
 
 DISCOVERY = "discovery.k8s.io/v1"
 DOMAIN = "cluster.local"

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE, STRATEGIC, Api, Obj, refused
 from tests.cluster.conformance.batch import tool, tool_pod
 from tests.cluster.conformance.lifecycle import every_verb, is_discovered, status_verbs
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 S = "[sig-node] "
 N = " [NodeConformance] [Conformance]"

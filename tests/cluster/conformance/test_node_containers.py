@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.cluster.conformance.api import MERGE, Api, Obj, Refused, refused
 from tests.cluster.conformance.batch import Batch, Case, tool, tool_pod
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 from shirube.api import quantity
 

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.conformance.api import Obj
 from tests.cluster.conformance.batch import Batch, tool, tool_pod
 from tests.cluster.conformance.objects import condition, ready
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 S = "[sig-node] "
 N = " [NodeConformance] [Conformance]"

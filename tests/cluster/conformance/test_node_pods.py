@@ -11,7 +11,8 @@ import pytest
 from tests.cluster.conformance.api import JSON_PATCH, MERGE, STRATEGIC, Obj
 from tests.cluster.conformance.batch import Batch, tool, tool_pod
 from tests.cluster.conformance.objects import condition, ready
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 S = "[sig-node] "
 N = " [NodeConformance] [Conformance]"

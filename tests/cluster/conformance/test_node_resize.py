@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.cluster.conformance.api import STRATEGIC, Obj
 from tests.cluster.conformance.batch import Batch, tool, tool_pod
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 from shirube.api import quantity
 

@@ -11,7 +11,8 @@ import pytest
 from tests.cluster.conformance.api import MERGE, Api, Obj
 from tests.cluster.conformance.batch import Batch, tool, tool_pod
 from tests.cluster.conformance.objects import ready
-from tests.cluster.conftest import Cluster, eventually
+from tests.cluster.conftest import Cluster
+from tests.waiting import eventually
 
 from shirube.foundation.clock import SYSTEM
 

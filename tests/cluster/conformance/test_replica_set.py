@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE, refused
 from tests.cluster.conformance.objects import condition, container, pod, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 LABELS = {"app": "sample", "pod": "httpd"}
 IDLE = container(script="exec sleep 3600")

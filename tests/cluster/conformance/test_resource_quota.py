@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE, refused
 from tests.cluster.conformance.objects import config_map, container, pod, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 NAME = "test-quota"
 

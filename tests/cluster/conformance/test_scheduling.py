@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE, Refused, refused
 from tests.cluster.conformance.objects import condition, container, meta, pod, running, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 from shirube.api import quantity
 

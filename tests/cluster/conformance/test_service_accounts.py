@@ -6,7 +6,7 @@ import jwt
 import pytest
 from tests.cluster.conformance.api import Refused, refused
 from tests.cluster.conformance.objects import container, pod, running
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.cluster.conformance.api import MERGE
 from tests.cluster.conformance.objects import condition, container, pod, ready, workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 LABELS = {"foo": "bar", "baz": "blah"}
 # A pod is ready while this file is there: tests make pods healthy and unhealthy with it.

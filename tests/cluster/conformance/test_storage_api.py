@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE, Api, Collection, Obj, refused
 from tests.cluster.conformance.lifecycle import every_verb, is_discovered, status_verbs
 from tests.cluster.conformance.objects import condition
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 S = "[sig-storage] "
 STORAGE = "storage.k8s.io/v1"

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.conformance.api import MERGE, Api, Obj
 from tests.cluster.conformance.batch import Batch, tool, tool_pod
 from tests.cluster.conformance.objects import workload
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 S = "[sig-storage] "
 N = " [NodeConformance] [Conformance]"

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.cluster.conformance.api import MERGE, Refused, refused
 from tests.cluster.conformance.custom import V1, custom, defined, definition, objects_of, version
 from tests.cluster.conformance.objects import config_map, container, pod, running
-from tests.cluster.conftest import NAME, eventually, free_port
+from tests.cluster.conftest import NAME, free_port
+from tests.waiting import eventually
 
 ADMISSION = "admissionregistration.k8s.io/v1"
 ADDRESS = "172.30.0.1"  # the control plane's, where the server of these tests listens

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.conftest import eventually
+from tests.waiting import eventually
 
 from shirube.cluster.layout import NodeLayout
 from shirube.kubelet.volumes.nfs_directory import kernel_has_client

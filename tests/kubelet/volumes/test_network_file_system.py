@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.client.waiting import until
+from tests.waiting import until
 
 from shirube.kubelet.volumes.network_file_system import _run, on_export
 from shirube.kubelet.volumes.volume import VolumeError

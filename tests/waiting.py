@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +25,23 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0, what: str = 
                 await asyncio.sleep(0.002)
     except TimeoutError:
         raise AssertionError(f"never came: {what or condition}") from None
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0, pause: float = 0.05) -> Any:
+    """The same for other processes: blocks, and takes a failed assertion for "not yet"."""
+    deadline = time.monotonic() + seconds
+    never = threading.Event()
+    last: Any = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+        except AssertionError as error:
+            last = error
+        else:
+            if last:
+                return last
+        never.wait(pause)
+    raise AssertionError(f"never within {seconds:.0f} s: {what}; last: {last!r}")
 
 
 @asynccontextmanager
