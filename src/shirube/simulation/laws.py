@@ -328,7 +328,9 @@ class Laws:
             self.checks += 1
             for name, limit in hard.items():
                 found = used.pods * 1000 if name == "pods" else used.amounts.get(name.removeprefix("requests."), 0)
-                if name in ("pods", "requests.cpu", "requests.memory") and found > limit + self._overdue(pod, name):
+                if name not in ("pods", "requests.cpu", "requests.memory") or found <= limit:
+                    continue
+                if found > limit + self._overdue(pod, name):  # which looks at every pod
                     self.tell(f"quota {key}: {name} is {found}m of {limit}m ({pod.key})")
 
     def _overdue(self, new: Pod, name: str) -> int:
