@@ -153,8 +153,13 @@ def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, no
         return []
     if not surging:
         return sorted(running, key=_age)[1:]
-    new = sorted((p for p in running if updated(p, digest)), key=_age)
-    old = sorted((p for p in running if not updated(p, digest)), key=_age)
+
+    def worth(pod: Object) -> tuple[bool, bool, float, str]:
+        """A pod that serves is kept: a template changed twice in a second leaves two old ones of the same age."""
+        return not of_pods.available(pod, minimum, now), *_age(pod)
+
+    new = sorted((p for p in running if updated(p, digest)), key=worth)
+    old = sorted((p for p in running if not updated(p, digest)), key=worth)
     out = new[1:] + old[1:]
     if new and old and of_pods.available(new[0], minimum, now):
         out.append(old[0])
