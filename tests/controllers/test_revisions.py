@@ -10,6 +10,7 @@ from tests.controllers.test_daemon_set import daemon_set
 from tests.controllers.test_restart import quiet
 from tests.waiting import until
 
+from shirube.api.errors import ApiError
 from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, NODES
 from shirube.controllers import revisions
 
@@ -68,9 +69,18 @@ async def test_the_life_of_a_revision(tmp_path: Path):
             assert await listed("app=agent", 2)
             await admin.delete(CONTROLLERREVISIONS, name, "default")
             assert await listed("app=agent", 1)
-            current = await admin.get(CONTROLLERREVISIONS, "extra", "default")
-            current["metadata"]["labels"]["extra"] = "updated"
-            await admin.update(CONTROLLERREVISIONS, current)
+
+            async def updated() -> bool:
+                current = await admin.get(CONTROLLERREVISIONS, "extra", "default")
+                current["metadata"]["labels"]["extra"] = "updated"
+                try:
+                    await admin.update(CONTROLLERREVISIONS, current)
+                except ApiError as error:
+                    assert error.code == 409  # the controller has just made it its own
+                    return False
+                return True
+
+            await until(updated, 10)
             assert await listed("extra=updated", 1)
             template = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
             await admin.patch(DAEMONSETS, "agent", template, "default", type="strategic")
