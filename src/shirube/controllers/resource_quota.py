@@ -50,6 +50,7 @@ _COUNTED = (
 _CHANGING = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS, RESOURCECLAIMS)  # those whose use changes while they live
 _GATHER_SECONDS = 0.2  # after a change, so that many cost one count
 _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 5.0
+_CATCH_UP_SECONDS = 2.0  # after a start
 RESYNC_SECONDS = 300.0
 _UNKNOWN_SECONDS = 30.0  # until a resource that the server does not serve is looked for again
 _SYNC_SECONDS = 10.0
@@ -172,6 +173,7 @@ class ResourceQuotaController(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._clock = context.clock
         self._busy: dict[str, Busy] = {}  # by key, while others change the status
+        self._begins: float | None = None  # to count what was counted before
         self._written: dict[str, str] = {}
         self._costs = Costs()
         self._extra: dict[str, Informer | None] = {}  # by "resource.group"
@@ -225,8 +227,7 @@ class ResourceQuotaController(Controller[str]):
         if quota is None or deleting(quota):
             return None
         status, hard = quota.get("status") or {}, (quota.get("spec") or {}).get("hard") or {}
-        now, busy = self._clock.monotonic(), self._busy.get(key)
-        if busy is not None and status.get("hard") == hard and (wait := busy.wait(now)):
+        if status.get("hard") == hard and (wait := self._wait(key)):
             return wait
         now_used, again = await self._count(quota, hard)
         # Counting may have waited: what was let in meanwhile counts, too.
@@ -242,6 +243,14 @@ class ResourceQuotaController(Controller[str]):
         stored = await self._client.update_status(RESOURCEQUOTAS, body)
         self._written[key] = stored["metadata"]["resourceVersion"]
         return again
+
+    def _wait(self, key: str) -> float:
+        """Seconds until what the caches hold can be trusted: admission pauses, and after a start they have caught up.
+        Each was listed at a moment of its own; long lists are seconds older than the quotas' charges."""
+        now, busy = self._clock.monotonic(), self._busy.get(key)
+        if self._begins is None:
+            self._begins = now + _CATCH_UP_SECONDS
+        return max(busy.wait(now) if busy is not None else 0.0, self._begins - now, 0.0)
 
     async def _count(self, quota: Object, hard: Object) -> tuple[Object, float]:
         """(what is used, seconds until it may be something else without an event)."""
