@@ -36,7 +36,7 @@ class _Administrator:
         self.audiences = ()
         self.user = User("bench", groups=("system:masters", "system:authenticated"))
 
-    async def authenticate(self, headers: object, peer: object) -> User:
+    async def authenticate(self, headers: object, peer: object, remarks: object = None) -> User:
         return self.user
 
 
