@@ -330,8 +330,10 @@ class Laws:
                 found = used.pods * 1000 if name == "pods" else used.amounts.get(name.removeprefix("requests."), 0)
                 if name not in ("pods", "requests.cpu", "requests.memory") or found <= limit:
                     continue
-                if found > limit + self._overdue(pod, name):  # which looks at every pod
-                    self.tell(f"quota {key}: {name} is {found}m of {limit}m ({pod.key})")
+                overdue = self._overdue(pod, name)  # which looks at every pod
+                if found > limit + overdue:
+                    late = f", {overdue}m of it should have gone" if overdue else ""
+                    self.tell(f"quota {key}: {name} is {found}m of {limit}m{late} ({pod.key})")
 
     def _overdue(self, new: Pod, name: str) -> int:
         """What those hold that should have gone before this pod was made."""
