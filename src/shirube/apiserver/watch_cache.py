@@ -111,7 +111,7 @@ class WatchCache:
         """Begin to follow the store; returns when the cache is filled. May be called more than once."""
         if self._task is None:
             self._task = tasks.spawn(self._follow(), name=f"watch-cache {self.prefix}")
-        filled = asyncio.ensure_future(self._tried.wait())  # noqa: TID251 - awaited below
+        filled = tasks.spawn(self._tried.wait(), name=f"watch-cache-filled {self.prefix}")
         try:
             await asyncio.wait((self._task, filled), return_when=asyncio.FIRST_COMPLETED)
         finally:
