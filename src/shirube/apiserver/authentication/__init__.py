@@ -120,20 +120,25 @@ class Authenticator:
         self, token: str, audiences: Sequence[str], remarks: Remarks | None = None
     ) -> tuple[User, tuple[str, ...]] | None:
         """(user, those of `audiences` that the token is good for), as TokenReview answers; None if for none."""
-        mine = tuple(a for a in audiences if a in self.audiences)
+        carried: Sequence[str] = ()
+        user: User | None
         if bootstrap_tokens.looks_like(token):
             user = bootstrap_tokens.user(token, self._reader, self._clock)
-            return (user, mine) if user is not None and mine else None
-        if self.tokens is None or not self.tokens.claims_to_be_ours(token):
+        elif self.tokens is None or not self.tokens.claims_to_be_ours(token):
             user = await self._issued_elsewhere(token) if self._issuers else None
-            return (user, mine) if user is not None and mine else None
-        try:
-            user, carried = self.tokens.verify(token, remarks)
-        except InvalidToken as error:
-            _logger.debug("refused a token", reason=str(error))
+        else:
+            try:
+                user, carried = self.tokens.verify(token, remarks)
+            except InvalidToken as error:
+                _logger.debug("refused a token", reason=str(error))
+                return None
+        if user is None:
             return None
-        # A token without audiences is an old one: it is for the API server and nobody else.
-        good = tuple(a for a in audiences if a in (carried or self.audiences))
+        # A token that names no audiences (an old one, or none of ours) is for the API server and nobody else.
+        meant = carried or self.audiences
+        if audiences is meant and audiences:
+            return user, self.audiences
+        good = tuple([a for a in audiences if a in meant])
         return (user, good) if good else None
 
     async def _issued_elsewhere(self, token: str) -> User | None:
