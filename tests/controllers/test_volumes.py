@@ -361,7 +361,7 @@ async def test_an_attribute_class_is_refused_where_nothing_could_apply_it(house:
         await admin.create(
             PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="local", volumeAttributesClassName="gold"))
         )
-        wanted = "failed to provision volume: VolumeAttributesClasses are not supported"
+        wanted = 'failed to provision volume with StorageClass "local": VolumeAttributesClasses are not supported'
 
         async def told() -> bool:
             events = (await admin.list(EVENTS, "default"))["items"]

@@ -15,9 +15,7 @@ Acts as upstream's `persistent-volume-binder`, whose role has all that this need
 
 from __future__ import annotations
 
-from shirube.api.errors import ApiError
-from shirube.api.gvr import NODES, PERSISTENTVOLUMES
-from shirube.client.events import NORMAL, WARNING
+from shirube.api.gvr import NODES
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
@@ -87,17 +85,17 @@ class LocalPathProvisioner(provisioning.Provisioner):
         if storage_class is None or storage_class["provisioner"] != PROVISIONER:
             return None
         if why := self._refused(claim):
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", f"failed to provision volume: {why}")
+            self._tell_failed(claim, why)
             return None
         chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
         if matching.delayed(storage_class) and not chosen:
             return None
         node = self._nodes.store.get(None, chosen) if chosen else self._emptiest()
         if node is None:
-            message = "failed to provision volume: no node is ready to hold it"
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
+            self._tell_failed(claim, "no node is ready to hold it")
             return 15.0
-        await self._create(claim, volume_for(claim, storage_class, node, self._directory))
+        if self._volumes.store.get(None, provisioning.volume_name(claim)) is None:
+            await self._create(claim, volume_for(claim, storage_class, node, self._directory))
         return None
 
     @staticmethod
@@ -117,21 +115,6 @@ class LocalPathProvisioner(provisioning.Provisioner):
             n for n in self._nodes.store if of_nodes.ready(n) and not untolerated(n, [], ("NoSchedule", "NoExecute"))
         ]
         return min(fit, key=lambda n: (held.get(n["metadata"]["name"], 0), n["metadata"]["name"]), default=None)
-
-    async def _create(self, claim: Object, volume: Object) -> None:
-        name = volume["metadata"]["name"]
-        if self._volumes.store.get(None, name) is not None:
-            return
-        message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
-        self._recorder.event(claim, NORMAL, "Provisioning", message)
-        try:
-            await self._client.create(PERSISTENTVOLUMES, volume)
-        except ApiError as error:
-            if error.reason == "AlreadyExists":
-                return
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", f"failed to provision volume: {error.message}")
-            raise
-        self._recorder.event(claim, NORMAL, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
 
     async def _give_up(self, volume: Object) -> None:
         """Tell the volume's node that the directory may go. Raises ApiError; a conflict is tried again."""

@@ -29,8 +29,8 @@ from dataclasses import replace
 
 from shirube.api import nfs_directories as directories
 from shirube.api.errors import ApiError
-from shirube.api.gvr import NODES, PERSISTENTVOLUMES
-from shirube.client.events import NORMAL, WARNING
+from shirube.api.gvr import NODES
+from shirube.client.events import WARNING
 from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
@@ -169,36 +169,25 @@ class NfsProvisioner(provisioning.Provisioner):
     # -- a directory for a claim ----------------------------------------------------------------------------
 
     async def _provision(self, claim: Object, name: str) -> float | None:
-        class_name = matching.class_of(claim)
-        storage_class = self._classes.store.get(None, class_name)
+        storage_class = self._classes.store.get(None, matching.class_of(claim))
         if storage_class is None or storage_class["provisioner"] != PROVISIONER or name in self._just_made():
             return None
         if matching.delayed(storage_class) and not matching.annotations_of(claim).get(matching.SELECTED_NODE):
             return None
-        failed = f'failed to provision volume with StorageClass "{class_name}": '
         try:
             volume = volume_for(claim, storage_class)
         except ParameterError as error:
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", failed + str(error))
+            self._tell_failed(claim, str(error))
             return None
         if other := in_the_way(volume, [*self._volumes.store, *self._just_made().values()]):
             path = volume["spec"]["nfs"]["path"]
-            message = f"directory {path} is, holds or lies in that of volume {other}; waiting until that is gone"
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", failed + message)
+            why = f"directory {path} is, holds or lies in that of volume {other}; waiting until that is gone"
+            self._tell_failed(claim, why)
             return self._later(name)
-        message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
-        self._recorder.event(claim, NORMAL, "Provisioning", message)
-        try:
-            await self._client.create(PERSISTENTVOLUMES, volume)
-        except ApiError as error:
-            if error.reason == "AlreadyExists":
-                return None
-            self._recorder.event(claim, WARNING, "ProvisioningFailed", failed + error.message)
-            raise
-        self._errors.pop(name, None)
-        if self._volumes.store.get(None, name) is None:
-            self._made[name] = volume, self._clock.monotonic()
-        self._recorder.event(claim, NORMAL, "ProvisioningSucceeded", f"Successfully provisioned volume {name}")
+        if await self._create(claim, volume):
+            self._errors.pop(name, None)
+            if self._volumes.store.get(None, name) is None:
+                self._made[name] = volume, self._clock.monotonic()
         return None
 
     def _just_made(self) -> dict[str, Object]:

@@ -12,6 +12,8 @@ from typing import ClassVar
 from shirube.api.errors import ApiError
 from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
 from shirube.client.controller import Controller
+from shirube.client.events import NORMAL, WARNING
+from shirube.client.informer import key_of
 from shirube.client.rest import Client, Object
 from shirube.controllers import volume_matching as matching
 from shirube.controllers.context import Context
@@ -116,3 +118,22 @@ class Provisioner(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._nodes_client = context.client_of("node-controller")
         self._recorder = context.recorder(self.provisioner, _ACCOUNT)
+
+    def _tell_failed(self, claim: Object, why: str) -> None:
+        message = f'failed to provision volume with StorageClass "{matching.class_of(claim)}": {why}'
+        self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
+
+    async def _create(self, claim: Object, volume: Object) -> bool:
+        """Make the claim's volume, and say so; False when it is there already. Raises ApiError, told to the claim."""
+        message = f'External provisioner is provisioning volume for claim "{key_of(claim)}"'
+        self._recorder.event(claim, NORMAL, "Provisioning", message)
+        try:
+            await self._client.create(PERSISTENTVOLUMES, volume)
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return False
+            self._tell_failed(claim, error.message)
+            raise
+        message = f"Successfully provisioned volume {volume['metadata']['name']}"
+        self._recorder.event(claim, NORMAL, "ProvisioningSucceeded", message)
+        return True
