@@ -117,6 +117,27 @@ def test_pods_that_leave_in_time_are_counted_by_quotas():
     assert "pods is 2000m of 1000m" in teller.told
 
 
+def test_a_finished_pod_that_changes_says_nothing_of_quotas():
+    """It was let in long ago: what had gone by then is not what has gone by now."""
+    teller = Teller()
+    teller.put("core/resourcequotas/ns/q", {"spec": {"hard": {"pods": "1"}}})
+    teller.pod("old", created="2025-12-31T23:59:00Z")
+    teller.pod("old", created="2025-12-31T23:59:00Z", phase="Succeeded")
+    teller.pod("a", leaving=True, grace=30)
+    teller.pod("b", created="2026-01-01T00:00:31Z")
+    teller.pod("old", created="2025-12-31T23:59:00Z", phase="Succeeded", ready=True)
+    assert not teller.told
+
+
+def test_a_finished_pod_that_lives_again():
+    teller = Teller()
+    teller.pod("a", phase="Failed")
+    teller.pod("a", phase="Failed", leaving=True)
+    assert not teller.told
+    teller.pod("a", phase="Running")
+    assert "core/pods/ns/a was finished and lives again" in teller.told
+
+
 def test_a_deployment_that_asks_for_too_much():
     teller = Teller()
     teller.deployment(2, 1, 0)

@@ -10,7 +10,8 @@
   who takes it cannot know.)
 - a namespace never holds more than its ResourceQuotas allow (pods, requests.cpu, requests.memory); pods that should
   have gone by now, though their node does not say so, count no more, as upstream counts;
-- a Job never has more than its parallelism of pods at work.
+- a Job never has more than its parallelism of pods at work;
+- a pod that has finished does not live again.
 
 A changed spec is given time: the old bound counts until the new one is reached. `violations` are texts for people.
 How requests add up is written here anew, in the simplest way: the scheduler's own arithmetic is what is judged.
@@ -268,9 +269,11 @@ class Laws:
         if new is not None:
             if new.node and new.lives and not (old is not None and old.node and old.lives):
                 self._check_node(new)
-            if old is None or not old.lives:
+            if old is None:
                 self._check_namespace(new)
                 self._check_job(new)
+            elif old.uid == new.uid and new.lives and not old.lives:
+                self.tell(f"pod {key} was finished and lives again")
         self._follow_deployment(old, new)
 
     def _read(self, key: str, obj: Json) -> Pod:
