@@ -203,6 +203,7 @@ NODE = Scenario(
         "node-lifecycle-controller",
         "taint-eviction-controller",
         "pod-garbage-collector-controller",
+        "ttl-controller",
     ),
     (
         step(

@@ -96,6 +96,7 @@ CONTROLLERS: tuple[Row, ...] = (
         (),
     ),
     Row("node-ipam-controller", "node_ipam", "NodeIPAMController", ("node-controller",), (NODES,)),
+    Row("ttl-controller", "node_ttl", "NodeTTLController", ("ttl-controller",), (NODES,)),
     Row(
         "service-cidr-controller",
         "service_cidr",
