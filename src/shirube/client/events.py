@@ -18,11 +18,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, EVENTS_V1, GVR
-from shirube.client.rest import Client, Object
+from shirube.client.rest import Object
 from shirube.foundation import log
 from shirube.foundation.clock import SYSTEM, Clock, rfc3339, rfc3339_micro
 from shirube.foundation.tasks import cancel, signalled, spawn
@@ -38,6 +38,16 @@ _TRIES, _TRY_SECONDS = 12, 10.0
 _SERIES_SECONDS = 6 * 60.0
 
 Key = tuple[str, ...]
+
+
+class Sink(Protocol):
+    """Where events are written: a `client.rest.Client`, or the API server's own store."""
+
+    async def create(self, gvr: GVR, obj: Object, namespace: str | None = None) -> Object: ...
+
+    async def patch(
+        self, gvr: GVR, name: str, patch: Any, namespace: str | None = None, type: str = "merge"
+    ) -> Object: ...
 
 
 @dataclass(slots=True)
@@ -122,7 +132,7 @@ class EventRecorder:
 
     def __init__(
         self,
-        client: Client,
+        client: Sink,
         component: str,
         host: str = "",
         *,

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shirube.apiserver.allocation import families, repair
+from shirube.apiserver.allocation import families
 from shirube.apiserver.allocation.bands import address_range, port_range
 from shirube.foundation.chance import Chance
-from shirube.storage.types import Compare, Put
 
 SERVICES = "/api/v1/namespaces/default/services"
 MERGE = "application/merge-patch+json"
@@ -168,18 +167,6 @@ async def test_small_range_runs_out(api):
         500,
         "Internal error occurred: failed to allocate a serviceIP: range is full",
     )
-
-
-async def test_repair(api):
-    kept = (await api.ok("POST", SERVICES, service("a", type="NodePort")))["spec"]
-    storage, port = api.context.storage, kept["ports"][0]["nodePort"]
-    await storage.commit([Compare("/registry/shirube/nodeports/30001", 0)],
-                         [Put("/registry/shirube/nodeports/30001", b"{}")])  # fmt: skip
-    suspects = await repair.repair(api.context, set())
-    assert await ports(api) == {port, 30001}, "it may belong to a service that is about to be stored"
-    await repair.repair(api.context, suspects)
-    assert await ports(api) == {port}
-    assert await addresses(api) == {kept["clusterIP"]}
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class Ledger:
     async def take_address(self, address: str) -> None:
         """Raises Taken."""
         key = self._addresses.key(None, address)
-        await self._take(key, orjson.dumps(self._address_object(address)), seen=True)
+        await self._take(key, orjson.dumps(self.address_object(address)), seen=True)
 
     async def next_address(self, family: str) -> str:
         """Raises Full."""
@@ -126,7 +126,7 @@ class Ledger:
     async def release_port(self, port: int) -> None:
         await self._release(f"{PORTS_PREFIX}{port}")
 
-    def _address_object(self, address: str) -> dict[str, Any]:
+    def address_object(self, address: str) -> dict[str, Any]:
         return {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "IPAddress",

@@ -1,8 +1,12 @@
-"""Puts the ledger right: numbers that no service has are returned, numbers that a service has are recorded.
+"""Puts the ledger right: numbers that no Service has are returned, numbers that a Service has are recorded.
 
-A server that dies between reserving and storing leaves a number behind; a restored backup may leave a service
-without its record. What looks unowned is only released when it looked so in the previous round too, because a
-service may be about to be stored. Upstream runs the same kind of loop every three minutes.
+A server that dies between reserving and storing leaves a number behind; a restored backup or somebody's hand may leave
+a Service without its record. Addresses are looked at when Services or IPAddresses change, and all of them, with the
+ports, every three minutes; what was found is told in Events, and told again while it lasts. Each server of a cluster
+does this: what they write compares with what they saw, so two of them mend a thing once.
+
+`book` reads, `repair_addresses` and `repair_ports` judge and mend, `telling` writes the Events. Upstream runs two
+controllers inside the API server: pkg/registry/core/service/{ipallocator,portallocator}/controller.
 """
 
 from __future__ import annotations
@@ -10,11 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import orjson
-
-from shirube.api import gvr as g
-from shirube.apiserver import allocation
-from shirube.apiserver.allocation.ledger import MANAGED_BY, MANAGER, PORTS_PREFIX, Ledger, Taken
+from shirube.api.errors import ApiError
+from shirube.apiserver.allocation import repair_addresses, repair_ports
+from shirube.apiserver.allocation.book import Book
+from shirube.apiserver.allocation.telling import recorder
 from shirube.foundation import log
 from shirube.storage.types import StorageError
 
@@ -23,56 +26,53 @@ if TYPE_CHECKING:
 
 _logger = log.get("allocation")
 INTERVAL = 180.0
+LOOK_SECONDS = 1.0  # at whether something has changed
 
 
 async def keep(ctx: ServerContext) -> None:
-    """Repair now and then; runs until cancelled."""
-    suspects: set[str] = set()
-    while True:
-        await asyncio.sleep(ctx.chance.jitter(INTERVAL))
-        try:
-            suspects = await repair(ctx, suspects)
-        except StorageError as error:
-            _logger.warning("cannot check service addresses and ports", error=str(error))
-
-
-async def repair(ctx: ServerContext, suspects: set[str]) -> set[str]:
-    """One round. Returns what looked unowned for the first time; the next round takes it."""
-    owned: dict[str, Ledger] = {}
-    services = ctx.table.by_path(*g.SERVICES)
-    addresses = ctx.table.by_path(*g.IPADDRESSES)
-    assert services is not None and addresses is not None, "the table has no services"
-    # Records first: a service stored after this listing cannot have a record in it.
-    records = [kv.key for kv in (await ctx.storage.range(PORTS_PREFIX)).items]
-    for kv in (await ctx.storage.range(addresses.prefix())).items:
-        if (orjson.loads(kv.value)["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER:
-            records.append(kv.key)
-    for kv in (await ctx.storage.range(services.prefix())).items:
-        service = orjson.loads(kv.value)
-        ledger = Ledger(ctx, service["metadata"]["namespace"], service["metadata"]["name"])
-        owned.update((addresses.key(None, a), ledger) for a in allocation.cluster_ips(service))
-        owned.update((f"{PORTS_PREFIX}{p}", ledger) for p in allocation.node_ports(service))
-    for key in owned.keys() - set(records):
-        await _record(owned[key], key)
-    unowned = {key for key in records if key not in owned}
-    anybody = Ledger(ctx, "", "")
-    for key in unowned & suspects:
-        name = key.rpartition("/")[2]
-        if key.startswith(PORTS_PREFIX):
-            await anybody.release_port(int(name))
-        else:
-            await anybody.release_address(name)
-        _logger.warning("returned a number that no service has", number=name)
-    return unowned - suspects
-
-
-async def _record(ledger: Ledger, key: str) -> None:
-    name = key.rpartition("/")[2]
+    """Repair when there is a reason, and now and then; runs until cancelled."""
+    repair = Repair(ctx)
     try:
-        if key.startswith(PORTS_PREFIX):
-            await ledger.take_port(int(name))
-        else:
-            await ledger.take_address(name)
-    except Taken:
-        return
-    _logger.warning("recorded a number that a service has", number=name)
+        while True:
+            try:
+                await repair.look()
+            except (StorageError, ApiError) as error:
+                _logger.warning("cannot check service addresses and ports", error=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        await repair.close()
+
+
+class Repair:
+    def __init__(self, ctx: ServerContext) -> None:
+        self._ctx = ctx
+        self._book = Book(ctx)
+        self._recorders = [recorder(ctx, part.COMPONENT) for part in (repair_addresses, repair_ports)]
+        self._addresses = repair_addresses.AddressRepair(ctx, self._book, self._recorders[0])
+        self._ports = repair_ports.PortRepair(ctx, self._book, self._recorders[1])
+        self._seen: tuple[int, int] | None = None
+        self._whole = float("-inf")  # on the monotonic clock: when to look at everything
+
+    async def look(self) -> None:
+        """Raises StorageError, ApiError (the caches are not current)."""
+        now = self._ctx.clock.monotonic()
+        whole, due = now >= self._whole, self._addresses.again
+        revisions = self._book.revisions()
+        if not whole and revisions == self._seen and (due is None or now < due):
+            return
+        planned, self._whole = self._whole, float("-inf")  # a look that fails half way is made up for by a whole one
+        records = await self._ports.records() if whole else {}
+        services, addresses = await self._book.read()
+        if whole:
+            services, addresses = set(self._book.services), set(self._book.addresses)
+        await self._addresses.look(services, addresses)
+        self._seen = revisions
+        if whole:
+            await self._ports.look(records)
+            planned = now + self._ctx.chance.jitter(INTERVAL)
+        self._whole = planned
+
+    async def close(self) -> None:
+        """Tell what is still to be told."""
+        for one in self._recorders:
+            await one.close()
