@@ -6,15 +6,17 @@ import asyncio
 import base64
 
 from tests.simulation.authorities import authority
-from tests.simulation.telling import create, delete, step, wait
+from tests.simulation.telling import create, delete, patch, step, wait
 
 from shirube.api.gvr import (
     CERTIFICATESIGNINGREQUESTS,
     CLUSTERROLES,
     CLUSTERTRUSTBUNDLES,
     CONFIGMAPS,
+    CUSTOMRESOURCEDEFINITIONS,
     SECRETS,
     SERVICEACCOUNTS,
+    VALIDATINGADMISSIONPOLICIES,
 )
 from shirube.client.rest import Object
 from shirube.controllers import certificate_request as requests
@@ -170,5 +172,58 @@ TRUST = Scenario(
     "what to trust of the API server",
     ("kube-apiserver-serving-clustertrustbundle-publisher-controller",),
     (step(_another_trust), step(_no_trust)),
+    nodes=0,
+)
+
+
+def _definition(kind: str) -> Object:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": kind}}}}}
+    return {
+        "metadata": {"name": "cranks.t.example.com"},
+        "spec": {
+            "group": "t.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "cranks", "singular": "crank", "kind": "Crank"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+
+
+def _policy(name: str, group: str, resource: str, expression: str) -> Object:
+    rule = {"apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["*"]}
+    constraints = {"resourceRules": [rule]}
+    return {
+        "metadata": {"name": name},
+        "spec": {"matchConstraints": constraints, "validations": [{"expression": expression}]},
+    }
+
+
+POLICIES = Scenario(
+    "policies that do not fit what they match, which changes",
+    ("validatingadmissionpolicy-status-controller",),
+    (
+        step(
+            create(VALIDATINGADMISSIONPOLICIES, _policy("big", "apps", "deployments", "object.spec.size > 1"), None),
+            create(
+                VALIDATINGADMISSIONPOLICIES, _policy("own", "t.example.com", "cranks", "object.spec.size > 1"), None
+            ),
+        ),
+        step(create(CUSTOMRESOURCEDEFINITIONS, _definition("string"), None)),
+        step(
+            patch(
+                VALIDATINGADMISSIONPOLICIES,
+                "big",
+                {"spec": {"validations": [{"expression": "object.spec.replicas > 1"}]}},
+                None,
+            ),
+            patch(
+                CUSTOMRESOURCEDEFINITIONS,
+                "cranks.t.example.com",
+                {"spec": {"versions": _definition("integer")["spec"]["versions"]}},
+                None,
+            ),
+        ),
+        step(delete(CUSTOMRESOURCEDEFINITIONS, "cranks.t.example.com", None)),
+    ),
     nodes=0,
 )

@@ -275,6 +275,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     identity_stories.TOKENS,
     identity_stories.FORGOTTEN_TOKENS,
     identity_stories.TRUST,
+    identity_stories.POLICIES,
     storage_stories.VOLUMES,
     storage_stories.EPHEMERAL,
     storage_stories.NFS,

@@ -29,7 +29,6 @@ from shirube.apiserver.fairness import Fairness
 from shirube.apiserver.handle import ApiServer
 from shirube.apiserver.health import Health
 from shirube.apiserver.options import Options
-from shirube.apiserver.policies import status as policy_status
 from shirube.apiserver.reader import Reader
 from shirube.apiserver.store import Store
 from shirube.apiserver.webhooks import connections as webhook_connections
@@ -208,7 +207,6 @@ async def _background(context: ServerContext) -> list[asyncio.Task[None]]:
         tasks.spawn(context.metrics.watch_loop(), name="loop-lag"),
         tasks.spawn(availability.keep(context), name="keep-api-services"),
         tasks.spawn(webhook_connections.keep(context), name="keep-webhook-connections"),
-        tasks.spawn(policy_status.keep(context), name="keep-policy-status"),
         *(tasks.spawn(writing, name="note-token-uses") for writing in noting),
         *(tasks.spawn(file.keep(), name=f"follow-{name}-configuration") for name, file in context.files.items()),
     ]

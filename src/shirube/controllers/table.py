@@ -44,6 +44,7 @@ from shirube.api.gvr import (
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
+    VALIDATINGADMISSIONPOLICIES,
     VOLUMEATTACHMENTS,
     VOLUMEATTRIBUTESCLASSES,
 )
@@ -325,5 +326,12 @@ CONTROLLERS: tuple[Row, ...] = (
         "ClusterRoleAggregationController",
         ("clusterrole-aggregation-controller",),
         (CLUSTERROLES,),
+    ),
+    Row(
+        "validatingadmissionpolicy-status-controller",
+        "validating_policy_status",
+        "ValidatingPolicyStatusController",
+        ("validatingadmissionpolicy-status-controller",),
+        (VALIDATINGADMISSIONPOLICIES, CUSTOMRESOURCEDEFINITIONS),
     ),
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from shirube.apiserver.policies import status
-
 from .conftest import CONFIGMAPS, DEPLOYMENTS, GROUP, configmap, deployment, policy, rule
 
 
@@ -142,14 +140,3 @@ async def test_a_policy_cannot_lock_its_own_removal(api):
     assert (await api.post(CONFIGMAPS, configmap("a"))).status == 422
     await api.ok("DELETE", f"{GROUP}/validatingadmissionpolicybindings/lock")
     assert (await api.post(CONFIGMAPS, configmap("a"))).status == 201
-
-
-async def test_status_says_that_the_policy_was_looked_at(api):
-    await policy(api, "validating", "s", {"validations": [{"expression": "true"}]})
-    path = f"{GROUP}/validatingadmissionpolicies/s"
-    await status.settle(api.context)
-    found = await api.ok("GET", path)
-    assert found["status"] == {"observedGeneration": 1, "typeChecking": {}}
-    await api.ok("PATCH", path, {"spec": {"failurePolicy": "Ignore"}}, content_type="application/merge-patch+json")
-    await status.settle(api.context)
-    assert (await api.ok("GET", path))["status"]["observedGeneration"] == 2

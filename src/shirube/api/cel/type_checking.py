@@ -9,21 +9,18 @@ functions) may be anything. Policies that match by wildcards are not checked, as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from shirube.api import schema
 from shirube.api.cel import comparing
 from shirube.api.cel.cost import without_texts
 from shirube.api.crd.expressions import located
-
-if TYPE_CHECKING:
-    from shirube.api.resources import Resource, ResourceTable
-    from shirube.api.schema.types import Type
+from shirube.api.gvr import GVR
+from shirube.api.schema.types import Type
 
 Json = dict[str, Any]
 
-MAX_TYPES = 10
+MAX_KINDS = 10  # of a policy are looked at, as upstream
 _CHAIN = re.compile(r"(?<![.\w])(?:object|oldObject)(?![\w(])")
 _STEP = re.compile(r"\s*\.\s*([A-Za-z_]\w*)(?!\w*\s*\()|\s*\[")
 
@@ -33,17 +30,34 @@ class Wrong(NamedTuple):
     why: str
 
 
-def warnings(policy: Json, table: ResourceTable) -> list[Json]:
-    """`status.typeChecking.expressionWarnings` of a policy."""
-    spec = policy.get("spec") or {}
-    types = list(_types(spec, table))
+class Matched(NamedTuple):
+    api_version: str
+    kind: str
+    type: Type
+
+
+def named(policy: Json) -> Iterator[GVR]:
+    """The collections that the policy's rules name outright, each once; whether there are such is another matter."""
+    seen: set[GVR] = set()
+    for rule in ((policy.get("spec") or {}).get("matchConstraints") or {}).get("resourceRules") or ():
+        lists = [rule.get(key) or () for key in ("apiGroups", "apiVersions", "resources")]
+        if any("*" in name for names in lists for name in names):
+            continue
+        for gvr in (GVR(g, v, r) for g in lists[0] for v in lists[1] for r in lists[2] if "/" not in r):
+            if gvr not in seen:
+                seen.add(gvr)
+                yield gvr
+
+
+def warnings(policy: Json, kinds: Sequence[Matched]) -> list[Json]:
+    """`status.typeChecking.expressionWarnings` of a policy that matches these kinds."""
     found = []
-    for path, text in _expressions(spec):
+    for path, text in _expressions(policy.get("spec") or {}):
         lines = []
-        for resource, kind in types:
-            wrong = check(text, kind)
+        for matched in kinds:
+            wrong = check(text, matched.type)
             if wrong is not None:
-                where = f"{resource.api_version}, Kind={resource.kind}"
+                where = f"{matched.api_version}, Kind={matched.kind}"
                 error = str(located(text, wrong.at, wrong.why)).removeprefix("compilation failed: ")
                 lines.append(f"{where}: {error}\n")
         if lines:
@@ -58,26 +72,6 @@ def _expressions(spec: Json) -> Iterator[tuple[str, str]]:
             yield f"spec.validations[{i}].messageExpression", validation["messageExpression"]
     for i, variable in enumerate(spec.get("variables") or ()):
         yield f"spec.variables[{i}].expression", variable.get("expression", "")
-
-
-def _types(spec: Json, table: ResourceTable) -> Iterator[tuple[Resource, Type]]:
-    """The kinds that the rules name outright."""
-    seen: set[Any] = set()
-    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
-        lists = [rule.get(key) or () for key in ("apiGroups", "apiVersions", "resources")]
-        if any("*" in name for names in lists for name in names):
-            continue
-        for group, version, name in ((g, v, r) for g in lists[0] for v in lists[1] for r in lists[2] if "/" not in r):
-            resource = table.by_path(group, version, name)
-            if resource is None or resource.gvr in seen or len(seen) >= MAX_TYPES:
-                continue
-            seen.add(resource.gvr)
-            definition = getattr(resource, "definition", None)
-            try:
-                found = definition.type if definition else schema.type_of(group, version, resource.kind)
-            except KeyError:
-                continue
-            yield resource, found
 
 
 def check(text: str, kind: Type) -> Wrong | None:
