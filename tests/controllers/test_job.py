@@ -353,7 +353,7 @@ async def test_an_indexed_job_becomes_smaller_than_what_it_has_done(house: Live)
 
 def test_a_job_that_ends_while_it_is_suspended_has_a_start_time():
     one = job(suspend=True)
-    told = planning.suspension(one, {"startTime": "2026-01-01T00:00:00Z"}, LATER)[0]
+    told = planning.timed(one, {"startTime": "2026-01-01T00:00:00Z"}, LATER)
     assert "startTime" not in told
     assert planning.started(told, {"startTime": "2026-01-01T00:00:00Z"}, LATER)["startTime"] == "2026-01-01T00:00:00Z"
     assert planning.started(told, {}, LATER)["startTime"] == rfc3339(LATER)

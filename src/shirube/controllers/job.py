@@ -26,7 +26,7 @@ from shirube.controllers.context import Context
 from shirube.controllers.expectations import Expectations
 from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_tracking import Counting, count
-from shirube.controllers.job_view import FINALIZER, LET_GO, View, astray, indexed, tracked
+from shirube.controllers.job_view import FINALIZER, LET_GO, View, astray, indexed, per_index, tracked
 from shirube.controllers.ownership import (
     BY_CONTROLLER,
     Claimer,
@@ -80,7 +80,7 @@ class JobController(Controller[str]):
 
     def _job_of(self, pod: Object) -> Object | None:
         reference = controller_of(pod)
-        if reference is None or reference["kind"] != "Job":
+        if reference is None or not _names_a_job(reference):
             return None
         job = self._jobs.store.get(pod["metadata"]["namespace"], reference["name"])
         return job if job is not None and job["metadata"]["uid"] == reference["uid"] else None
@@ -92,15 +92,23 @@ class JobController(Controller[str]):
             if planning.over(job):
                 self._enqueue_orphan(pod)
             return
-        reference = controller_of(pod)
-        if reference is None:
-            labels = pod["metadata"].get("labels") or {}
-            for one in self._jobs.store.list(pod["metadata"]["namespace"]):
-                if label_selector_from(one["spec"].get("selector")).matches(labels):
-                    self._enqueue(one)
-                    return
-        if reference is None or reference["kind"] == "Job":
-            self._enqueue_orphan(pod)
+        for one in self._adopters(pod):
+            self._enqueue(one)
+        self._enqueue_orphan(pod)
+
+    def _adopters(self, pod: Object) -> list[Object]:
+        """Jobs that would take a pod without a controller as theirs."""
+        if controller_of(pod) is not None or not of_pods.active(pod):
+            return []
+        labels = pod["metadata"].get("labels") or {}
+        return [
+            job
+            for job in self._jobs.store.list(pod["metadata"]["namespace"])
+            if label_selector_from(job["spec"].get("selector")).matches(labels)
+            and _ours(job)
+            and not planning.over(job)
+            and not deleting(job)
+        ]
 
     def _pod_added(self, pod: Object) -> None:
         if (job := self._job_of(pod)) is not None:
@@ -131,7 +139,11 @@ class JobController(Controller[str]):
         if job is None:
             self._expectations.forget(key)
             return None
-        if job["spec"].get("managedBy") not in (None, _MANAGER) or planning.over(job):
+        if not _ours(job):
+            return None
+        if planning.over(job):  # it may have been ended by another hand
+            for pod in self._pods.store.by_index(BY_CONTROLLER, job["metadata"]["uid"]):
+                self._enqueue_orphan(pod)
             return None
         if int(job["metadata"]["resourceVersion"]) < self._written.get(key, 0):
             return None  # counters older than the pods' finalizers would count wrong; the newer one wakes us
@@ -148,24 +160,27 @@ class JobController(Controller[str]):
         pod = self._pods.store.get(*split_key(key))
         if pod is None or not tracked(pod):
             return
-        job = self._job_of(pod)
-        if job is not None and (job["spec"].get("managedBy") not in (None, _MANAGER) or not planning.over(job)):
-            return
-        await self._release(pod)
+        reference, job = controller_of(pod), self._job_of(pod)
+        if reference is not None and not _names_a_job(reference):
+            return  # whoever owns it may use the same finalizer
+        if (job is None or (_ours(job) and planning.over(job))) and not self._adopters(pod):
+            await self._release(pod)
 
     async def _advance(self, key: str, job: Object, view: View, settled: bool) -> float | None:
         now = self._clock.now()
         before: Object = job.get("status") or {}
-        status, event = planning.suspension(job, before, now)
-        job = {**job, "status": status}
-        end = planning.ending(job, view, now)
+        status, event = planning.timed(job, before, now), ""
+        end = planning.ending({**job, "status": status}, view, now)
         if end is not None:  # a Job that ends while it is suspended has run, too
-            job = {**job, "status": planning.started(status, before, now)}
+            status = planning.started(status, before, now)
+        elif settled and not deleting(job):
+            status, event = planning.suspension(job, status, now)
+        job = {**job, "status": status}
         todo, error, made = planning.Plan(), None, 0
         if deleting(job):
             pass
-        elif end is not None:
-            await self._delete(key, job, view.active, count_them=True)
+        elif end is not None:  # what ran when the Job had succeeded has not failed
+            await self._delete(key, job, view.active, count_them=end.kind == "Failed")
         elif settled:
             todo = planning.plan(job, view, now)
             await self._delete(key, job, todo.delete, count_them=False)
@@ -206,7 +221,7 @@ class JobController(Controller[str]):
             self._expectations.creation_observed(key, todo.create - done)
 
     async def _delete(self, key: str, job: Object, victims: list[Object], *, count_them: bool) -> None:
-        """Pods deleted because there are too many are let go first: they have neither succeeded nor failed."""
+        """Pods that are not wanted any more are let go first: they have neither succeeded nor failed."""
         self._expectations.expect_deletions(key, (p["metadata"]["uid"] for p in victims))
 
         async def one(pod: Object) -> None:
@@ -272,6 +287,8 @@ class JobController(Controller[str]):
         if status != planning.without_zeros(before):
             shown = {**status, "ready": status.get("ready", 0), "terminating": status.get("terminating", 0)}
             shown.setdefault("uncountedTerminatedPods", {})
+            if per_index(job):
+                shown.setdefault("failedIndexes", "")
             stored = await self._client.update_status(JOBS, {**job, "status": shown})
             self._written[key_of(job)] = int(stored["metadata"]["resourceVersion"])
         if event:
@@ -282,6 +299,15 @@ class JobController(Controller[str]):
             self._recorder.event(job, NORMAL, "Completed", "Job completed")
         elif end is not None and any(c["type"] == "Failed" for c in status.get("conditions") or ()):
             self._recorder.event(job, WARNING, end.reason, end.message)
+
+
+def _names_a_job(reference: Object) -> bool:
+    return bool(reference["kind"] == "Job" and reference["apiVersion"] == JOBS.group_version)
+
+
+def _ours(job: Object) -> bool:
+    """Not managed by somebody else."""
+    return job["spec"].get("managedBy") in (None, _MANAGER)
 
 
 async def _bounded(work: Callable[[Object], Awaitable[None]], pods: Iterable[Object]) -> list[BaseException | None]:

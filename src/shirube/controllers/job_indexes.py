@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from shirube.client.rest import Object
 
 ANNOTATION = "batch.kubernetes.io/job-completion-index"
+_MOST_DIGITS = 10  # of a 32-bit number
 
 
 def parse(text: str | None, limit: int | None = None) -> set[int]:
@@ -14,10 +15,10 @@ def parse(text: str | None, limit: int | None = None) -> set[int]:
     out: set[int] = set()
     for part in (text or "").split(","):
         first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        start, end = number(first), number(last or first)
+        if start is None or end is None:
             continue
-        stop = int(last or first) + 1
-        out.update(range(int(first), stop if limit is None else min(stop, limit)))
+        out.update(range(start, end + 1 if limit is None else min(end + 1, limit)))
     return out
 
 
@@ -31,6 +32,10 @@ def format(indexes: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a},{b}" if b == a + 1 else f"{a}-{b}" for a, b in runs)
 
 
+def number(text: str) -> int | None:
+    """What people may have written where an index or a count should be; None when it is neither."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
 def index_of(pod: Object) -> int | None:
-    text = (pod["metadata"].get("annotations") or {}).get(ANNOTATION, "")
-    return int(text) if text.isdigit() else None
+    return number((pod["metadata"].get("annotations") or {}).get(ANNOTATION, ""))

@@ -23,6 +23,7 @@ from shirube.controllers.job_view import (
     only_failed_are_replaced,
     per_index,
     pod_failed,
+    taken_away,
     tracked,
 )
 from shirube.controllers.ownership import deleting
@@ -154,7 +155,7 @@ def plan(job: Object, view: View, now: float) -> Plan:
         return Plan()
     if per_index(job):
         return _by_index(view, missing, now)
-    left = back_off_left((p for p in view.pods if of_pods.finished(p) or pod_failed(job, p)), now)
+    left = back_off_left((p for p in view.pods if of_pods.finished(p) or taken_away(job, p)), now)
     if left > 0:
         return Plan(again=left)
     if indexed(job):
@@ -234,12 +235,12 @@ def _back_off(failures: int) -> float:
 
 
 def back_off_left(ended: Iterable[Object], now: float) -> float:
-    """Seconds to wait after failures since the last success: 10, 20, 40 … 600. Ended pods that still exist are
-    looked at, so that a restart waits as long."""
+    """Seconds to wait after failures since the last success: 10, 20, 40 … 600. Pods that have ended, or were taken
+    away, and still exist are looked at, so that a restart waits as long."""
     pods = list(ended)
     good = [finished_at(p) for p in pods if of_pods.phase(p) == "Succeeded"]
     since = max(good, default=0.0)
-    bad = [at for p in pods if of_pods.phase(p) == "Failed" and (at := finished_at(p)) > since]
+    bad = [at for p in pods if of_pods.phase(p) != "Succeeded" and (at := finished_at(p)) > since]
     return max(bad) + _back_off(len(bad)) - now if bad else 0.0
 
 
@@ -247,14 +248,8 @@ def back_off_left(ended: Iterable[Object], now: float) -> float:
 
 
 def with_condition(status: Object, kind: str, value: str, reason: str, message: str, now: float) -> Object:
-    """The status with that condition; unchanged when it holds already."""
+    """The status with that condition, in the place of the one before; unchanged when it holds already."""
     conditions = list(status.get("conditions") or ())
-    for number, one in enumerate(conditions):
-        if one["type"] == kind:
-            if one["status"] == value and one.get("reason") == reason and one.get("message") == message:
-                return status
-            del conditions[number]
-            break
     stamp = rfc3339(now)
     new = {
         "type": kind,
@@ -264,24 +259,35 @@ def with_condition(status: Object, kind: str, value: str, reason: str, message: 
         "lastProbeTime": stamp,
         "lastTransitionTime": stamp,
     }
-    return {**status, "conditions": [*conditions, new]}
+    for number, one in enumerate(conditions):
+        if one["type"] == kind:
+            if one["status"] == value and one.get("reason") == reason and one.get("message") == message:
+                return status
+            conditions[number] = new
+            break
+    else:
+        conditions.append(new)
+    return {**status, "conditions": conditions}
+
+
+def timed(job: Object, status: Object, now: float) -> Object:
+    """The status with the start time that it should have. A suspended Job has none, so its deadline begins anew when it
+    goes on. (The API lets no start time change while a Job runs.)"""
+    if suspended(job):
+        return {k: v for k, v in status.items() if k != "startTime"}
+    return started(status, status, now)
 
 
 def suspension(job: Object, status: Object, now: float) -> tuple[Object, str]:
-    """(the status that tells of suspension and its end, the event's reason or "").
-
-    A suspended Job has no start time, so its deadline begins anew when it goes on. (The API lets no start time change
-    while a Job runs.)"""
-    told, event = of_pods.condition({"status": status}, "Suspended"), ""
+    """(the status that tells of suspension and its end, the event's reason or ""), of a Job that goes on: one that has
+    ended is not suspended."""
+    told = of_pods.condition({"status": status}, "Suspended")
     if suspended(job):
         if told is None or told["status"] != "True":
-            status = with_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now)
-            event = "Suspended"
-        return {k: v for k, v in status.items() if k != "startTime"}, event
-    if told is not None and told["status"] != "False":
-        status = with_condition(status, "Suspended", "False", "JobResumed", "Job resumed", now)
-        event = "Resumed"
-    return started(status, status, now), event
+            return with_condition(status, "Suspended", "True", "JobSuspended", "Job suspended", now), "Suspended"
+    elif told is not None and told["status"] != "False":
+        return with_condition(status, "Suspended", "False", "JobResumed", "Job resumed", now), "Resumed"
+    return status, ""
 
 
 def started(status: Object, before: Object, now: float) -> Object:

@@ -18,8 +18,8 @@ def new_pod(job: Object, index: int | None, failures: tuple[int, int] = (0, 0)) 
     metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
     if index is None:
         return pod
-    name = f"{job['metadata']['name']}-{index}"
-    metadata["generateName"] = name[: _LONGEST_PREFIX - 1] + "-"
+    name, suffix = f"{job['metadata']['name']}-{index}", f"-{index}-"
+    metadata["generateName"] = job["metadata"]["name"][: _LONGEST_PREFIX - len(suffix)] + suffix
     metadata["labels"][job_indexes.ANNOTATION] = str(index)
     annotations = metadata.setdefault("annotations", {})
     annotations[job_indexes.ANNOTATION] = str(index)

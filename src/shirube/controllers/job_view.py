@@ -51,26 +51,31 @@ def pod_failed(job: Object, pod: Object) -> bool:
     return deleting(pod) and of_pods.phase(pod) != "Succeeded"
 
 
+def taken_away(job: Object, pod: Object) -> bool:
+    """On its way out, failing thereby, and not by our own hand: a reason to wait before the next one is made."""
+    marks = pod["metadata"].get("annotations") or {}
+    return pod_failed(job, pod) and not of_pods.finished(pod) and LET_GO not in marks
+
+
 def finished_at(pod: Object) -> float:
-    """When a pod ended: its last container, else its deletion."""
-    times = [
-        parse_rfc3339(ended["finishedAt"])
-        for s in (pod.get("status") or {}).get("containerStatuses") or ()
-        if (ended := (s.get("state") or {}).get("terminated")) and ended.get("finishedAt")
+    """When a pod ended: its last container, if none is left; else when it ceased to be ready; else its deletion."""
+    ends = [
+        ((one.get("state") or {}).get("terminated") or {}).get("finishedAt")
+        for one in (pod.get("status") or {}).get("containerStatuses") or ()
     ]
-    if times:
-        return max(times)
+    if ends and all(ends):
+        return max(parse_rfc3339(end) for end in ends)
     ready = of_pods.condition(pod, "Ready")
-    if ready is not None and ready.get("lastTransitionTime"):
+    if ready is not None and ready["status"] == "False" and ready.get("lastTransitionTime"):
         return parse_rfc3339(ready["lastTransitionTime"])
-    if deleting(pod):
-        return parse_rfc3339(pod["metadata"]["deletionTimestamp"])
+    if deleting(pod):  # the deletion's time is when its grace is over
+        metadata = pod["metadata"]
+        return parse_rfc3339(metadata["deletionTimestamp"]) - float(metadata.get("deletionGracePeriodSeconds") or 0)
     return of_pods.created(pod)
 
 
 def count_annotation(pod: Object, key: str) -> int:
-    text = (pod["metadata"].get("annotations") or {}).get(key, "0")
-    return int(text) if text.isdigit() else 0
+    return job_indexes.number((pod["metadata"].get("annotations") or {}).get(key, "")) or 0
 
 
 def uncounted(job: Object) -> tuple[set[str], set[str]]:
