@@ -15,7 +15,7 @@ from shirube.client.rest import Object
 from shirube.controllers import cron_job_plan as planning
 from shirube.controllers.context import Context
 from shirube.controllers.cron_schedule import Schedule, UnknownTimeZone, UnparseableSchedule
-from shirube.controllers.ownership import BY_CONTROLLER, controller_of, deleting, index_by_controller
+from shirube.controllers.ownership import controller_of, deleting, index_by_controller, owned
 from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "cronjob-controller"
@@ -48,7 +48,7 @@ class CronJobController(Controller[str]):
         cron_job = self._cron_jobs.store.get(*split_key(key))
         if cron_job is None:
             return None
-        jobs = list(self._jobs.store.by_index(BY_CONTROLLER, cron_job["metadata"]["uid"]))
+        jobs = owned(self._jobs, cron_job)
         jobs += await self._not_seen_yet(cron_job, jobs)
         cron_job = await self._as_stored(cron_job, jobs)
         status, told = planning.refreshed(cron_job, jobs)

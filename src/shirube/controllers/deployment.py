@@ -22,12 +22,12 @@ from shirube.controllers import deployment_rollout as rollout
 from shirube.controllers import deployment_status as report
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import (
-    BY_CONTROLLER,
     Claimer,
     controller_of,
     controller_reference,
     deleting,
     index_by_controller,
+    owned,
     owned_and_orphans,
 )
 from shirube.controllers.pod_control import namespace_terminating
@@ -183,9 +183,7 @@ class DeploymentController(Controller[str]):
     def _old_pods_running(self, olds: Iterable[Object]) -> bool:
         """Also such as our cache does not show yet: a set that has not seen that it is to have none may make some."""
         return any(
-            rollout.behind(rs)
-            or rollout.held_by(rs)
-            or any(not finished(pod) for pod in self._pods.store.by_index(BY_CONTROLLER, rs["metadata"]["uid"]))
+            rollout.behind(rs) or rollout.held_by(rs) or any(not finished(pod) for pod in owned(self._pods, rs))
             for rs in olds
         )
 

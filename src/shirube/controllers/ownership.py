@@ -3,15 +3,17 @@
 Upstream: "ControllerRef" (kubernetes/design-proposals, apimachinery/controller-ref.md). At most one owner
 reference has `controller: true`. A controller adopts orphans that its selector matches, and lets go of its
 own that it matches no more; before adopting it reads its own object again, so that an owner already deleted
-adopts nothing.
+adopts nothing. Owner and owned are of one namespace: whoever writes another namespace's owner into an object gives it
+to nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
-from shirube.api.errors import ApiError
+from shirube.api.errors import ApiError, conflict
 from shirube.api.gvr import GVR
 from shirube.api.selectors import LabelSelector
 from shirube.client.informer import Informer
@@ -51,12 +53,20 @@ def index_by_controller(informer: Informer) -> None:
     informer.add_index(BY_CONTROLLER, values)
 
 
-def owned_and_orphans(informer: Informer, owner: Object) -> list[Object]:
-    store = informer.store
+def owned(informer: Informer, owner: Object) -> list[Object]:
     metadata = owner["metadata"]
+    namespace = metadata["namespace"]
     return [
-        *store.by_index(BY_CONTROLLER, metadata["uid"]),
-        *store.by_index(BY_CONTROLLER, ORPHANS + metadata["namespace"]),
+        obj
+        for obj in informer.store.by_index(BY_CONTROLLER, metadata["uid"])
+        if obj["metadata"].get("namespace") == namespace
+    ]
+
+
+def owned_and_orphans(informer: Informer, owner: Object) -> list[Object]:
+    return [
+        *owned(informer, owner),
+        *informer.store.by_index(BY_CONTROLLER, ORPHANS + owner["metadata"]["namespace"]),
     ]
 
 
@@ -73,13 +83,23 @@ class Claims:
     release: list[Object] = field(default_factory=list)
 
 
-def plan_claims(owner: Object, candidates: Iterable[Object], selector: LabelSelector) -> Claims:
-    """Candidates are the owner's own and the orphans of its namespace."""
+def _anybody(_: Object) -> bool:
+    return True
+
+
+def plan_claims(
+    owner: Object,
+    candidates: Iterable[Object],
+    selector: LabelSelector,
+    member: Callable[[Object], bool] = _anybody,
+) -> Claims:
+    """Candidates are the owner's own and the orphans of its namespace. `member`: what else than the selector says
+    whether one belongs to it (a StatefulSet's pods by their names)."""
     claims = Claims()
     uid, owner_deleting = owner["metadata"]["uid"], deleting(owner)
     for obj in candidates:
         reference = controller_of(obj)
-        matches = selector.matches(obj["metadata"].get("labels") or {})
+        matches = selector.matches(obj["metadata"].get("labels") or {}) and member(obj)
         if reference is not None:
             if reference["uid"] != uid:
                 continue
@@ -104,25 +124,36 @@ class Claimer:
         owner: Object,
         candidates: Iterable[Object],
         selector: LabelSelector,
-        wanted: Callable[[Object], bool] = lambda _: True,
+        wanted: Callable[[Object], bool] = _anybody,
         finalizer: str = "",
+        member: Callable[[Object], bool] = _anybody,
     ) -> list[Object]:
-        """What is ours afterwards. `wanted` filters orphans (inactive pods are not adopted)."""
-        claims = plan_claims(owner, candidates, selector)
+        """What is ours afterwards. `wanted` filters orphans (inactive pods are not adopted). One that cannot be
+        claimed or let go (somebody's webhook forbids it) does not stand in the way of the others."""
+        claims = plan_claims(owner, candidates, selector, member)
         adopt = [obj for obj in claims.adopt if wanted(obj)]
-        for obj in claims.release:
-            await self._release(owner, obj)
-        if not adopt:
-            return claims.owned
-        if not await self._may_adopt(owner):
-            return claims.owned
-        adopted = [new for obj in adopt if (new := await self._adopt(owner, obj, finalizer))]
-        return claims.owned + adopted
+        work = [partial(self._release, owner, obj) for obj in claims.release]
+        if adopt:
+            await self._check_owner(owner)
+            work += [partial(self._adopt, owner, obj, finalizer) for obj in adopt]
+        failure: ApiError | None = None
+        for step in work:
+            try:
+                if (adopted := await step()) is not None:
+                    claims.owned.append(adopted)
+            except ApiError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return claims.owned
 
-    async def _may_adopt(self, owner: Object) -> bool:
+    async def _check_owner(self, owner: Object) -> None:
+        """What our cache still calls alive may be on its way out, its pods let go on purpose: then nothing is adopted,
+        and nothing made in their place either."""
         metadata = owner["metadata"]
         fresh = await self._client.get(self._owner, metadata["name"], metadata["namespace"])
-        return fresh["metadata"]["uid"] == metadata["uid"] and not deleting(fresh)
+        if fresh["metadata"]["uid"] != metadata["uid"] or deleting(fresh):
+            raise conflict(self._owner, metadata["name"], "cannot adopt: it has been deleted since it was looked at")
 
     async def _adopt(self, owner: Object, obj: Object, finalizer: str) -> Object | None:
         metadata = obj["metadata"]
@@ -140,7 +171,7 @@ class Claimer:
             )
         )
 
-    async def _release(self, owner: Object, obj: Object) -> None:
+    async def _release(self, owner: Object, obj: Object) -> Object | None:
         metadata = obj["metadata"]
         patch = {
             "ownerReferences": [{"$patch": "delete", "uid": owner["metadata"]["uid"]}],
@@ -155,6 +186,7 @@ class Claimer:
                 type="strategic",
             )
         )
+        return None
 
 
 async def _quietly(work: Awaitable[Object]) -> Object | None:

@@ -29,6 +29,7 @@ from shirube.controllers.ownership import (
     controller_of,
     deleting,
     index_by_controller,
+    owned,
     owned_and_orphans,
 )
 from shirube.controllers.pod_control import PodControl, namespace_terminating, pod_from_template, slow_start
@@ -139,7 +140,10 @@ class ReplicaSetController(Controller[str]):
         reference = controller_of(pod)
         if reference is None or reference["kind"] != self.kind:
             return None
-        return f"{pod['metadata']['namespace']}/{reference['name']}"
+        key = f"{pod['metadata']['namespace']}/{reference['name']}"
+        owner = self._owners.store.get_by_key(key)
+        # Not for a former owner of that name, nor for one that somebody else made up.
+        return key if owner is not None and owner["metadata"]["uid"] == reference["uid"] else None
 
     def _wake_for_orphan(self, pod: Object) -> None:
         labels = pod["metadata"].get("labels") or {}
@@ -232,7 +236,7 @@ class ReplicaSetController(Controller[str]):
         """Pods of all owners that share our controller: the deployment's other revisions, too."""
         reference = controller_of(owner)
         siblings = self._owners.store.by_index("controller", reference["uid"]) if reference else [owner]
-        return [p for s in siblings for p in self._pods.store.by_index("controller", s["metadata"]["uid"])]
+        return [p for s in siblings for p in owned(self._pods, s)]
 
     async def _create(self, key: str, owner: Object, count: int) -> ApiError | None:
         pod = pod_from_template(owner["spec"]["template"], owner, self.gvr.group_version, self.kind)
