@@ -220,4 +220,89 @@ def test_history_beyond_the_limit_is_cleaned_up_oldest_first():
     olds = [replica_set(f"r{n}", 0, **{rollout.REVISION: str(n)}) for n in (3, 1, 2)]
     assert [rs["metadata"]["name"] for rs in rollout.to_clean_up(d, olds)] == ["r1", "r2"]
     olds[1]["spec"]["replicas"] = 1
-    assert [rs["metadata"]["name"] for rs in rollout.to_clean_up(d, olds)] == ["r2", "r3"]
+    assert [rs["metadata"]["name"] for rs in rollout.to_clean_up(d, olds)] == ["r2"], "the latest is kept to go back to"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"replicas": 1}},
+        {"status": {"replicas": 1}},
+        {"metadata": {"name": "r", "generation": 2}, "status": {"observedGeneration": 1}},
+        {"metadata": {"name": "r", "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+    ],
+    ids=["sized", "with pods", "has not seen its size", "going"],
+)
+def test_only_sets_that_are_done_with_are_cleaned_up(change: dict[str, Any]):
+    old = replica_set("r", 0)
+    assert rollout.to_clean_up(deployment(1, revisionHistoryLimit=0), [old]) == [old]
+    assert rollout.to_clean_up(deployment(1, revisionHistoryLimit=0), [{**old, **change}]) == []
+    assert rollout.to_clean_up(deployment(1, revisionHistoryLimit=2**31 - 1), [old]) == []
+
+
+@pytest.mark.parametrize("word", ["abc", "", "-1", "+3", "²", "1.0", " 3", str(2**31), str(2**64)])
+def test_sizes_that_are_none_stop_no_rollout(word: str):
+    """Somebody wrote into the annotations by which we know a size that has changed."""
+    d = deployment(3)
+    new = replica_set("new", 3, **{rollout.DESIRED: word, rollout.MAXIMUM: word})
+    assert not rollout.is_scaling(d, [new])
+    assert rollout.annotated_size(new, rollout.DESIRED) is None
+    both = [replica_set(n, 2, **{rollout.MAXIMUM: word}) for n in ("new", "old")]
+    d["status"] = {"replicas": 4}
+    d["spec"]["replicas"] = 8
+    assert sorted(s.replicas for s in rollout.rescale(d, both[0], both[1:])) == [5, 5]
+
+
+def test_a_size_that_was_given_by_hand_is_noted():
+    """Scaled together with its deployment: without the note it would be told to scale for ever, and never roll."""
+    d = deployment(5)
+    new = replica_set("new", 5, **{rollout.DESIRED: "3"})
+    assert rollout.is_scaling(d, [new])
+    assert rollout.rescale(d, new, []) == [rollout.Scale(new, 5)]
+
+
+# (wanted, wanted before, sizes from the newest to the oldest, what they become), each by its neighbour's share
+@pytest.mark.parametrize(
+    "wanted,before,surge,sizes,expected",
+    [
+        (6, 3, 0, [1, 2], [2, 4]),
+        (2, 4, 0, [1, 3], [1, 1]),
+        (3, 8, 0, [7, 1], [3, 0]),
+        (14, 10, 0, [0, 4, 6], [0, 6, 8]),
+        (5, 4, 0, [2, 2], [3, 2]),
+        (3, 4, 0, [2, 2], [2, 1]),
+        (0, 7, 2, [4, 2, 3], [0, 0, 0]),
+        (9, 9, 0, [0, 0], [9, 0]),
+        (16, 8, 2, [5, 5], [9, 9]),
+    ],
+)
+def test_scaling_in_proportion(wanted: int, before: int, surge: int, sizes: list[int], expected: list[int]):
+    d = deployment(wanted, surge, 1)
+    note = {rollout.DESIRED: str(before), rollout.MAXIMUM: str(before + surge)}
+    sets = [replica_set(f"rs{n}", size, 0, **note) for n, size in enumerate(sizes)]
+    for n, rs in enumerate(sets):
+        rs["metadata"]["creationTimestamp"] = f"2026-01-0{9 - n}T00:00:00Z"
+    after = {rs["metadata"]["name"]: size for rs, size in zip(sets, sizes, strict=True)}
+    after |= {s.replica_set["metadata"]["name"]: s.replicas for s in rollout.rescale(d, sets[0], sets[1:])}
+    assert list(after.values()) == expected
+
+
+def test_a_new_set_that_never_comes_up_costs_no_old_pods_when_scaling():
+    note = {rollout.DESIRED: "2"}
+    new, old = replica_set("new", 2, 0, **note), replica_set("old", 1, **note)
+    sizes = {s.replica_set["metadata"]["name"]: s.replicas for s in rollout.rescale(deployment(2, 1, 1), new, [old])}
+    assert sizes == {"new": 2, "old": 1}
+    new["status"]["availableReplicas"] = 2
+    assert rollout.rescale(deployment(2, 1, 1), new, [old]) == [rollout.Scale(old, 0)]
+
+
+def test_the_history_of_revisions_stays_short():
+    annotations: dict[str, str] = {}
+    for revision in range(1, 1200, 2):
+        annotations = rollout.new_set_annotations(deployment(1), replica_set("a", 1, **annotations), revision)
+    past = annotations[rollout.REVISION_HISTORY]
+    assert len(past) <= 2000 and past.endswith("1195,1197") and annotations[rollout.REVISION] == "1199"
+    same = rollout.new_set_annotations(deployment(1), replica_set("a", 1, **annotations), 1100)
+    assert same == annotations, "a lower number is no new revision"
+    strange = {rollout.REVISION: "first"}
+    assert rollout.new_set_annotations(deployment(1), replica_set("a", 1, **strange), 4) == strange

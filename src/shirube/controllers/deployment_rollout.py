@@ -27,6 +27,7 @@ REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED = "deployment.kubernetes.io/desired-replicas"
 MAXIMUM = "deployment.kubernetes.io/max-replicas"
+_HISTORY_LENGTH = 2000  # characters
 _NOT_COPIED = frozenset(
     (
         "kubectl.kubernetes.io/last-applied-configuration",
@@ -128,6 +129,14 @@ def revision_of(obj: Object) -> int:
         return 0
 
 
+def annotated_size(replica_set: Object, name: str) -> int | None:
+    """What we wrote there; None for what is no size: somebody else's word, which must not stop us for ever."""
+    text = str((replica_set["metadata"].get("annotations") or {}).get(name, ""))
+    if not (text.isascii() and text.isdecimal()) or int(text) >= 2**31:
+        return None
+    return int(text)
+
+
 def active_sets(replica_sets: Iterable[Object]) -> list[Object]:
     return [rs for rs in replica_sets if replicas_of(rs) > 0]
 
@@ -189,8 +198,15 @@ def new_set_annotations(deployment: Object, replica_set: Object | None, revision
         if old_revision and replica_set is not None:
             past = [p for p in current.get(REVISION_HISTORY, "").split(",") if p]
             if old_revision not in past:
-                out[REVISION_HISTORY] = ",".join([*past, old_revision])
+                out[REVISION_HISTORY] = _history([*past, old_revision])
     return out
+
+
+def _history(revisions: list[str]) -> str:
+    """As many of the latest as an annotation should hold: who goes back and forth for years fills no object."""
+    while len(text := ",".join(revisions)) > _HISTORY_LENGTH:
+        revisions = revisions[1:]
+    return text
 
 
 def replica_annotations(deployment: Object) -> dict[str, str]:
@@ -255,20 +271,15 @@ def scale_olds(deployment: Object, new: Object, olds: Sequence[Object]) -> list[
 
 def is_scaling(deployment: Object, replica_sets: Iterable[Object]) -> bool:
     """The deployment's size was changed since its ReplicaSets were last sized."""
-    wanted = str(replicas_of(deployment))
-    for rs in active_sets(replica_sets):
-        desired = (rs["metadata"].get("annotations") or {}).get(DESIRED)
-        if desired is not None and desired != wanted:
-            return True
-    return False
+    known = (annotated_size(rs, DESIRED) for rs in active_sets(replica_sets))
+    return any(size is not None and size != replicas_of(deployment) for size in known)
 
 
 def _saturated(deployment: Object, new: Object | None) -> bool:
     if new is None:
         return False
-    desired = (new["metadata"].get("annotations") or {}).get(DESIRED, "")
     wanted = replicas_of(deployment)
-    return replicas_of(new) == wanted and desired == str(wanted) and available_of(new) == wanted
+    return replicas_of(new) == annotated_size(new, DESIRED) == available_of(new) == wanted
 
 
 def rescale(deployment: Object, new: Object | None, olds: Sequence[Object]) -> list[Scale]:
@@ -279,7 +290,7 @@ def rescale(deployment: Object, new: Object | None, olds: Sequence[Object]) -> l
     wanted = replicas_of(deployment)
     if len(active) <= 1:
         only = active[0] if active else new or max(olds, key=created, default=None)
-        if only is None or replicas_of(only) == wanted:
+        if only is None:
             return []
         grows = replicas_of(only) < wanted
         if grows and wanted > room_beside(deployment, (rs for rs in every if rs is not only)):
@@ -321,9 +332,7 @@ def _share(deployment: Object, rs: Object, to_add: int, added: int, surge: int) 
     if wanted == 0:
         share = -have
     else:
-        text = (rs["metadata"].get("annotations") or {}).get(MAXIMUM, "")
-        before = int(text) if text.isdigit() else 0
-        before = before or int((deployment.get("status") or {}).get("replicas") or 0)
+        before = annotated_size(rs, MAXIMUM) or int((deployment.get("status") or {}).get("replicas") or 0)
         if before == 0:
             return 0
         share = math.floor(have * (wanted + surge) / before + 0.5) - have
@@ -338,15 +347,13 @@ def to_clean_up(deployment: Object, olds: Iterable[Object]) -> list[Object]:
     limit = deployment["spec"].get("revisionHistoryLimit")
     if limit is None or limit == 2**31 - 1:
         return []
-    idle = [
-        rs
-        for rs in olds
-        if replicas_of(rs) == 0
-        and not (rs.get("status") or {}).get("replicas")
-        and (rs.get("status") or {}).get("observedGeneration", 0) >= rs["metadata"].get("generation", 0)
-        and not rs["metadata"].get("deletionTimestamp")
-    ]
-    excess = len([rs for rs in olds if not rs["metadata"].get("deletionTimestamp")]) - limit
-    if excess <= 0:
-        return []
-    return sorted(idle, key=lambda rs: (revision_of(rs), created(rs)))[:excess]
+    alive = [rs for rs in olds if not rs["metadata"].get("deletionTimestamp")]
+    alive.sort(key=lambda rs: (revision_of(rs), created(rs)))
+    # One that still has pods stays, and counts: what came after it is not forgotten in its place.
+    return [rs for rs in alive[: max(len(alive) - limit, 0)] if _idle(rs)]
+
+
+def _idle(replica_set: Object) -> bool:
+    status = replica_set.get("status") or {}
+    seen = int(status.get("observedGeneration") or 0) >= int(replica_set["metadata"].get("generation") or 0)
+    return seen and not replicas_of(replica_set) and not status.get("replicas")
