@@ -8,7 +8,7 @@ from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House, items, make_ready
 from tests.waiting import until
 
-from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
+from shirube.api.gvr import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from shirube.client.rest import Client
 from shirube.controllers import endpoint_slice_plan as planning
 from shirube.controllers import service_backends as behind
@@ -123,12 +123,17 @@ def test_another_target_port_is_one_write_of_the_same_slice():
     assert _planned([], slices) == [0, 1, 0], "emptied, it says that there is nobody"
 
 
-def test_slices_of_a_service_that_was_of_that_name_are_left_to_the_garbage_collector():
+def test_slices_that_the_service_does_not_own_go():
     slices: dict[str, Any] = {}
     carried_out(planning.plan(service(), [pod(1)], {}, []), slices, [0])
     again = service()
     again["metadata"]["uid"] = "another"
-    assert _planned([pod(1)], slices, again) == [1, 0, 0]
+    assert _planned([pod(1)], slices, again) == [1, 0, 1], "of a Service that was of that name"
+    (one,) = slices.values()
+    one["metadata"]["ownerReferences"] = []
+    assert _planned([pod(1)], slices) == [1, 0, 1], "of nobody: nobody would take it away with the Service"
+    one["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert _planned([pod(1)], slices) == [1, 0, 0], "already on its way"
 
 
 def test_terminating_unready_and_published():
@@ -187,6 +192,7 @@ def test_endpoints_are_cut_at_a_thousand():
 
 async def test_follow_pods_and_go_with_the_service(house: House, client: Client, api: MemoryApi):
     await client.create(SERVICES, service())
+    await client.create(NODES, {"metadata": {"name": "n1"}})
     async with house.running(EndpointsController, EndpointSliceController) as controllers:
         made = await until(lambda: items(client, ENDPOINTSLICES))
         assert made[0]["endpoints"] == []

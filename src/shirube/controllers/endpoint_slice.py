@@ -53,12 +53,13 @@ class EndpointSliceController(Controller[str]):
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
         self._waiting: set[str] = set()
+        self._homeless: dict[str, dict[str, None]] = {}  # node that is not there -> services with pods on it
         self._hinted: dict[str, dict[str, str]] = {}  # service key -> address family -> what was last told of its hints
         self._services.add_index(_DEALT, lambda service: ["yes"] if topology.wanted_for(service) else [])
         self._slices.add_index(_BY_SERVICE, _service_of)
-        behind.watch_backends(self._services, self._pods, self.queue.add)
-        self._slices.add_handler(self._slice_changed, lambda _, new: self._slice_changed(new), self._slice_changed)
-        self._nodes.add_handler(self._node_counts, self._node_updated, self._node_counts)
+        self._services_of = behind.watch_backends(self._services, self._pods, self.queue.add)
+        self._slices.add_handler(self._slice_changed, self._slice_updated, self._slice_deleted)
+        self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
 
     def _slice_changed(self, endpoint_slice: Object) -> None:
         for key in _service_of(endpoint_slice):
@@ -68,6 +69,35 @@ class EndpointSliceController(Controller[str]):
             # Somebody else's hand, or the picture that we wait for may be complete now.
             if written is None or version != written[0] or key in self._waiting:
                 self.queue.add(key)
+
+    def _slice_updated(self, old: Object, new: Object) -> None:
+        for key in _service_of(old):
+            if key not in _service_of(new):  # another's now, or nobody's
+                self.queue.add(key)
+        self._slice_changed(new)
+
+    def _slice_deleted(self, endpoint_slice: Object) -> None:
+        for key in _service_of(endpoint_slice):
+            written = self._written.get(key, {})
+            name = endpoint_slice["metadata"]["name"]
+            if written.get(name, (1, 0.0))[0] != 0:  # not our doing: nothing of it is to be waited for
+                written.pop(name, None)
+                self.queue.add(key)
+            elif key in self._waiting:
+                self.queue.add(key)
+
+    def _node_added(self, node: Object) -> None:
+        self._node_counts(node)
+        for key in self._homeless.pop(node["metadata"]["name"], {}):
+            self.queue.add(key)
+
+    def _node_deleted(self, node: Object) -> None:
+        self._node_counts(node)
+        name = node["metadata"]["name"]
+        for pod in self._pods.store:
+            if pod["spec"].get("nodeName") == name:
+                for key in self._services_of(pod):
+                    self.queue.add(key)
 
     def _node_counts(self, _: Object) -> None:
         """The zones' shares may be others now."""
@@ -110,6 +140,8 @@ class EndpointSliceController(Controller[str]):
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._waiting.discard(key)
             self._hinted.pop(key, None)
+            for keys in self._homeless.values():
+                keys.pop(key, None)
             self._written.pop(key, None)  # the garbage collector deletes the slices with their owner
             return None
         if not behind.selects(service):
@@ -121,6 +153,7 @@ class EndpointSliceController(Controller[str]):
         pods = behind.backends(service, self._pods)
         names = {pod["spec"].get("nodeName") or "": None for pod in pods}
         nodes = {name: node for name in names if (node := self._nodes.store.get(None, name)) is not None}
+        pods = self._at_home(key, service, pods, nodes)
         shares, why = self._shares(service)
         todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key), shares)
         self._tell_hints(key, service, {f: why or todo.no_hints.get(f, "") for f in behind.families(service)})
@@ -143,6 +176,20 @@ class EndpointSliceController(Controller[str]):
                     )
                 raise result
         return None
+
+    def _at_home(self, key: str, service: Object, pods: list[Object], nodes: dict[str, Object]) -> list[Object]:
+        """Pods whose node is not there are left out until it is: nobody says that they run. Unless they are to be
+        published in whatever state."""
+        if behind.publishes_not_ready(service):
+            return pods
+        found = []
+        for pod in pods:
+            node = pod["spec"].get("nodeName")
+            if not node or node in nodes:
+                found.append(pod)
+            else:
+                self._homeless.setdefault(node, {})[key] = None
+        return found
 
     def _shares(self, service: Object) -> tuple[dict[str, Fraction] | None, str]:
         """The zones' shares where the service asks for hints, or why there are none."""

@@ -7,7 +7,9 @@ at most 1,000 addresses are mirrored.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import itertools
 from collections.abc import Iterable
 
 from shirube.api.errors import ApiError
@@ -17,7 +19,7 @@ from shirube.client.events import WARNING
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers.context import Context
-from shirube.controllers.endpoint_slice_plan import MANAGED_BY, SERVICE_NAME, Plan, group_of
+from shirube.controllers.endpoint_slice_plan import MANAGED_BY, SERVICE_NAME, Plan, group_of, reuse
 from shirube.controllers.ownership import controller_reference, deleting
 from shirube.controllers.pod_control import namespace_terminating
 
@@ -44,21 +46,40 @@ def _addresses(subset: Object) -> list[tuple[Object, bool]]:
     return addresses + [(a, False) for a in subset.get("notReadyAddresses") or ()]
 
 
+def _ip(address: Object) -> str | None:
+    """As it is written today: older versions took numbers with leading zeros, which are decimal here as there."""
+    with contextlib.suppress(ValueError):  # no address at all: told, and left out
+        text = str(address["ip"])
+        if ":" not in text:
+            text = ".".join(str(int(part)) for part in text.split("."))
+        return str(ipaddress.ip_address(text))
+    return None
+
+
+def invalid(endpoints: Object) -> int:
+    """How many addresses are none."""
+    return sum(_ip(a) is None for subset in endpoints.get("subsets") or () for a, _ in _addresses(subset))
+
+
 def skipped(endpoints: Object) -> int:
     """How many addresses are not mirrored, as their subset has too many."""
-    return sum(max(len(_addresses(subset)) - _MOST, 0) for subset in endpoints.get("subsets") or ())
+    counts = (sum(_ip(a) is not None for a, _ in _addresses(subset)) for subset in endpoints.get("subsets") or ())
+    return sum(max(count - _MOST, 0) for count in counts)
 
 
 def wanted_slices(endpoints: Object) -> list[Object]:
     """Addresses of one family and the same ports are in one slice, whatever subset they come from."""
-    groups: dict[str, tuple[str, list[Object], dict[str, Object]]] = {}
+    groups: dict[str, tuple[str, list[Object], dict[tuple[str, ...], Object]]] = {}
     for subset in endpoints.get("subsets") or ():
         ports = [{"name": p.get("name") or "", **_kept(p)} for p in subset.get("ports") or ()]
         ports.sort(key=str)
-        for address, ready in _addresses(subset)[:_MOST]:
-            family = "IPv6" if ipaddress.ip_address(address["ip"]).version == 6 else "IPv4"
+        valid = ((a, ready, ip) for a, ready in _addresses(subset) if (ip := _ip(a)) is not None)
+        for address, ready, ip in itertools.islice(valid, _MOST):
+            family = "IPv6" if ":" in ip else "IPv4"
             _, _, found = groups.setdefault(f"{family} {ports}", (family, ports, {}))
-            found.setdefault(address["ip"], _endpoint(address, ready))
+            target = address.get("targetRef") or {}
+            identity = ip, address.get("hostname") or "", target.get("namespace") or "", target.get("name") or ""
+            found.setdefault(identity, _endpoint({**address, "ip": ip}, ready))
     out: list[Object] = []
     for family, ports, found in groups.values():
         every = list(found.values())
@@ -109,12 +130,13 @@ def plan(endpoints: Object, existing: Iterable[Object]) -> Plan:
             todo.create.append(wanted)
             continue
         rest.remove(old)
-        described = {k: wanted["metadata"].get(k) for k in ("labels", "annotations")}
+        described = {k: wanted["metadata"].get(k) for k in ("labels", "annotations", "ownerReferences")}
         same = all((old["metadata"].get(k) or {}) == (v or {}) for k, v in described.items())
         if not same or old.get("endpoints") != wanted["endpoints"]:
             metadata = {**old["metadata"], **{k: v or {} for k, v in described.items()}}
             todo.update.append({**old, "metadata": metadata, "endpoints": wanted["endpoints"]})
     todo.delete = rest
+    reuse(todo)
     return todo
 
 
@@ -140,7 +162,7 @@ class EndpointSliceMirroringController(Controller[str]):
         self._slices.add_index(_BY_SERVICE, by_service)
         for informer in (self._endpoints, self._services):
             informer.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
-        self._slices.add_handler(self._slice_changed, lambda _, new: self._slice_changed(new), self._slice_changed)
+        self._slices.add_handler(self._slice_changed, self._slice_updated, self._slice_changed)
 
     def _enqueue(self, obj: Object) -> None:
         self.queue.add(key_of(obj))
@@ -149,6 +171,11 @@ class EndpointSliceMirroringController(Controller[str]):
         labels = one["metadata"].get("labels") or {}
         if labels.get(MANAGED_BY) == CONTROLLER:
             self.queue.add(f"{one['metadata']['namespace']}/{labels.get(SERVICE_NAME, '')}")
+
+    def _slice_updated(self, old: Object, new: Object) -> None:
+        if old["metadata"].get("labels") != new["metadata"].get("labels"):
+            self._slice_changed(old)  # it may have been another's
+        self._slice_changed(new)
 
     async def reconcile(self, key: str) -> float | None:
         namespace, name = split_key(key)
@@ -164,6 +191,9 @@ class EndpointSliceMirroringController(Controller[str]):
                 await self._delete(one)
             return None
         todo = plan(endpoints, existing)
+        if (wrong := invalid(endpoints)) and not todo.empty:
+            message = f"Skipped {wrong} invalid IP addresses when mirroring to EndpointSlices"
+            self._recorder.event(endpoints, WARNING, "InvalidIPAddress", message)
         if (left_out := skipped(endpoints)) and not todo.empty:
             message = f"A max of {_MOST} addresses can be mirrored to EndpointSlices per Endpoints subset. "
             message += f"{left_out} addresses were skipped"

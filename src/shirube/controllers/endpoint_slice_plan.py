@@ -17,7 +17,7 @@ from shirube.client.rest import Object
 from shirube.controllers import endpoint_topology as topology
 from shirube.controllers import pods as of_pods
 from shirube.controllers import service_backends as behind
-from shirube.controllers.ownership import controller_of, deleting
+from shirube.controllers.ownership import deleting
 
 MOST = 100
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -164,17 +164,20 @@ def plan(
     """`shares`: of the zones, when endpoints are to be dealt out to them (see `endpoint_topology`)."""
     wanted = wanted_endpoints(service, pods, nodes)
     have: dict[Group, list[Object]] = {}
+    out, strangers = Plan(), []
     for one in existing:
-        if _belongs(service, one):
+        if _owned(service, one):
             have.setdefault(group_of(one), []).append(one)
-    out = Plan()
+        elif not deleting(one):
+            strangers.append(one)
     if shares is not None:
         _deal(service, wanted, shares, out)
     labels = labels_of(service)
     for group in dict.fromkeys((*wanted, *have)):
         _plan_group(service, group, wanted.get(group, []), have.get(group, []), labels, out)
     _keep_one_of_each_family(service, wanted, have, out)
-    _reuse(out)
+    reuse(out)
+    out.delete += strangers
     return out
 
 
@@ -225,13 +228,16 @@ def _plan_group(
             out.update.append(_rewritten(draft.old, draft.endpoints, labels))
 
 
-def _belongs(service: Object, one: Object) -> bool:
-    """Not one on its way out, nor one of a Service of that name that is no more: the garbage collector takes it."""
-    owner = controller_of(one)
-    return not deleting(one) and (owner is None or owner["uid"] == service["metadata"]["uid"])
+def _owned(service: Object, one: Object) -> bool:
+    """Not one on its way out. Those of a Service of that name that is no more, or that nobody owns, are strangers: they
+    would outlive this Service, or go with the other one."""
+    owners = one["metadata"].get("ownerReferences") or ()
+    return not deleting(one) and any(
+        o["uid"] == service["metadata"]["uid"] and o["kind"] == "Service" and o["apiVersion"] == "v1" for o in owners
+    )
 
 
-def _reuse(out: Plan) -> None:
+def reuse(out: Plan) -> None:
     """A slice that would go and one that would come are one write, and nobody sees a moment without either: when a
     Service gets another target port, its slices keep their names."""
     for old in list(out.delete):
@@ -240,7 +246,9 @@ def _reuse(out: Plan) -> None:
             continue
         out.delete.remove(old)
         out.create.remove(new)
-        out.update.append({**_rewritten(old, new["endpoints"], new["metadata"]["labels"]), "ports": new["ports"]})
+        described = {k: v for k, v in new["metadata"].items() if k in ("labels", "annotations")}
+        metadata = {**old["metadata"], **described}
+        out.update.append({**old, "metadata": metadata, "endpoints": new["endpoints"], "ports": new["ports"]})
 
 
 def _rewritten(old: Object, endpoints: list[Object], labels: dict[str, str]) -> Object:

@@ -19,7 +19,8 @@ from shirube.api import quantity
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
 
-ANNOTATIONS = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints")
+# The first that is there counts: the older one, as upstream.
+ANNOTATIONS = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 OVERLOAD = Fraction(1, 5)
 _ZONE = "topology.kubernetes.io/zone"
 _CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")

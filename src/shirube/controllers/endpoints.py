@@ -1,7 +1,7 @@
 """Endpoints: the addresses behind a Service in one object, for clients that have not moved to EndpointSlices.
 
-Ready addresses and those that are not, grouped into subsets of equal ports, all sorted, so that equal
-backends make equal objects and nothing is written when nothing changed. At most 1,000 addresses; more are
+Ready addresses and those that are not, grouped into subsets of ports that the same addresses offer, all sorted, so
+that equal backends make equal objects and nothing is written when nothing changed. At most 1,000 addresses; more are
 cut and annotated.
 """
 
@@ -13,7 +13,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import ENDPOINTS, PODS, SERVICES
 from shirube.client.controller import Controller
 from shirube.client.events import WARNING
-from shirube.client.informer import split_key
+from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
 from shirube.controllers import service_backends as behind
@@ -24,6 +24,8 @@ _ACCOUNT = "endpoint-controller"
 _MOST = 1000
 _OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+
+_Who = tuple[str, str]  # address, uid of the pod
 
 
 def _address(service: Object, pod: Object, ip: str) -> Object:
@@ -37,53 +39,58 @@ def _address(service: Object, pod: Object, ip: str) -> Object:
 
 
 def subsets_of(service: Object, pods: Iterable[Object]) -> list[Object]:
-    """The subsets that these backends make."""
+    """The subsets that these backends make: ports that the same addresses offer are in one, as upstream packs them."""
     family = behind.families(service)[0]
     unready_too = behind.publishes_not_ready(service)
-    # One (address, port) pair at a time, then equal port sets of addresses are put together again.
-    by_address: dict[tuple[str, bool], tuple[Object, set[behind.Port]]] = {}
+    addresses: dict[_Who, Object] = {}
+    offering: dict[behind.Port | None, dict[_Who, bool]] = {}  # port -> who offers it, and whether they are ready
     for pod in pods:
         ip = behind.address_of(pod, family)
         if ip is None or (of_pods.terminating(pod) and not unready_too):
             continue
-        is_ready = unready_too or of_pods.ready(pod)
-        ports = behind.ports_of(service, pod)
-        if not ports and service["spec"].get("ports"):
-            continue
-        _, known = by_address.setdefault((ip, is_ready), (_address(service, pod, ip), set()))
-        known.update(ports)
-    groups: dict[tuple[behind.Port, ...], dict[bool, list[Object]]] = {}
-    for (_, is_ready), (address, ports_set) in by_address.items():
-        key = tuple(sorted(ports_set))
-        groups.setdefault(key, {True: [], False: []})[is_ready].append(address)
-    return [_subset(key, groups[key]) for key in sorted(groups)]
+        ports: tuple[behind.Port | None, ...] = behind.ports_of(service, pod)
+        if not service["spec"].get("ports") and behind.headless(service):
+            ports = (None,)
+        who = ip, pod["metadata"]["uid"]  # pods on a node's network share its address
+        addresses[who] = _address(service, pod, ip)
+        for port in ports:
+            offering.setdefault(port, {})[who] = unready_too or of_pods.ready(pod)
+    together: dict[tuple[tuple[_Who, bool], ...], list[behind.Port]] = {}
+    for port, offered_by in offering.items():
+        together.setdefault(tuple(offered_by.items()), []).extend([port] if port is not None else [])
+    packed = sorted((sorted(ports), members) for members, ports in together.items())
+    return [_subset(ports, [(addresses[who], ready) for who, ready in members]) for ports, members in packed]
 
 
-def _subset(ports: tuple[behind.Port, ...], addresses: dict[bool, list[Object]]) -> Object:
+def _subset(ports: list[behind.Port], members: list[tuple[Object, bool]]) -> Object:
     out: Object = {}
-    for is_ready, name in ((True, "addresses"), (False, "notReadyAddresses")):
-        if addresses[is_ready]:
-            out[name] = sorted(addresses[is_ready], key=lambda a: behind.sort_key(a["ip"]))
+    for wanted, name in ((True, "addresses"), (False, "notReadyAddresses")):
+        found = [address for address, ready in members if ready is wanted]
+        if found:
+            out[name] = sorted(found, key=lambda a: (behind.sort_key(a["ip"]), a["targetRef"]["uid"]))
     if ports:
         out["ports"] = [port.to_dict() for port in ports]
     return out
 
 
 def truncated(subsets: list[Object]) -> tuple[list[Object], bool]:
-    """At most 1,000 addresses, the ready ones first."""
-    count = sum(len(s.get("addresses", ())) + len(s.get("notReadyAddresses", ())) for s in subsets)
-    if count <= _MOST:
+    """At most 1,000 addresses: those that are ready first, of each subset its share."""
+    ready, unready = (sum(len(s.get(name, ())) for s in subsets) for name in ("addresses", "notReadyAddresses"))
+    if ready + unready <= _MOST:
         return subsets, False
-    left = _MOST
-    out = [{**s} for s in subsets]
-    for name in ("addresses", "notReadyAddresses"):
-        for subset in out:
-            if name in subset:
-                subset[name] = subset[name][:left]
-                left -= len(subset[name])
-                if not subset[name]:
-                    del subset[name]
-    return [s for s in out if "addresses" in s or "notReadyAddresses" in s], True
+    name, count, most = ("addresses", ready, _MOST) if ready > _MOST else ("notReadyAddresses", unready, _MOST - ready)
+    out, left = [], most
+    for subset in subsets:
+        share = min(-(-len(subset.get(name, ())) * most // count), left)
+        left -= share
+        cut = {**subset, name: subset.get(name, [])[:share]}
+        if name == "addresses":
+            cut.pop("notReadyAddresses", None)
+        if not cut[name]:
+            del cut[name]
+        if "addresses" in cut or "notReadyAddresses" in cut:
+            out.append(cut)
+    return out, True
 
 
 class EndpointsController(Controller[str]):
@@ -98,6 +105,7 @@ class EndpointsController(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder(self.name, _ACCOUNT)
         behind.watch_backends(self._services, self._pods, self.queue.add)
+        self._endpoints.add_handler(None, None, lambda gone: self.queue.add(key_of(gone)))
 
     async def started(self) -> None:
         """Endpoints whose service went away while nobody was looking."""
@@ -132,11 +140,12 @@ class EndpointsController(Controller[str]):
                 return
             if error.code not in (404, 409):
                 verb = "create" if current is None else "update"
+                what = f"for service {key}" if current is None else key
                 self._recorder.event(
-                    service,
+                    wanted,
                     WARNING,
                     f"FailedTo{verb.capitalize()}Endpoint",
-                    f"Failed to {verb} endpoint for service {key}: {error.message}",
+                    f"Failed to {verb} endpoint {what}: {error.message}",
                 )
             raise
 

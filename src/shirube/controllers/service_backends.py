@@ -170,8 +170,11 @@ def _filed_under(service: Object) -> list[str]:
     return [f"{service['metadata']['namespace']}/{name}={value}"]
 
 
-def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], None]) -> None:
-    """Call `wake` with the key of each service whose endpoints may have changed."""
+def watch_backends(
+    services: Informer, pods: Informer, wake: Callable[[str], None]
+) -> Callable[[Object], Iterable[str]]:
+    """Call `wake` with the key of each service whose endpoints may have changed. Returns what finds the services of a
+    pod."""
 
     index_labels(pods)
     services.add_index(_BY_SELECTOR, _filed_under)
@@ -199,3 +202,4 @@ def watch_backends(services: Informer, pods: Informer, wake: Callable[[str], Non
 
     pods.add_handler(changed, updated, changed)
     services.add_handler(lambda s: wake(key_of(s)), lambda _, s: wake(key_of(s)), lambda s: wake(key_of(s)))
+    return matching

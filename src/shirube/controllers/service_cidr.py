@@ -74,7 +74,8 @@ class ServiceCIDRController(Controller[str]):
                 await self._client.patch(SERVICECIDRS, key, {"metadata": {"finalizers": [FINALIZER]}}, type="strategic")
             await self._say(cidr, "True", "", _READY)
             return None
-        others = [o for o in self._cidrs.store if key_of(o) != key]
+        # Two that are on their way out do not count on each other.
+        others = [o for o in self._cidrs.store if key_of(o) != key and not deleting(o)]
         if orphans(cidr, others, self._addresses.store):
             await self._say(cidr, "False", "Terminating", _IN_USE)
             return None
