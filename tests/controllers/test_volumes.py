@@ -42,7 +42,7 @@ def volume(name: str, size: str = "1Gi", modes: tuple[str, ...] = ("ReadWriteOnc
 
 
 def best(volumes: list[dict[str, Any]], one: dict[str, Any], **options: Any) -> str | None:
-    found = matching.best(volumes, one, **{"only_reserved": False, "node": None, **options})
+    found = matching.best(volumes, one, **{"only_reserved": False, **options})
     return found["metadata"]["name"] if found else None
 
 
@@ -69,12 +69,6 @@ def test_the_smallest_that_fits_is_taken():
     assert best([*volumes, ending], claim()) == "fit"
     assert best(volumes, claim(), only_reserved=True) is None
     assert best([reserved], claim(), only_reserved=True) == "mine"
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["a"]}]}
-    local = volume("local", nodeAffinity={"required": {"nodeSelectorTerms": [term]}})
-    node = {"metadata": {"name": "b", "labels": {"kubernetes.io/hostname": "b"}}}
-    assert best([local], claim(), node=node) is None
-    node["metadata"]["labels"] = {"kubernetes.io/hostname": "a"}
-    assert best([local], claim(), node=node) == "local"
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.sampled_from(["", "fast"]))), st.integers(1, 9))

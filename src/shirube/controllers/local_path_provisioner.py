@@ -2,8 +2,9 @@
 `shirube.dev/local-path`.
 
 A claim whose class waits for its first consumer gets its directory on the node that the scheduler has chosen
-(annotation `volume.kubernetes.io/selected-node`); one bound at once on the ready node with the fewest such
-volumes. The volume is a `hostPath` with type `DirectoryOrCreate` and a required affinity to its node: the node's
+(annotation `volume.kubernetes.io/selected-node`; when that node is gone the annotation is taken off, so that another is
+chosen); one bound at once on the ready node with the fewest such volumes, of those in the class's `allowedTopologies`.
+The volume is a `hostPath` with type `DirectoryOrCreate` and a required affinity to its node: the node's
 agent makes the directory when the first pod mounts it, nothing else runs on the node. Sizes are not enforced.
 
 When the claim goes and the policy is Delete, the directory `DIRECTORY/pvc-UID_NAMESPACE_CLAIM` is named to its node's
@@ -15,7 +16,8 @@ Acts as upstream's `persistent-volume-binder`, whose role has all that this need
 
 from __future__ import annotations
 
-from shirube.api.gvr import NODES
+from shirube.api.errors import ApiError
+from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_nodes
@@ -42,6 +44,15 @@ def volume_for(claim: Object, storage_class: Object, node: Object, directory: st
         PROVISIONER,
         hostPath={"path": f"{directory.rstrip('/')}/{name}", "type": "DirectoryOrCreate"},
         nodeAffinity={"required": {"nodeSelectorTerms": [term]}},
+    )
+
+
+def allowed_by(storage_class: Object, node: Object) -> bool:
+    """Whether the class's `allowedTopologies` (none: everywhere) allow volumes on a node."""
+    terms, labels = storage_class.get("allowedTopologies") or (), node["metadata"].get("labels") or {}
+    return not terms or any(
+        all(labels.get(one["key"]) in one["values"] for one in term.get("matchLabelExpressions") or ())
+        for term in terms
     )
 
 
@@ -90,7 +101,10 @@ class LocalPathProvisioner(provisioning.Provisioner):
         chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
         if matching.delayed(storage_class) and not chosen:
             return None
-        node = self._nodes.store.get(None, chosen) if chosen else self._emptiest()
+        node = await self._node(chosen) if chosen else self._emptiest(storage_class)
+        if node is None and chosen:
+            await self._choose_again(claim, chosen)
+            return None
         if node is None:
             self._tell_failed(claim, "no node is ready to hold it")
             return 15.0
@@ -105,14 +119,36 @@ class LocalPathProvisioner(provisioning.Provisioner):
             return "only ReadWriteOnce and ReadWriteOncePod are possible on one node"
         return provisioning.refused(claim)
 
-    def _emptiest(self) -> Object | None:
+    async def _node(self, name: str) -> Object | None:
+        """Asked of the server when the cache does not know it: the scheduler may have seen a new node first."""
+        found = self._nodes.store.get(None, name)
+        if found is None:
+            try:
+                found = await self._nodes_client.get(NODES, name)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+        return found
+
+    async def _choose_again(self, claim: Object, node: str) -> None:
+        """Its pod is scheduled anew, where there is a node."""
+        self._tell_failed(claim, f'node "{node}" is gone, another one has to be chosen')
+        kept = {k: v for k, v in matching.annotations_of(claim).items() if k != matching.SELECTED_NODE}
+        body = {**claim, "metadata": {**claim["metadata"], "annotations": kept}}
+        await self._client.update(PERSISTENTVOLUMECLAIMS, body)
+
+    def _emptiest(self, storage_class: Object) -> Object | None:
         held: dict[str, int] = {}
         for volume in self._volumes.store:
             if provisioning.made_by(volume, PROVISIONER):
                 name = _host_of(volume)
                 held[name] = held.get(name, 0) + 1
         fit = [
-            n for n in self._nodes.store if of_nodes.ready(n) and not untolerated(n, [], ("NoSchedule", "NoExecute"))
+            n
+            for n in self._nodes.store
+            if of_nodes.ready(n)
+            and not untolerated(n, [], ("NoSchedule", "NoExecute"))
+            and allowed_by(storage_class, n)
         ]
         return min(fit, key=lambda n: (held.get(n["metadata"]["name"], 0), n["metadata"]["name"]), default=None)
 

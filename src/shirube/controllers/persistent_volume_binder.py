@@ -12,7 +12,7 @@ external ones, which are asked by annotation.
 from __future__ import annotations
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
+from shirube.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from shirube.client.controller import Controller
 from shirube.client.events import NORMAL, WARNING
 from shirube.client.informer import key_of, split_key
@@ -25,7 +25,8 @@ from shirube.controllers.volume_protection import BY_CLAIM, claims_of
 
 _ACCOUNT = "persistent-volume-binder"
 _CLAIM, _VOLUME = "claim:", "volume:"
-_NO_PROVISIONER = "kubernetes.io/no-provisioner"
+_IN_TREE = "kubernetes.io/"  # provisioners that upstream had built in; "no-provisioner" is none
+LOOK_AGAIN = 300.0  # a claim that waits is told so again, before its events have expired
 
 
 class PersistentVolumeBinder(Controller[str]):
@@ -36,14 +37,13 @@ class PersistentVolumeBinder(Controller[str]):
         self._claims = context.informer(PERSISTENTVOLUMECLAIMS)
         self._volumes = context.informer(PERSISTENTVOLUMES)
         self._classes = context.informer(STORAGECLASSES)
-        self._nodes = context.informer(NODES)
         self._pods = context.informer(PODS)
-        super().__init__(self._claims, self._volumes, self._classes, self._nodes, self._pods)
+        super().__init__(self._claims, self._volumes, self._classes, self._pods)
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder("persistentvolume-controller", _ACCOUNT)
         self._taken: dict[str, str] = {}  # volume's name -> uid of the claim just bound, until the cache shows it
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new), self._claim_deleted)
-        self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new), self._volume_deleted)
+        self._volumes.add_handler(self._volume_changed, self._volume_updated, self._volume_deleted)
         self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new))
         self._pods.add_index(BY_CLAIM, claims_of)
         self._pods.add_handler(self._pod_added)
@@ -61,15 +61,22 @@ class PersistentVolumeBinder(Controller[str]):
 
     def _volume_changed(self, volume: Object) -> None:
         self.queue.add(_VOLUME + key_of(volume))
-        reference = volume["spec"].get("claimRef")
-        if reference:
+        if volume["spec"].get("claimRef"):
             self._taken.pop(key_of(volume), None)
-            self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
+            self._wake_holder(volume)
         elif (volume.get("status") or {}).get("phase") == "Available":
             self._wake_unbound(key_of(volume))
 
+    def _volume_updated(self, old: Object, new: Object) -> None:
+        self._volume_changed(new)
+        if old["spec"].get("claimRef") != new["spec"].get("claimRef"):
+            self._wake_holder(old)  # somebody may have taken it away from a claim that is bound to it
+
     def _volume_deleted(self, volume: Object) -> None:
         self._taken.pop(key_of(volume), None)
+        self._wake_holder(volume)
+
+    def _wake_holder(self, volume: Object) -> None:
         if reference := volume["spec"].get("claimRef"):
             self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
 
@@ -103,9 +110,8 @@ class PersistentVolumeBinder(Controller[str]):
             return None
         if matching.BIND_COMPLETED in matching.annotations_of(claim):
             await self._sync_bound(claim)
-        else:
-            await self._sync_unbound(claim)
-        return None
+            return None
+        return None if await self._sync_unbound(claim) else LOOK_AGAIN
 
     # -- claims ---------------------------------------------------------------------------------------------
 
@@ -130,28 +136,25 @@ class PersistentVolumeBinder(Controller[str]):
             await self._claim_phase(claim, "Lost")
             self._recorder.event(claim, WARNING, reason, message)
 
-    async def _sync_unbound(self, claim: Object) -> None:
+    async def _sync_unbound(self, claim: Object) -> bool:
+        """Whether nothing is left to wait for."""
         if name := claim["spec"].get("volumeName"):
-            await self._sync_named(claim, name)
-            return
+            return await self._sync_named(claim, name)
         class_name = matching.class_of(claim)
         storage_class = self._classes.store.get(None, class_name) if class_name else None
-        chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
-        waits = matching.delayed(storage_class) and not chosen
-        node = self._nodes.store.get(None, chosen) if chosen else None
-        uid = claim["metadata"]["uid"]
+        delayed, uid = matching.delayed(storage_class), claim["metadata"]["uid"]
         free = (v for v in self._volumes.store if self._taken.get(v["metadata"]["name"], uid) == uid)
-        found = matching.best(free, claim, only_reserved=waits, node=node)
+        found = matching.best(free, claim, only_reserved=delayed)
         if found is not None:
             await self._bind(found, claim)
-            return
+            return True
         if not matching.has_class_field(claim):
             default = matching.default_class(self._classes.store)
             if default is not None:
                 spec = {**claim["spec"], "storageClassName": default["metadata"]["name"]}
                 await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "spec": spec})
-                return  # seen again with its class
-        if waits:
+                return True  # seen again with its class
+        if delayed and not matching.annotations_of(claim).get(matching.SELECTED_NODE):
             self._tell_waiting(claim)
         elif class_name:
             claim = await self._ask_for_volume(claim, class_name, storage_class)
@@ -159,25 +162,24 @@ class PersistentVolumeBinder(Controller[str]):
             message = "no persistent volumes available for this claim and no storage class is set"
             self._recorder.event(claim, NORMAL, "FailedBinding", message)
         await self._claim_phase(claim, "Pending")
+        return False
 
-    async def _sync_named(self, claim: Object, name: str) -> None:
+    async def _sync_named(self, claim: Object, name: str) -> bool:
         volume = self._volumes.store.get(None, name)
-        if volume is None:
-            await self._claim_phase(claim, "Pending")
-            return
-        if matching.names_claim(volume, claim):
+        if volume is not None and matching.names_claim(volume, claim):
             await self._bind(volume, claim)  # both say so: nothing is left to judge
-            return
-        if not volume["spec"].get("claimRef"):
-            if why := matching.mismatch(volume, claim):
-                message = f'Cannot bind to requested volume "{name}": {why}'
-                self._recorder.event(claim, WARNING, "VolumeMismatch", message)
-                await self._claim_phase(claim, "Pending")
-            else:
-                await self._bind(volume, claim)
-            return
-        self._recorder.event(claim, WARNING, "FailedBinding", f'volume "{name}" already bound to a different claim.')
+            return True
+        if volume is not None and volume["spec"].get("claimRef"):
+            message = f'volume "{name}" already bound to a different claim.'
+            self._recorder.event(claim, WARNING, "FailedBinding", message)
+        elif volume is not None and (why := matching.mismatch(volume, claim)):
+            message = f'Cannot bind to requested volume "{name}": {why}'
+            self._recorder.event(claim, WARNING, "VolumeMismatch", message)
+        elif volume is not None:
+            await self._bind(volume, claim)
+            return True
         await self._claim_phase(claim, "Pending")
+        return False
 
     def _tell_waiting(self, claim: Object) -> None:
         pods = self._pods.store.by_index(BY_CLAIM, key_of(claim))
@@ -196,7 +198,7 @@ class PersistentVolumeBinder(Controller[str]):
             self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
             return claim
         provisioner = storage_class["provisioner"]
-        if provisioner == _NO_PROVISIONER:
+        if provisioner.startswith(_IN_TREE):
             message = f"no volume plugin matched name: {provisioner}"
             self._recorder.event(claim, WARNING, "ProvisioningFailed", message)
             return claim
@@ -204,12 +206,12 @@ class PersistentVolumeBinder(Controller[str]):
         if not wanted.items() <= matching.annotations_of(claim).items():
             metadata = {**claim["metadata"], "annotations": {**matching.annotations_of(claim), **wanted}}
             claim = await self._client.update(PERSISTENTVOLUMECLAIMS, {**claim, "metadata": metadata})
-            message = (
-                f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually "
-                "by the system administrator. If volume creation is delayed, please verify that the provisioner is "
-                "running and correctly registered."
-            )
-            self._recorder.event(claim, NORMAL, "ExternalProvisioning", message)
+        message = (
+            f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually "
+            "by the system administrator. If volume creation is delayed, please verify that the provisioner is "
+            "running and correctly registered."
+        )
+        self._recorder.event(claim, NORMAL, "ExternalProvisioning", message)
         return claim
 
     async def _claim_phase(self, claim: Object, phase: str) -> None:
@@ -230,12 +232,14 @@ class PersistentVolumeBinder(Controller[str]):
         except ApiError:
             self._taken.pop(volume["metadata"]["name"], None)
             raise
-        spec, status = volume["spec"], claim.get("status") or {}
-        wanted: Object = {"phase": "Bound", "accessModes": spec.get("accessModes") or []}
+        status = claim.get("status") or {}
+        wanted: Object = {"phase": "Bound", "accessModes": volume["spec"].get("accessModes") or []}
+        if status.get("phase") != "Bound":  # afterwards the class of attributes is the resizer's
+            status = {k: v for k, v in status.items() if k != "currentVolumeAttributesClassName"}
+            if name := volume["spec"].get("volumeAttributesClassName"):
+                wanted["currentVolumeAttributesClassName"] = name
         if status.get("phase") != "Bound" or not status.get("capacity"):
-            wanted["capacity"] = spec.get("capacity") or {}  # afterwards it is the expander's
-        if name := spec.get("volumeAttributesClassName"):
-            wanted["currentVolumeAttributesClassName"] = name
+            wanted["capacity"] = matching.capacity_when_bound(volume)  # afterwards it is the expander's
         if {**status, **wanted} != status:
             await self._client.update_status(PERSISTENTVOLUMECLAIMS, {**claim, "status": {**status, **wanted}})
 
@@ -288,6 +292,8 @@ class PersistentVolumeBinder(Controller[str]):
         bound_to = claim["spec"].get("volumeName")
         if bound_to == volume["metadata"]["name"]:
             await self._volume_phase(volume, "Bound")
+        elif not bound_to and matching.modes_differ(volume, claim):
+            self._tell_modes_differ(volume, claim)
         elif not bound_to:
             self.queue.add(_CLAIM + key_of(claim))
         elif (
@@ -297,6 +303,16 @@ class PersistentVolumeBinder(Controller[str]):
             await self._release(volume)  # made for the claim, which has found another meanwhile
         else:
             await self._unbind(volume)
+
+    def _tell_modes_differ(self, volume: Object, claim: Object) -> None:
+        """The volume is the claim's, who will never take it."""
+        why = "due to incompatible volumeMode."
+        message = f'Cannot bind PersistentVolume to requested PersistentVolumeClaim "{claim["metadata"]["name"]}" {why}'
+        self._recorder.event(volume, WARNING, "VolumeMismatch", message)
+        message = (
+            f'Cannot bind PersistentVolume "{volume["metadata"]["name"]}" to requested PersistentVolumeClaim {why}'
+        )
+        self._recorder.event(claim, WARNING, "VolumeMismatch", message)
 
     async def _unbind(self, volume: Object) -> None:
         """Its claim is bound to another. What a user has reserved stays reserved; what we have bound is free again."""

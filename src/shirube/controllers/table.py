@@ -219,7 +219,7 @@ CONTROLLERS: tuple[Row, ...] = (
         "persistent_volume_binder",
         "PersistentVolumeBinder",
         ("persistent-volume-binder",),
-        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, NODES, PODS),
+        (PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES, PODS),
     ),
     Row(
         "local-path-provisioner",

@@ -1,19 +1,20 @@
 """Which PersistentVolume suits a claim. Pure.
 
-Class, volume mode, access modes, selector, size and (when a node is chosen) node affinity have to fit. Of those that
-do the one with the fewest access modes is taken, of these the smallest: what more claims could use is kept for them.
-One that names the claim comes before all others, whatever its class and labels.
+Class, volume mode, access modes, selector and size have to fit. Of those that do the one with the fewest access modes
+is taken, of these the smallest: what more claims could use is kept for them. One that names the claim comes before all
+others, whatever its class and labels. Nodes are the scheduler's business: claims whose class waits for their first
+consumer are given a free volume by it alone.
 https://kubernetes.io/docs/concepts/storage/persistent-volumes/#binding
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from shirube.api import quantity
 from shirube.api.selectors import label_selector_from
 from shirube.client.rest import Object
-from shirube.controllers.node_fit import matches_node_selector
 from shirube.controllers.ownership import deleting
 
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
@@ -23,6 +24,8 @@ PROVISIONER = "volume.kubernetes.io/storage-provisioner"
 BETA_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+PRE_RESIZE_CAPACITY = "volume.alpha.kubernetes.io/pre-resize-capacity"
+_BETA_DEFAULT_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
 _BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 
@@ -43,9 +46,11 @@ def has_class_field(claim: Object) -> bool:
 
 
 def default_class(classes: Iterable[Object]) -> Object | None:
-    """The newest of those marked as default."""
-    marked = [c for c in classes if annotations_of(c).get(DEFAULT_CLASS) == "true"]
-    return max(marked, key=lambda c: (c["metadata"].get("creationTimestamp", ""), c["metadata"]["name"]), default=None)
+    """The newest of those marked as default, of two the first by name: admission chooses the same."""
+    marks = (DEFAULT_CLASS, _BETA_DEFAULT_CLASS)
+    marked = [c for c in classes if any(annotations_of(c).get(mark) == "true" for mark in marks)]
+    by_name = sorted(marked, key=lambda c: str(c["metadata"]["name"]))
+    return max(by_name, key=lambda c: str(c["metadata"].get("creationTimestamp") or ""), default=None)
 
 
 def delayed(storage_class: Object | None) -> bool:
@@ -58,6 +63,17 @@ def requested(claim: Object) -> str:
 
 def capacity(volume: Object) -> str:
     return str(((volume.get("spec") or {}).get("capacity") or {}).get("storage") or "0")
+
+
+def capacity_when_bound(volume: Object) -> Object:
+    """What a claim has of it from the first: where its file system has yet to grow, the size before that."""
+    whole = dict((volume.get("spec") or {}).get("capacity") or {})
+    before = annotations_of(volume).get(PRE_RESIZE_CAPACITY)
+    if before is not None:
+        with contextlib.suppress(quantity.QuantityError):  # not one: as if there were none
+            quantity.parse(before)
+            whole["storage"] = before
+    return whole
 
 
 def names_claim(volume: Object, claim: Object) -> bool:
@@ -83,6 +99,8 @@ def reference_to(claim: Object) -> Object:
 
 def mismatch(volume: Object, claim: Object) -> str:
     """Why a volume that was asked for by name does not satisfy the claim; "" when it does."""
+    if deleting(volume):
+        return f'the volume is marked for deletion "{volume["metadata"]["name"]}"'
     if quantity.cmp(capacity(volume), requested(claim)) < 0:
         return "requested PV is too small"
     if class_of(volume) != class_of(claim):
@@ -90,9 +108,15 @@ def mismatch(volume: Object, claim: Object) -> str:
     return _incompatible(volume, claim)
 
 
+def modes_differ(volume: Object, claim: Object) -> bool:
+    """One is a file system, the other a block device."""
+    mode, wanted = (one["spec"].get("volumeMode") or "Filesystem" for one in (volume, claim))
+    return bool(mode != wanted)
+
+
 def _incompatible(volume: Object, claim: Object) -> str:
     vol, spec = volume["spec"], claim["spec"]
-    if (vol.get("volumeMode") or "Filesystem") != (spec.get("volumeMode") or "Filesystem"):
+    if modes_differ(volume, claim):
         return "incompatible volumeMode"
     if not set(spec.get("accessModes") or ()) <= set(vol.get("accessModes") or ()):
         return "incompatible accessMode"
@@ -101,12 +125,7 @@ def _incompatible(volume: Object, claim: Object) -> str:
     return ""
 
 
-def node_allows(volume: Object, node: Object | None) -> bool:
-    required = ((volume["spec"].get("nodeAffinity")) or {}).get("required")
-    return node is None or matches_node_selector(required, node)
-
-
-def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node: Object | None) -> Object | None:
+def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool) -> Object | None:
     """`only_reserved`: binding waits for a pod, so only a volume that names the claim may be taken."""
     selector = (claim.get("spec") or {}).get("selector")
     wanted = label_selector_from(selector) if selector is not None else None
@@ -120,12 +139,11 @@ def best(volumes: Iterable[Object], claim: Object, *, only_reserved: bool, node:
             continue
         if only_reserved or volume["spec"].get("claimRef"):
             continue
+        # Upstream waits until a new volume is Available; meanwhile another might be provisioned for the claim.
         phase = (volume.get("status") or {}).get("phase")
         if phase not in (None, "", "Available", "Pending") or mismatch(volume, claim):
             continue
-        if wanted is not None and not wanted.matches(volume["metadata"].get("labels") or {}):
-            continue
-        if node_allows(volume, node):
+        if wanted is None or wanted.matches(volume["metadata"].get("labels") or {}):
             fitting.append(volume)
 
     def rank(volume: Object) -> tuple[int, quantity.Quantity, str]:
