@@ -8,7 +8,15 @@ from tests.controllers.test_volumes import claim, plain, volume
 from tests.waiting import until
 
 from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTACHMENTS
-from shirube.controllers.attach_detach import attachment_name, elsewhere, new_attachment, silent_for, unique_name
+from shirube.controllers.attach_detach import (
+    attachment_name,
+    elsewhere,
+    in_use,
+    new_attachment,
+    silent_for,
+    superseded,
+    unique_name,
+)
 
 CSI = {"driver": "disk.example.com", "volumeHandle": "v1"}
 
@@ -93,3 +101,97 @@ async def test_a_volume_that_was_detached_unseen_is_not_shown(tmp_path: Path):
                 return not ((await admin.get(NODES, "n1")).get("status") or {}).get("volumesAttached")
 
             await until(cleared, 10)
+
+
+def test_what_a_node_uses_is_told_without_the_volumes_object():
+    one = new_attachment(csi_volume(), "n1")
+    node = {"metadata": {"name": "n1"}, "status": {"volumesInUse": ["kubernetes.io/csi/disk.example.com^v1"]}}
+    assert in_use(node, [one]) == {one["metadata"]["name"]}
+    assert not in_use(node, [new_attachment(csi_volume(), "n2")]) and not in_use({"metadata": {"name": "n1"}}, [one])
+    node["status"]["volumesInUse"] = ["kubernetes.io/csi/disk.example.com^other", "example.com/odd"]
+    assert not in_use(node, [one])
+
+
+def test_an_attachment_that_can_never_be():
+    before, now = csi_volume(), csi_volume()
+    now["metadata"]["name"] = "again"
+    one = new_attachment(before, "n1")
+    assert not superseded(one, before, before) and not superseded(one, now, before)
+    ending = {**before, "metadata": {**before["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert superseded(one, now, ending) and superseded(one, now, None)
+    assert not superseded({**one, "status": {"attached": True}}, now, ending), "the same storage is there already"
+    going = {**one, "metadata": {**one["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert not superseded(going, now, ending)
+    assert elsewhere(now, "n2", [one]) == "n1", "one storage, whatever stands for it"
+
+
+async def test_storage_that_another_volume_stands_for_is_attached_anew(tmp_path: Path):
+    """A PersistentVolume is replaced by one of another name for the same storage before it has been attached."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        names = "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
+        async with house.controllers(only=names):
+            await admin.create(NODES, {"metadata": {"name": "n1"}})
+            name = attachment_name("v1", "disk.example.com", "n1")
+
+            async def uses(volume: str) -> dict[str, Any] | None:
+                found = (await admin.list(VOLUMEATTACHMENTS))["items"]
+                wanted = [one for one in found if one["spec"]["source"]["persistentVolumeName"] == volume]
+                assert all(one["metadata"]["name"] == name for one in found)
+                return wanted[0] if wanted else None
+
+            for number in (1, 2):
+                one = csi_volume()
+                one["metadata"] |= {"name": f"pv{number}", "finalizers": ["example.com/held"]}
+                one["spec"]["accessModes"] = ["ReadWriteMany"]
+                await admin.create(PERSISTENTVOLUMES, one)
+                asked = claim(f"c{number}", modes=("ReadWriteMany",), storageClassName="", volumeName=f"pv{number}")
+                await admin.create(PERSISTENTVOLUMECLAIMS, plain(asked))
+                volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": f"c{number}"}}]
+                spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+                await admin.create(PODS, {"metadata": {"name": f"p{number}"}, "spec": spec}, "default")
+                if number == 1:
+                    await until(lambda: uses("pv1"), 10)
+            await admin.delete(PODS, "p1", "default", grace_period_seconds=0)
+            await admin.delete(PERSISTENTVOLUMES, "pv1")
+            made = await until(lambda: uses("pv2"), 10)
+            await admin.update_status(VOLUMEATTACHMENTS, {**made, "status": {"attached": True}})
+
+            async def shown() -> bool:
+                status = (await admin.get(NODES, "n1")).get("status") or {}
+                return [v["name"] for v in status.get("volumesAttached") or ()] == [
+                    "kubernetes.io/csi/disk.example.com^v1"
+                ]
+
+            await until(shown, 10)
+        assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+async def test_what_is_mounted_stays_attached_until_the_node_lets_go_or_is_given_up(tmp_path: Path):
+    """Also when the volume's object was forced away."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        unique = "kubernetes.io/csi/disk.example.com^v1"
+        for node in ("n1", "n2"):
+            await admin.create(NODES, {"metadata": {"name": node}})
+            status = {"volumesInUse": [unique], "conditions": [{"type": "Ready", "status": "True"}]}
+            await admin.patch(NODES, node, {"status": status}, subresource="status")
+            await admin.create(VOLUMEATTACHMENTS, new_attachment(csi_volume(), node))
+        foreign = new_attachment(csi_volume(), "n1")
+        foreign["metadata"]["name"] = "by-hand"
+        await admin.create(VOLUMEATTACHMENTS, foreign)
+        async with house.controllers(only="persistentvolume-attach-detach-controller"):
+
+            async def left() -> set[str]:
+                found = (await admin.list(VOLUMEATTACHMENTS))["items"]
+                return {f"{one['metadata']['name'][:4]} {one['spec']['nodeName']}" for one in found}
+
+            await admin.patch(NODES, "n2", {"status": {"volumesInUse": None}}, subresource="status")
+
+            async def are(*wanted: str) -> bool:
+                return await left() == set(wanted)
+
+            await until(lambda: are("csi- n1", "by-h n1"), 10)
+            taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+            await admin.patch(NODES, "n1", {"spec": {"taints": [taint]}})
+            await until(lambda: are("by-h n1"), 10)

@@ -56,6 +56,27 @@ def is_own(attachment: Object) -> bool:
     return _OWN_NAME.fullmatch(attachment["metadata"]["name"]) is not None
 
 
+def in_use(node: Object, attachments: Iterable[Object]) -> set[str]:
+    """Those of the node's attachments whose volumes it says it has mounted; told by what their names are made of, as
+    the volume's object may be gone, or be another by now."""
+    prefix, known = "kubernetes.io/csi/", {one["metadata"]["name"] for one in attachments}
+    found = set()
+    for unique in (node.get("status") or {}).get("volumesInUse") or ():
+        driver, _, handle = unique.removeprefix(prefix).partition("^")
+        found.add(attachment_name(handle, driver, node["metadata"]["name"]))
+    return found & known
+
+
+def superseded(attachment: Object, volume: Object, before: Object | None) -> bool:
+    """It was made for another PersistentVolume of the same storage, which is no more to be attached (external attachers
+    refuse one that is being deleted), and it has not been attached."""
+    if deleting(attachment):
+        return False  # it goes already
+    same = attachment["spec"]["source"].get("persistentVolumeName") == volume["metadata"]["name"]
+    attached = (attachment.get("status") or {}).get("attached")
+    return not same and not attached and (before is None or deleting(before))
+
+
 def new_attachment(volume: Object, node: str) -> Object:
     csi = volume["spec"]["csi"]
     return {
@@ -84,10 +105,12 @@ def elsewhere(volume: Object, node: str, attachments: Iterable[Object]) -> str:
     """The other node that holds a volume which only one may have; "" when there is none."""
     if set(volume["spec"].get("accessModes") or ()) - {"ReadWriteOnce", "ReadWriteOncePod"}:
         return ""
-    name = volume["metadata"]["name"]
+    name, csi = volume["metadata"]["name"], volume["spec"]["csi"]
     for one in attachments:
         spec = one["spec"]
-        if spec["source"].get("persistentVolumeName") == name and spec["nodeName"] != node:
+        own = attachment_name(csi["volumeHandle"], csi["driver"], spec["nodeName"])
+        same = spec["source"].get("persistentVolumeName") == name or one["metadata"]["name"] == own
+        if same and spec["nodeName"] != node:
             return str(spec["nodeName"])
     return ""
 
@@ -119,7 +142,7 @@ class AttachDetachController(Controller[str]):
         self._attachments.add_index(_BY_NODE, lambda one: [one["spec"]["nodeName"]])
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         self._claims.add_handler(None, self._claim_updated)
-        self._volumes.add_handler(self._volume_seen)
+        self._volumes.add_handler(self._volume_seen, self._volume_updated, self._volume_ends)
         self._nodes.add_handler(self._node_seen, self._node_updated, lambda node: self.queue.add(key_of(node)))
         for_node = self._attachment_changed
         self._attachments.add_handler(for_node, lambda _, new: for_node(new), self._attachment_deleted)
@@ -142,6 +165,16 @@ class AttachDetachController(Controller[str]):
         """A claim may have been seen bound before its volume was seen at all."""
         if claim := volume["spec"].get("claimRef"):
             self._claim_counts(f"{claim['namespace']}/{claim['name']}")
+
+    def _volume_updated(self, old: Object, new: Object) -> None:
+        if deleting(new) and not deleting(old):
+            self._volume_ends(new)
+
+    def _volume_ends(self, volume: Object) -> None:
+        """Another that stands for the same storage may have waited for it."""
+        for one in self._attachments.store:
+            if one["spec"]["source"].get("persistentVolumeName") == volume["metadata"]["name"]:
+                self.queue.add(one["spec"]["nodeName"])
 
     def _claim_counts(self, key: str) -> None:
         for pod in self._pods.store.by_index(BY_CLAIM, key):
@@ -180,9 +213,12 @@ class AttachDetachController(Controller[str]):
                 if claim is None or matching.BIND_COMPLETED not in matching.annotations_of(claim):
                     continue
                 volume = self._volumes.store.get(None, claim["spec"].get("volumeName") or "")
-                if volume is not None and self._needs_attaching(volume):
-                    csi = volume["spec"]["csi"]
-                    out[attachment_name(csi["volumeHandle"], csi["driver"], node)] = volume, pod
+                if volume is None or not self._needs_attaching(volume):
+                    continue
+                csi = volume["spec"]["csi"]
+                name = attachment_name(csi["volumeHandle"], csi["driver"], node)
+                if name not in out or not deleting(volume):
+                    out[name] = volume, pod
         return out
 
     def _needs_attaching(self, volume: Object) -> bool:
@@ -198,11 +234,14 @@ class AttachDetachController(Controller[str]):
         for name, (volume, pod) in wanted.items():
             if name not in have:
                 await self._attach(key, volume, pod)
+            elif superseded(have[name], volume, self._volume_of(have[name])):
+                await self._delete(have[name])  # once it is gone it is made anew
             elif ((have[name].get("status") or {}).get("attachError") or {}).get("message"):
                 message = have[name]["status"]["attachError"]["message"]
                 text = f'AttachVolume.Attach failed for volume "{volume["metadata"]["name"]}" : {message}'
                 self._recorder.event(pod, WARNING, "FailedAttachVolume", text)
-        await self._show(key, [one for one in have.values() if not deleting(one)])
+        shown = {name: one for name, one in have.items() if not deleting(one)}
+        await self._show(key, shown, {name: volume for name, (volume, _) in wanted.items()})
         waits = [await self._detach(key, one) for name, one in have.items() if name not in wanted]
         return min((w for w in waits if w is not None), default=None)
 
@@ -234,28 +273,33 @@ class AttachDetachController(Controller[str]):
         """Seconds to wait until a node that does not answer counts as having let go."""
         if deleting(one) or not is_own(one):
             return None
-        volume = self._volumes.store.get(None, one["spec"]["source"].get("persistentVolumeName") or "")
         node = self._nodes.store.get(None, node_name)
-        if volume is not None and volume["spec"].get("csi") and node is not None:
-            in_use = (node.get("status") or {}).get("volumesInUse") or ()
+        if node is not None and in_use(node, [one]):
             left = 0.0 if of_objects.out_of_service(node) else FORCE_SECONDS - silent_for(node, self._clock.now())
-            if unique_name(volume) in in_use and left > 0:
+            if left > 0:
                 return left if not of_objects.ready(node) else None
+        await self._delete(one)
+        return None
+
+    async def _delete(self, one: Object) -> None:
         metadata = one["metadata"]
         try:
             await self._client.delete(VOLUMEATTACHMENTS, metadata["name"], preconditions={"uid": metadata["uid"]})
         except ApiError as error:
             if error.code != 404:
                 raise
-        return None
 
-    async def _show(self, node_name: str, attachments: list[Object]) -> None:
+    def _volume_of(self, attachment: Object) -> Object | None:
+        return self._volumes.store.get(None, attachment["spec"]["source"].get("persistentVolumeName") or "")
+
+    async def _show(self, node_name: str, attachments: dict[str, Object], wanted: dict[str, Object]) -> None:
+        """`wanted`: the volumes of pods there, by their attachments' names."""
         node = self._nodes.store.get(None, node_name)
         if node is None:
             return
         attached = []
-        for one in sorted(attachments, key=lambda a: a["metadata"]["name"]):
-            volume = self._volumes.store.get(None, one["spec"]["source"].get("persistentVolumeName") or "")
+        for name, one in sorted(attachments.items()):
+            volume = wanted.get(name) or self._volume_of(one)
             if volume is None or not volume["spec"].get("csi") or not (one.get("status") or {}).get("attached"):
                 continue
             attached.append({"name": unique_name(volume), "devicePath": ""})
