@@ -32,6 +32,7 @@ from shirube.controllers.ownership import (
 )
 from shirube.controllers.pod_control import namespace_terminating
 from shirube.controllers.pods import condition, finished
+from shirube.controllers.told import Told
 
 _ACCOUNT = "deployment-controller"
 
@@ -50,9 +51,10 @@ class DeploymentController(Controller[str]):
         self._clock = context.clock
         self._claimer = Claimer(self._client, DEPLOYMENTS, "Deployment", REPLICASETS)
         self._written: dict[str, Object] = {}  # uid of a ReplicaSet -> as we wrote it, until the cache has it
+        self._told = Told(report.without_zeros)
         index_by_controller(self._sets)
         index_by_controller(self._pods)
-        self._deployments.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
+        self._deployments.add_handler(self._enqueue, self._updated, self._enqueue)
         self._sets.add_handler(self._set_changed, self._set_updated, self._set_deleted)
         self._pods.add_handler(on_delete=self._pod_deleted)
 
@@ -60,6 +62,10 @@ class DeploymentController(Controller[str]):
 
     def _enqueue(self, deployment: Object) -> None:
         self.queue.add(key_of(deployment))
+
+    def _updated(self, old: Object, new: Object) -> None:
+        if not self._told.echo(old, new):
+            self._enqueue(new)
 
     def _owner(self, replica_set: Object) -> Object | None:
         reference = controller_of(replica_set)
@@ -107,6 +113,7 @@ class DeploymentController(Controller[str]):
     async def reconcile(self, key: str) -> float | None:
         deployment = self._deployments.store.get(*split_key(key))
         if deployment is None:
+            self._told.forget(key)
             return None
         selector = self._selector(deployment)
         if selector.empty:
@@ -390,6 +397,7 @@ class DeploymentController(Controller[str]):
 
     async def _write(self, deployment: Object, status: Object) -> None:
         status = report.without_zeros(status)
+        self._told.remember(key_of(deployment), status)
         cached = self._deployments.store.get(deployment["metadata"]["namespace"], deployment["metadata"]["name"])
         written = (cached or {}).get("status") or {}
         if status != report.without_zeros(written):

@@ -35,6 +35,7 @@ from shirube.controllers.context import Context
 from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.ownership import controller_of, deleting
 from shirube.controllers.pod_selection import filed_under, filings, index_labels, selected
+from shirube.controllers.told import Told
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "disruption-controller"
@@ -182,7 +183,8 @@ class DisruptionController(Controller[str]):
         self._recorder = context.recorder("controllermanager", _ACCOUNT)
         self._clock = context.clock
         self._served: Served | None = None
-        self._budgets.add_handler(self._enqueue, lambda _, new: self._enqueue(new))
+        self._told = Told()
+        self._budgets.add_handler(self._enqueue, self._updated, lambda budget: self._told.forget(key_of(budget)))
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         for informer in self._owners.values():
             informer.add_handler(on_update=self._owner_updated)
@@ -191,6 +193,10 @@ class DisruptionController(Controller[str]):
 
     def _enqueue(self, budget: Object) -> None:
         self.queue.add(key_of(budget))
+
+    def _updated(self, old: Object, new: Object) -> None:
+        if not self._told.echo(old, new):
+            self._enqueue(new)
 
     def _pod_changed(self, pod: Object) -> None:
         labels = pod["metadata"].get("labels") or {}
@@ -247,6 +253,7 @@ class DisruptionController(Controller[str]):
         return gone.again
 
     async def _write(self, budget: Object, status: Object) -> None:
+        self._told.remember(key_of(budget), status)
         if status != budget.get("status"):
             await self._client.update_status(PODDISRUPTIONBUDGETS, {**budget, "status": status})
 

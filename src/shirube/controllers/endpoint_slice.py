@@ -53,6 +53,8 @@ class EndpointSliceController(Controller[str]):
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
         self._waiting: set[str] = set()
+        # service key -> slice name -> resourceVersion that was seen while writes of ours had no answer yet
+        self._seen_early: dict[str, dict[str, int]] = {}
         self._homeless: dict[str, dict[str, None]] = {}  # node that is not there -> services with pods on it
         self._hinted: dict[str, dict[str, str]] = {}  # service key -> address family -> what was last told of its hints
         self._services.add_index(_DEALT, lambda service: ["yes"] if topology.wanted_for(service) else [])
@@ -66,6 +68,9 @@ class EndpointSliceController(Controller[str]):
             name = endpoint_slice["metadata"]["name"]
             written = self._written.get(key, {}).get(name)
             version = int(endpoint_slice["metadata"]["resourceVersion"])
+            if key in self._seen_early:
+                self._seen_early[key][name] = version
+                continue
             # Somebody else's hand, or the picture that we wait for may be complete now.
             if written is None or version != written[0] or key in self._waiting:
                 self.queue.add(key)
@@ -163,7 +168,12 @@ class EndpointSliceController(Controller[str]):
         work = [self._write(key, _stamped(s, stamp), create=True) for s in todo.create]
         work += [self._write(key, _stamped(s, stamp), create=False) for s in todo.update]
         work += [self._delete(key, s) for s in todo.delete]
-        for result in await asyncio.gather(*work, return_exceptions=True):
+        self._seen_early[key] = {}
+        try:
+            results = await asyncio.gather(*work, return_exceptions=True)
+        finally:
+            self._look_again(key, self._seen_early.pop(key))
+        for result in results:
             if isinstance(result, ApiError) and namespace_terminating(result):
                 continue
             if isinstance(result, BaseException):
@@ -219,6 +229,12 @@ class EndpointSliceController(Controller[str]):
 
     def _remember(self, key: str, name: str, version: int) -> None:
         self._written.setdefault(key, {})[name] = (version, self._clock.monotonic())
+
+    def _look_again(self, key: str, seen: dict[str, int]) -> None:
+        """Where what was seen while we wrote was not what we wrote."""
+        written = self._written.get(key, {})
+        if any(name not in written or written[name][0] != version for name, version in seen.items()):
+            self.queue.add(key)
 
     async def _write(self, key: str, endpoint_slice: Object, *, create: bool) -> None:
         verb = self._client.create if create else self._client.update

@@ -33,6 +33,7 @@ from shirube.controllers.ownership import (
     owned_and_orphans,
 )
 from shirube.controllers.pod_control import PodControl, namespace_terminating, pod_from_template, slow_start
+from shirube.controllers.told import Told
 from shirube.foundation.clock import rfc3339
 
 _BURST = 500
@@ -105,6 +106,17 @@ def _without_zeros(status: Object) -> Object:
     return {k: v for k, v in status.items() if v != 0 or k in ("replicas", "terminatingReplicas")}
 
 
+def _counted(pod: Object) -> tuple[object, ...]:
+    """What of a pod its owner looks at while nothing is to be deleted."""
+    ready = of_pods.condition(pod, "Ready")
+    metadata = pod["metadata"]
+    return (
+        ready and (ready.get("status"), ready.get("lastTransitionTime")),
+        of_pods.finished(pod),
+        metadata.get("labels"),
+    )
+
+
 class ReplicaSetController(Controller[str]):
     name = "replicaset-controller"
     workers = 5
@@ -122,9 +134,10 @@ class ReplicaSetController(Controller[str]):
         self._control = PodControl(self._client, context.recorder(self.name, self.account))
         self._claimer = Claimer(self._client, self.gvr, self.kind, PODS)
         self._expectations = Expectations(self._clock)
+        self._told = Told(_without_zeros)
         index_by_controller(self._owners)
         index_by_controller(self._pods)
-        self._owners.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._owner_deleted)
+        self._owners.add_handler(self._enqueue, self._owner_updated, self._owner_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
 
     # -- what wakes us -------------------------------------------------------------------------------------
@@ -132,8 +145,13 @@ class ReplicaSetController(Controller[str]):
     def _enqueue(self, owner: Object) -> None:
         self.queue.add(key_of(owner))
 
+    def _owner_updated(self, old: Object, new: Object) -> None:
+        if not self._told.echo(old, new):
+            self._enqueue(new)
+
     def _owner_deleted(self, owner: Object) -> None:
         self._expectations.forget(key_of(owner))
+        self._told.forget(key_of(owner))
         self._enqueue(owner)
 
     def _owner_key(self, pod: Object) -> str | None:
@@ -171,7 +189,8 @@ class ReplicaSetController(Controller[str]):
         if before is not None and before != key:
             self.queue.add(before)
         if key is not None:
-            self.queue.add(key)
+            if key != before or _counted(old) != _counted(new):
+                self.queue.add(key)
         elif controller_of(new) is None and (
             before is not None or old["metadata"].get("labels") != new["metadata"].get("labels")
         ):
@@ -212,7 +231,7 @@ class ReplicaSetController(Controller[str]):
         status = status_of(owner, claimed, now, failure, labels, settled)
         if not self.tells_terminating:
             del status["terminatingReplicas"]
-        await self._write_status(owner, status)
+        await self._write_status(key, owner, status)
         if error is not None and not namespace_terminating(error):
             raise error
         minimum = owner["spec"].get("minReadySeconds") or 0
@@ -266,7 +285,8 @@ class ReplicaSetController(Controller[str]):
                 first = first or result
         return first
 
-    async def _write_status(self, owner: Object, status: Object) -> None:
+    async def _write_status(self, key: str, owner: Object, status: Object) -> None:
+        self._told.remember(key, status)
         if _without_zeros(owner.get("status") or {}) == status:
             return
         await self._client.update_status(self.gvr, {**owner, "status": status})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 from shirube.api.selectors import label_selector_from_set
@@ -137,15 +135,6 @@ def trigger_time(service: Object, pods: Iterable[Object]) -> str:
     return rfc3339(max(times))
 
 
-@lru_cache(maxsize=65536)
-def sort_key(address: str) -> tuple[int, bytes]:
-    try:
-        packed = ipaddress.ip_address(address).packed
-    except ValueError:
-        return (0, address.encode())
-    return (len(packed), packed)
-
-
 def _shown(pod: Object) -> tuple[object, ...]:
     """What of a pod an endpoint shows."""
     status = pod.get("status") or {}
@@ -160,6 +149,11 @@ def _shown(pod: Object) -> tuple[object, ...]:
         spec.get("hostname"),
         spec.get("subdomain"),
     )
+
+
+def _has_address(pod: Object) -> bool:
+    status = pod.get("status") or {}
+    return bool(status.get("podIP") or status.get("podIPs"))
 
 
 def _filed_under(service: Object) -> list[str]:
@@ -190,6 +184,8 @@ def watch_backends(
         }
 
     def updated(old: Object, new: Object) -> None:
+        if not _has_address(new) and not _has_address(old):
+            return
         relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
         if not relabelled and _shown(old) == _shown(new):
             return
@@ -197,7 +193,7 @@ def watch_backends(
             wake(key)
 
     def changed(pod: Object) -> None:
-        for key in matching(pod):
+        for key in matching(pod) if _has_address(pod) else ():
             wake(key)
 
     pods.add_handler(changed, updated, changed)
