@@ -1,4 +1,4 @@
-"""Jobs in odd states: pods of no index, in wrong places, ends that cross; what is counted, made, deleted and decided."""
+"""Jobs in odd states: pods of no index, ends that cross; what is counted, made, deleted and decided."""
 
 from __future__ import annotations
 

@@ -104,11 +104,11 @@ async def test_eviction_takes_from_the_budget(pods):
     assert sorted(a.status for a in answers) == [201, 201, 429, 429]
     refused = next(a for a in answers if a.status == 429)
     assert refused.message == "Cannot evict pod as it would violate the pod's disruption budget."
-    assert refused.header("retry-after") == ["10"]
+    assert refused.header("retry-after") == []  # nobody knows when there will be room again
     assert refused.json["details"]["causes"] == [
         {
             "reason": "DisruptionBudget",
-            "message": "The disruption budget b needs 1 healthy pods and has 4 currently",
+            "message": "The disruption budget b does not allow evicting pods currently",
         }
     ]
     status = (await pods.ok("GET", budget))["status"]

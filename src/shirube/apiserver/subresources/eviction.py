@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shirube.api import errors, selectors
+import orjson
+
+from shirube.api import decode, errors, selectors
 from shirube.api.errors import ApiError, Cause
 from shirube.api.gvr import PODDISRUPTIONBUDGETS, PODS
+from shirube.apiserver import decoding
 from shirube.apiserver.delete import DeleteOptions
+from shirube.apiserver.negotiation import JSON, media_type
 from shirube.apiserver.subresources.admitting import admit, only, success
 from shirube.apiserver.write import Preconditions
 from shirube.foundation.clock import rfc3339
@@ -24,32 +28,81 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 MAX_DISRUPTED_PODS = 2000
 RETRY_AFTER = 10
+_TRIES = 20
+_BEHIND = "The disruption budget {} is still being processed by the server."
 _VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
 async def evict(server: ServerContext, rc: RequestContext) -> Response:
     """POST of an Eviction."""
     only(rc, "create")
-    eviction = await rc.body("policy", "v1", "Eviction")
+    eviction = await _eviction(rc)
     if (given := eviction["metadata"].get("name")) and given != rc.name:
         raise errors.bad_request("name in URL does not match name in Eviction object")
     options = DeleteOptions.of(eviction.get("deleteOptions") or {})
     dry_run = rc.dry_run or bool((eviction.get("deleteOptions") or {}).get("dryRun"))
     await admit(server, rc, "CREATE", eviction)
-    pod = await server.store.get(PODS, rc.namespace, rc.name)
-    if options.preconditions is not None:
-        options.preconditions.check(PODS, rc.name, pod["metadata"])
-    wanted = options.preconditions
-    if not _needs_no_budget(pod):
-        budget = _budget(server, rc.namespace, pod)
-        if budget is not None:
-            if await _take(server, budget, pod, dry_run):
-                # The pod was looked at as not ready; it must still be so when it goes.
-                wanted = Preconditions(wanted.uid if wanted else None, pod["metadata"]["resourceVersion"])
-        else:
-            wanted = wanted or Preconditions(pod["metadata"]["uid"])
-    elif wanted is None:
-        wanted = Preconditions(pod["metadata"]["uid"], pod["metadata"]["resourceVersion"])
+    asked = options.preconditions or Preconditions()
+    pod = await _beyond_budgets(server, rc, options, asked, dry_run)
+    if pod is not None:
+        await _within_budget(server, rc, pod, options, asked, dry_run)
+    return rc.respond(success(201), 201)
+
+
+async def _eviction(rc: RequestContext) -> Json:
+    """The request's object. The same of policy/v1beta1 is taken, too: old clients outlived that version."""
+    data = await decoding.read(rc)
+    media = media_type(rc.request.headers.get("content-type"))
+    if media in (JSON, "") and b"policy/v1beta1" in data:
+        given = decode.json_body(data)
+        if isinstance(given, dict) and given.get("apiVersion") == "policy/v1beta1":
+            data = orjson.dumps({**given, "apiVersion": "policy/v1"})
+    return decoding.parse(rc, data, media, "policy", "v1", "Eviction")
+
+
+async def _beyond_budgets(
+    server: ServerContext, rc: RequestContext, options: DeleteOptions, asked: Preconditions, dry_run: bool
+) -> Json | None:
+    """Delete a pod that needs no budget. The pod, when it needs one.
+
+    One that is pending must still be so when it goes: should it have changed meanwhile, it is looked at again."""
+    left = _TRIES
+    while True:
+        left -= 1
+        pod = await server.store.get(PODS, rc.namespace, rc.name)
+        asked.check(PODS, rc.name, pod["metadata"])
+        if not _needs_no_budget(pod):
+            return pod
+        pinned = asked.resource_version is None and not _is_over(pod)
+        version = pod["metadata"]["resourceVersion"] if pinned else asked.resource_version
+        try:
+            await _delete(server, rc, options, Preconditions(pod["metadata"]["uid"], version), dry_run)
+            return None
+        except ApiError as error:
+            if error.reason != "Conflict" or not pinned or not left:
+                raise
+
+
+async def _within_budget(
+    server: ServerContext, rc: RequestContext, pod: Json, options: DeleteOptions, asked: Preconditions, dry_run: bool
+) -> None:
+    budget = _budget(server, rc.namespace, pod)
+    unready = budget is not None and await _take(server, budget, pod, dry_run)
+    pinned = unready and asked.resource_version is None
+    wanted = Preconditions(pod["metadata"]["uid"], asked.resource_version)
+    if pinned:  # the pod was looked at as not ready; it must still be so when it goes
+        wanted = Preconditions(wanted.uid, pod["metadata"]["resourceVersion"])
+    try:
+        await _delete(server, rc, options, wanted, dry_run)
+    except ApiError as error:
+        if budget is not None and pinned and error.reason == "Conflict":
+            raise _too_many(_BEHIND.format(budget["metadata"]["name"]), RETRY_AFTER) from error
+        raise
+
+
+async def _delete(
+    server: ServerContext, rc: RequestContext, options: DeleteOptions, wanted: Preconditions, dry_run: bool
+) -> None:
     if not dry_run:
         wanted = await _say_why(server, rc, wanted)
     await server.store.delete(
@@ -62,10 +115,9 @@ async def evict(server: ServerContext, rc: RequestContext) -> Response:
         user=rc.user,
         dry_run=dry_run,
     )
-    return rc.respond(success(201), 201)
 
 
-async def _say_why(server: ServerContext, rc: RequestContext, wanted: Preconditions | None) -> Preconditions | None:
+async def _say_why(server: ServerContext, rc: RequestContext, wanted: Preconditions) -> Preconditions:
     """The pod gets the condition by which others (a Job's failure policy) know that it did not fail by itself. The
     preconditions of the deletion that follows."""
     now = rfc3339(server.clock.now())
@@ -89,14 +141,19 @@ async def _say_why(server: ServerContext, rc: RequestContext, wanted: Preconditi
     pod = await server.store.guaranteed_update(
         PODS, rc.namespace, rc.name, change, subresource="status", preconditions=wanted, user=rc.user
     )
-    if wanted is None or wanted.resource_version is None:
+    if wanted.resource_version is None:
         return wanted
     return Preconditions(wanted.uid, pod["metadata"]["resourceVersion"])
 
 
-def _needs_no_budget(pod: Json) -> bool:
+def _is_over(pod: Json) -> bool:
+    """It has ended or is about to: it will never serve again."""
     phase = (pod.get("status") or {}).get("phase")
-    return phase in ("Succeeded", "Failed", "Pending") or bool(pod["metadata"].get("deletionTimestamp"))
+    return phase in ("Succeeded", "Failed") or bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _needs_no_budget(pod: Json) -> bool:
+    return _is_over(pod) or (pod.get("status") or {}).get("phase") == "Pending"
 
 
 def _budget(server: ServerContext, namespace: str, pod: Json) -> Json | None:
@@ -151,7 +208,7 @@ def decrement(budget: Json, pod: str, now: str) -> Json:
     """The budget with one disruption less. Raises ApiError 429, 403."""
     name, status = budget["metadata"]["name"], budget.setdefault("status", {})
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        raise _too_many(f"The disruption budget {name} is still being processed by the server.")
+        raise _too_many(_BEHIND.format(name), RETRY_AFTER)
     allowed = status.get("disruptionsAllowed", 0)
     if allowed < 0:
         raise errors.forbidden(PODDISRUPTIONBUDGETS, name, "pdb disruptions allowed is negative")
@@ -162,10 +219,7 @@ def decrement(budget: Json, pod: str, now: str) -> Json:
             "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
         )
     if allowed == 0:
-        raise _too_many(
-            f"The disruption budget {name} needs {status.get('desiredHealthy', 0)} healthy pods and has "
-            f"{status.get('currentHealthy', 0)} currently"
-        )
+        raise _too_many(_why_none(name, status))
     status["disruptionsAllowed"] = allowed - 1
     if allowed == 1:
         condition = {
@@ -183,7 +237,22 @@ def decrement(budget: Json, pod: str, now: str) -> Json:
     return budget
 
 
-def _too_many(why: str) -> ApiError:
-    error = errors.too_many_requests(_VIOLATES, RETRY_AFTER)
+def _why_none(name: str, status: Json) -> str:
+    """Why no disruption is allowed. When the budget could not be worked out its numbers say nothing."""
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    told = conditions.get("DisruptionAllowed") or {}
+    message = told.get("message") if told.get("status") == "False" else ""
+    refuses = f"The disruption budget {name} does not allow evicting pods currently"
+    if message and told.get("reason") == "SyncFailed":
+        return f"{refuses} because it failed sync: {message}"
+    healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
+    if healthy <= desired:
+        return f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+    return f"{refuses} ({told.get('reason')}): {message}" if message else refuses
+
+
+def _too_many(why: str, retry_after: int = 0) -> ApiError:
+    """Only where waiting alone may help a client is told to try again; when a budget has room again nobody knows."""
+    error = errors.too_many_requests(_VIOLATES, retry_after)
     error.details = {**(error.details or {}), "causes": [Cause("DisruptionBudget", why, "").to_dict()]}
     return error
