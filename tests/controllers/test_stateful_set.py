@@ -3,17 +3,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
 from tests.waiting import until
 
-from shirube.api.gvr import CONTROLLERREVISIONS, NODES, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
+from shirube.api.gvr import CONTROLLERREVISIONS, EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from shirube.client.rest import Client
 from shirube.controllers import stateful_set_identity as identity
 from shirube.controllers.stateful_set import StatefulSetController
-from shirube.controllers.stateful_set_plan import plan, status_of
+from shirube.controllers.stateful_set_plan import max_unavailable, ordinal_of, plan, status_of
 
 
 def stateful_set(replicas: int = 3, **spec: Any) -> dict[str, Any]:
@@ -85,6 +86,115 @@ def test_updates_go_down_to_the_partition():
     assert plan(on_delete, pods[:2], "old", "new", 0).create == [(2, "new")]
     wide = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 2}}
     assert names(plan(stateful_set(updateStrategy=wide), pods, "old", "new", 0).delete) == ["db-2", "db-1"]
+
+
+@pytest.mark.parametrize(
+    "value,replicas,expected",
+    [
+        (None, 8, 1),
+        (3, 8, 3),
+        (3, 0, 3),
+        ("10%", 29, 2),
+        ("50%", 7, 3),
+        ("100%", 7, 7),
+        ("10%", 7, 1),
+        ("99%", 0, 1),
+    ],
+)
+def test_a_share_of_the_pods_is_rounded_down_but_never_to_none(value: Any, replicas: int, expected: int):
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": value}}
+    assert max_unavailable(stateful_set(replicas, updateStrategy=rolling)) == expected
+
+
+# Pods are up and old but for those named here; what an update takes away with so many allowed to be down.
+@pytest.mark.parametrize(
+    "replicas,budget,partition,down,going,expected",
+    [
+        (1, 1, 0, {0}, set(), [0]),
+        (3, 1, 0, {2}, set(), [2]),
+        (3, 1, 0, {0}, set(), [0]),  # from the top there would be no getting to it
+        (4, 2, 0, {0, 1}, set(), [1, 0]),
+        (5, 1, 0, {0, 1, 2}, set(), [2, 1, 0]),
+        (5, 3, 0, {0, 1}, set(), [1, 0, 4]),
+        (5, 3, 0, {3}, {4}, [3, 2]),
+        (5, 3, 0, {4}, {3}, [4, 2]),
+        (3, 1, 0, set(), {2}, []),
+        (5, 1, 2, {2}, set(), [2]),
+        (5, 1, 2, {1}, set(), []),
+        (5, 2, 3, {1, 4}, set(), [4]),
+        (5, 2, 3, {3, 4}, set(), [4, 3]),
+        (3, 1, 7, {0}, set(), []),
+    ],
+)
+def test_old_pods_that_are_down_do_not_stop_a_parallel_update(
+    replicas: int, budget: int, partition: int, down: set[int], going: set[int], expected: list[int]
+):
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition, "maxUnavailable": budget}}
+    owner = stateful_set(replicas, podManagementPolicy="Parallel", updateStrategy=rolling)
+    pods = [pod(n, up=n not in down, going=n in going) for n in range(replicas)]
+    assert names(plan(owner, pods, "old", "new", 0).delete) == [f"db-{n}" for n in expected]
+
+
+def test_an_update_that_comes_up_broken_goes_on_with_the_next_one():
+    """New pods that are down take up the budget; old ones that are down do not wait for them."""
+    owner = stateful_set(4, podManagementPolicy="Parallel")
+    pods = [pod(0), pod(1, up=False), pod(2), pod(3, "new", up=False)]
+    assert names(plan(owner, pods, "old", "new", 0).delete) == ["db-1"]
+
+
+@pytest.mark.parametrize(
+    "name,expected",
+    [
+        ("db-0", 0),
+        ("db-10", 10),
+        ("db-07", -1),
+        ("db--1", -1),
+        ("db", -1),
+        ("xdb-1", -1),
+        ("db-1-1", -1),
+        ("db-2147483647", 2**31 - 1),
+        ("db-2147483648", -1),
+        ("db-1\n", -1),
+    ],
+)
+def test_ordinals(name: str, expected: int):
+    assert ordinal_of(name, "db") == expected
+
+
+@pytest.mark.parametrize("policy,made", [("OrderedReady", 1), ("Parallel", 500)])
+def test_any_size_may_be_asked_for(policy: str, made: int):
+    owner = stateful_set(2**31 - 1, podManagementPolicy=policy)
+    assert len(plan(owner, [], "old", "old", 0).create) == made
+    todo = plan(owner, [pod(0), pod(2)], "old", "old", 0)
+    assert [ordinal for ordinal, _ in todo.create][:2] == ([1] if policy == "OrderedReady" else [1, 3])
+    assert plan(stateful_set(2**31 - 1, podManagementPolicy=policy), [pod(0)], "old", "new", 0).delete == []
+
+
+def test_nothing_is_asked_for():
+    assert names(plan(stateful_set(0), [pod(0), pod(1)], "old", "new", 0).delete) == ["db-1"]
+    none = status_of(stateful_set(0), [], "old", "new", None, 0)
+    assert (none["replicas"], none["currentRevision"]) == (0, "new")
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_moving_the_first_ordinal_keeps_what_is_in_range(start: int):
+    pods = [pod(n) for n in range(start, start + 3)]
+    owner = stateful_set(3, ordinals={"start": start + 1})
+    assert plan(owner, pods, "old", "old", 0).create == [(start + 3, "old")]
+    todo = plan(owner, [*pods, pod(start + 3)], "old", "old", 0)
+    assert names(todo.delete) == [f"db-{start}"]
+
+
+def test_a_pod_that_is_ready_but_not_yet_for_long_holds_the_next_step():
+    since = 1_767_225_600.0  # when the pods here became ready
+    owner = stateful_set(3, minReadySeconds=30)
+    assert plan(owner, [pod(0)], "old", "old", since + 29).create == []
+    assert plan(owner, [pod(0)], "old", "old", since + 30).create == [(1, "old")]
+    three = [pod(0), pod(1), pod(2)]
+    assert plan(owner, three, "old", "new", since + 10).delete == []
+    assert names(plan(owner, three, "old", "new", since + 31).delete) == ["db-2"]
+    counted = status_of(owner, three, "old", "old", None, since + 10)
+    assert (counted["readyReplicas"], counted["availableReplicas"]) == (3, 0)
 
 
 def test_finished_pods_are_made_anew():
@@ -180,6 +290,64 @@ async def test_a_selector_of_expressions_finds_its_revisions_again(house: House,
         await house.settle(controllers)
         (revision,) = await items(client, CONTROLLERREVISIONS)
         assert [r["name"] for r in revision["metadata"].get("ownerReferences") or ()] == ["db"]
+
+
+async def test_pods_by_other_names_are_not_its_own(house: House, client: Client):
+    labels = {"app": "db"}
+    for name in ("db-1", "db-01", "other-2"):
+        await client.create(PODS, {"metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {}})
+    owner = await client.create(STATEFULSETS, stateful_set(2))
+    mine = [identity.controller_reference(owner, "apps/v1", "StatefulSet")]
+    given = {"name": "given", "namespace": "default", "labels": labels, "ownerReferences": mine}
+    await client.create(PODS, {"metadata": given, "spec": {}})
+    async with kubelet(client), house.running(StatefulSetController) as controllers:
+        await until(lambda: _status(client, replicas=2, readyReplicas=2))
+        await house.settle(controllers)
+        owners = {p["metadata"]["name"]: bool(p["metadata"].get("ownerReferences")) for p in await items(client, PODS)}
+    assert owners == {"db-0": True, "db-1": True, "db-01": False, "other-2": False, "given": False}
+
+
+async def test_a_claim_and_its_pod_taken_away_by_hand_come_back(house: House, client: Client):
+    template = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+    await client.create(STATEFULSETS, stateful_set(1, volumeClaimTemplates=[template]))
+    async with kubelet(client), house.running(StatefulSetController) as controllers:
+        await until(lambda: _status(client, readyReplicas=1))
+        hold = {"metadata": {"finalizers": ["test/hold"]}}
+        before = await client.patch(PERSISTENTVOLUMECLAIMS, "data-db-0", hold, "default")
+        await client.delete(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
+        await client.delete(PODS, "db-0", "default")
+
+        async def told() -> bool:
+            messages = [e["message"] for e in await items(client, EVENTS) if e["reason"] == "FailedCreate"]
+            return any("create Pod db-0" in m and "is being deleted" in m for m in messages)
+
+        await until(told)
+        assert await items(client, PODS) == [], "it would be given a claim that goes under its feet"
+        await client.patch(PERSISTENTVOLUMECLAIMS, "data-db-0", {"metadata": {"finalizers": None}}, "default")
+        await until(lambda: items(client, PODS))
+        after = await client.get(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
+        assert after["metadata"]["uid"] != before["metadata"]["uid"]
+        await house.settle(controllers)
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["it goes", "it is kept"])
+async def test_a_set_waits_for_a_stale_claim_no_longer_than_it_must(house: House, client: Client, deleted: bool):
+    """Left over from a pod that was scaled away, and to be collected with it."""
+    template = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+    owner = stateful_set(1, volumeClaimTemplates=[template])
+    stale = identity.new_claims(owner, 0)[0]
+    stale["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "former"}]
+    await client.create(PERSISTENTVOLUMECLAIMS, stale)
+    await client.create(STATEFULSETS, owner)
+    async with kubelet(client), house.running(StatefulSetController) as controllers:
+        await until(lambda: _status(client, currentReplicas=0, observedGeneration=1))
+        await house.settle(controllers)
+        assert await items(client, PODS) == []
+        if deleted:
+            await client.delete(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
+        else:
+            await client.patch(PERSISTENTVOLUMECLAIMS, "data-db-0", {"metadata": {"ownerReferences": None}}, "default")
+        await until(lambda: _status(client, readyReplicas=1))
 
 
 async def test_on_the_real_api_server_claims_are_kept_as_asked(tmp_path: Path):

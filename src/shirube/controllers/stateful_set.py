@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from shirube.api.errors import ApiError
+from shirube.api.errors import ApiError, conflict
 from shirube.api.gvr import CONTROLLERREVISIONS, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from shirube.api.selectors import LabelSelector, label_selector_from
 from shirube.client.controller import Controller
@@ -53,7 +53,7 @@ class StatefulSetController(Controller[str]):
         index_by_controller(self._revisions)
         self._sets.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
-        self._claims.add_handler(on_delete=self._claim_deleted)
+        self._claims.add_handler(on_update=self._claim_updated, on_delete=self._claim_gone)
 
     # -- what wakes us -------------------------------------------------------------------------------------
 
@@ -79,12 +79,16 @@ class StatefulSetController(Controller[str]):
             self._pod_changed(old)
         self._pod_changed(new)
 
-    def _claim_deleted(self, claim: Object) -> None:
-        """A pod may have waited for an old claim of that name to be gone."""
-        for reference in claim["metadata"].get("ownerReferences") or ():
-            name = reference["name"]
-            if reference["kind"] == "Pod":
-                self.queue.add(f"{claim['metadata']['namespace']}/{name.rpartition('-')[0]}")
+    def _claim_updated(self, old: Object, new: Object) -> None:
+        if old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences"):
+            self._claim_gone(new)
+
+    def _claim_gone(self, claim: Object) -> None:
+        """A pod may have waited for an old claim of that name to be gone, or wait for a claim that somebody took."""
+        metadata = claim["metadata"]
+        for owner in self._sets.store.list(metadata["namespace"]):
+            if identity.has_claim(owner, metadata["name"]):
+                self._enqueue(owner)
 
     @staticmethod
     def _selector(owner: Object) -> LabelSelector:
@@ -102,8 +106,9 @@ class StatefulSetController(Controller[str]):
         name = owner["metadata"]["name"]
         pods = await self._claimer.claim(
             owner,
-            [p for p in owned_and_orphans(self._pods, owner) if ordinal_of(p["metadata"]["name"], name) >= 0],
+            owned_and_orphans(self._pods, owner),
             selector,
+            member=lambda pod: ordinal_of(pod["metadata"]["name"], name) >= 0,
         )
         kept = await self._revision_claimer.claim(owner, owned_and_orphans(self._revisions, owner), selector)
         if deleting(owner):
@@ -191,10 +196,14 @@ class StatefulSetController(Controller[str]):
         self._recorder.event(owner, NORMAL, f"Successful{verb.capitalize()}", f"{about} successful")
 
     async def _create(self, owner: Object, ordinal: int, revision: str, kept: Object) -> None:
-        if not await self._make_claims(owner, ordinal):
-            return
         pod = identity.new_pod(owner, history.template_of(kept), ordinal, revision)
-        await self._told(owner, "create", pod["metadata"]["name"], lambda: self._client.create(PODS, pod))
+
+        async def create() -> None:
+            await self._make_claims(owner, ordinal)
+            await self._client.create(PODS, pod)
+
+        if not self._stale_claims(owner, ordinal):
+            await self._told(owner, "create", pod["metadata"]["name"], create)
 
     async def _delete(self, owner: Object, pod: Object) -> None:
         metadata = pod["metadata"]
@@ -226,20 +235,28 @@ class StatefulSetController(Controller[str]):
 
     # -- claims ---------------------------------------------------------------------------------------------
 
-    async def _make_claims(self, owner: Object, ordinal: int, pod: Object | None = None) -> bool:
-        """False when an old claim has to go first."""
+    def _claims_there(self, owner: Object, ordinal: int) -> list[Object]:
+        names = [identity.claim_name(owner, template, ordinal) for template in identity.claim_templates(owner)]
+        found = [self._claims.store.get(owner["metadata"]["namespace"], name) for name in names]
+        return [claim for claim in found if claim is not None]
+
+    def _stale_claims(self, owner: Object, ordinal: int) -> bool:
+        """Whether a claim is about to go with a former pod of that name: its end wakes us."""
+        there = self._claims_there(owner, ordinal)
+        return any(not deleting(claim) and identity.stale(owner, claim, None) for claim in there)
+
+    async def _make_claims(self, owner: Object, ordinal: int, pod: Object | None = None) -> None:
         for wanted in identity.new_claims(owner, ordinal):
             metadata = wanted["metadata"]
             there = self._claims.store.get(metadata["namespace"], metadata["name"])
             if there is not None:
-                if pod is None and (deleting(there) or identity.stale(owner, there, pod)):
-                    return False
+                if pod is None and deleting(there):
+                    raise conflict(PERSISTENTVOLUMECLAIMS, metadata["name"], "it is being deleted")
                 continue
             references = identity.claim_owners(owner, ordinal, pod, wanted)
             if references:
                 wanted = {**wanted, "metadata": {**metadata, "ownerReferences": references}}
             await self._make_claim(owner, ordinal, wanted)
-        return True
 
     async def _make_claim(self, owner: Object, ordinal: int, wanted: Object) -> None:
         name = wanted["metadata"]["name"]

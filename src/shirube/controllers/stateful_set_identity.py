@@ -28,6 +28,14 @@ def claim_name(owner: Object, template: Object, ordinal: int) -> str:
     return f"{template['metadata']['name']}-{owner['metadata']['name']}-{ordinal}"
 
 
+def has_claim(owner: Object, name: str) -> bool:
+    """Whether a claim of that name is for one of the set's pods."""
+    return any(
+        ordinal_of(name, f"{template['metadata']['name']}-{owner['metadata']['name']}") >= 0
+        for template in claim_templates(owner)
+    )
+
+
 def volumes_of(owner: Object, ordinal: int, volumes: list[Object]) -> list[Object]:
     """The pod's volumes: the claims' in place of those of the same name."""
     templates = claim_templates(owner)

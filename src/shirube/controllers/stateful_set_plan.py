@@ -2,8 +2,8 @@
 
 Ordered sets take one step at a time: pods are made from the lowest ordinal up, each waiting for the one before
 to be ready and available, and taken away from the highest down; never more than one pod is on its way. Parallel
-sets do all at once. Rolling updates go from the highest ordinal down to the partition, `maxUnavailable` pods at
-a time.
+sets do all at once, some hundreds in a step. Rolling updates go from the highest ordinal down to the partition,
+`maxUnavailable` pods at a time; in a parallel set old pods that are down already go first, and cost nothing.
 
 Follows upstream's `stateful_set_control.go`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from shirube.client.rest import Object
@@ -19,13 +20,16 @@ from shirube.controllers import pods as of_pods
 from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.revisions import POD_LABEL
 
-_NAME = re.compile(r"^(.*)-([0-9]+)$")
+_NAME = re.compile(r"(.*)-(0|[1-9][0-9]{0,9})")
+_MOST = 2**31
+_AT_ONCE = 500
 
 
-def ordinal_of(pod_name: str, set_name: str) -> int:
-    """-1 for a name that is not of this set's."""
-    found = _NAME.match(pod_name)
-    return int(found[2]) if found and found[1] == set_name else -1
+def ordinal_of(name: str, prefix: str) -> int:
+    """-1 for a name that no pod (or claim) of this set has: `web-7` is one, `web-07` is not."""
+    found = _NAME.fullmatch(name)
+    ordinal = int(found[2]) if found and found[1] == prefix else -1
+    return ordinal if ordinal < _MOST else -1
 
 
 def replicas_of(owner: Object) -> int:
@@ -47,8 +51,12 @@ def rolling(owner: Object) -> Object | None:
     return (strategy.get("rollingUpdate") or {}) if strategy.get("type", "RollingUpdate") == "RollingUpdate" else None
 
 
+def ordinals(owner: Object) -> range:
+    return range(start_of(owner), start_of(owner) + replicas_of(owner))
+
+
 def in_range(owner: Object, ordinal: int) -> bool:
-    return start_of(owner) <= ordinal < start_of(owner) + replicas_of(owner)
+    return ordinal in ordinals(owner)
 
 
 def revision_of(pod: Object) -> str:
@@ -57,7 +65,7 @@ def revision_of(pod: Object) -> str:
 
 def max_unavailable(owner: Object) -> int:
     value = (rolling(owner) or {}).get("maxUnavailable")
-    return max(int_or_percent(1 if value is None else value, replicas_of(owner), round_up=True), 1)
+    return max(int_or_percent(1 if value is None else value, replicas_of(owner), round_up=False), 1)
 
 
 @dataclass(slots=True)
@@ -70,24 +78,19 @@ class Plan:
 
 @dataclass(slots=True)
 class _Sorted:
-    """Pods by their places. `there[i]` is the pod of ordinal start + i."""
+    """Pods by their places."""
 
-    there: list[Object | None]
+    there: dict[int, Object]  # lowest ordinal first
     condemned: list[Object]  # highest ordinal first
 
     @classmethod
     def of(cls, owner: Object, pods: list[Object]) -> _Sorted:
-        name, start = owner["metadata"]["name"], start_of(owner)
-        there: list[Object | None] = [None] * replicas_of(owner)
-        condemned: list[tuple[int, Object]] = []
-        for pod in pods:
-            ordinal = ordinal_of(pod["metadata"]["name"], name)
-            if in_range(owner, ordinal):
-                there[ordinal - start] = pod
-            elif ordinal >= 0:
-                condemned.append((ordinal, pod))
-        condemned.sort(key=lambda c: -c[0])
-        return cls(there, [pod for _, pod in condemned])
+        name = owner["metadata"]["name"]
+        known = sorted(((ordinal_of(p["metadata"]["name"], name), p) for p in pods), key=lambda one: one[0])
+        return cls(
+            {ordinal: pod for ordinal, pod in known if in_range(owner, ordinal)},
+            [pod for ordinal, pod in reversed(known) if ordinal >= 0 and not in_range(owner, ordinal)],
+        )
 
 
 def running_and_ready(pod: Object) -> bool:
@@ -123,33 +126,39 @@ def _wanted_revision(owner: Object, ordinal: int, current: str, update: str) -> 
 
 def _fill(owner: Object, places: _Sorted, current: str, update: str, up: Any, todo: Plan) -> bool:
     """Every place gets its pod. False when the next step has to wait for one."""
-    one_by_one = ordered(owner)
-    for number, pod in enumerate(places.there):
-        ordinal = start_of(owner) + number
-        if pod is None:
+    if not ordered(owner):
+        for pod in places.there.values():
+            _look_after(pod, todo)
+        missing = islice((n for n in ordinals(owner) if n not in places.there), _AT_ONCE)
+        todo.create = [(n, _wanted_revision(owner, n, current, update)) for n in missing]
+        return True
+    for ordinal in ordinals(owner):
+        there = places.there.get(ordinal)
+        if there is None:
             todo.create.append((ordinal, _wanted_revision(owner, ordinal, current, update)))
-            if one_by_one:
-                return False
-        elif of_pods.finished(pod):
-            if not pod["metadata"].get("deletionTimestamp"):
-                todo.replace.append(pod)
-            if one_by_one:
-                return False
-        elif pod["metadata"].get("deletionTimestamp"):
-            if one_by_one:
-                return False
-        else:
-            todo.mend.append(pod)
-            if one_by_one and not up(pod):
-                return False
+            return False
+        if not _look_after(there, todo) or not up(there):
+            return False
     return True
+
+
+def _look_after(pod: Object, todo: Plan) -> bool:
+    """Whether it is there to stay."""
+    going = bool(pod["metadata"].get("deletionTimestamp"))
+    if of_pods.finished(pod):
+        if not going:
+            todo.replace.append(pod)
+        return False
+    if not going:
+        todo.mend.append(pod)
+    return not going
 
 
 def _shrink(owner: Object, places: _Sorted, up: Any, todo: Plan) -> bool:
     """Pods beyond the range go. False when the next step has to wait for one."""
     one_by_one = ordered(owner)
     # An ordered set never takes a healthy pod away while another of its pods is in trouble.
-    everybody = [p for p in places.there if p is not None] + places.condemned[::-1]
+    everybody = [*places.there.values(), *places.condemned[::-1]]
     first_unhealthy = next((p for p in everybody if not running_and_ready(p)), None)
     for pod in places.condemned:
         if pod["metadata"].get("deletionTimestamp"):
@@ -168,20 +177,17 @@ def _update(owner: Object, places: _Sorted, update: str, up: Any, todo: Plan) ->
     parameters = rolling(owner)
     if parameters is None:
         return
-    there = [p for p in places.there if p is not None]
-    down = sum(1 for p in there if p["metadata"].get("deletionTimestamp") or not up(p))
-    may_go = max_unavailable(owner) - down
-    lowest = int(parameters.get("partition") or 0)
-    for number in range(len(places.there) - 1, lowest - 1, -1):
-        pod = places.there[number]
-        if pod is None or pod["metadata"].get("deletionTimestamp") or revision_of(pod) == update:
-            continue
-        # One that is down already costs nothing: in a parallel set a broken template is replaced so.
-        if up(pod):
-            if may_go <= 0:
-                return
-            may_go -= 1
-        todo.delete.append(pod)
+    down = sum(1 for p in places.there.values() if p["metadata"].get("deletionTimestamp") or not up(p))
+    lowest = start_of(owner) + int(parameters.get("partition") or 0)
+    old = [
+        pod
+        for ordinal, pod in reversed(places.there.items())
+        if ordinal >= lowest and revision_of(pod) != update and not pod["metadata"].get("deletionTimestamp")
+    ]
+    # Only a parallel set has some that are down here. They must not wait for a place in the budget that they take up
+    # themselves: a broken template would never be replaced.
+    todo.delete += [p for p in old if not up(p)]
+    todo.delete += [p for p in old if up(p)][: max(max_unavailable(owner) - down, 0)]
 
 
 def status_of(
