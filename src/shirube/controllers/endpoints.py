@@ -7,8 +7,9 @@ cut and annotated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from shirube.api.endpoint_subsets import Offer, packed
 from shirube.api.errors import ApiError
 from shirube.api.gvr import ENDPOINTS, PODS, SERVICES
 from shirube.client.controller import Controller
@@ -25,8 +26,6 @@ _MOST = 1000
 _OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 
-_Who = tuple[str, str]  # address, uid of the pod
-
 
 def _address(service: Object, pod: Object, ip: str) -> Object:
     out: Object = {"ip": ip}
@@ -39,38 +38,24 @@ def _address(service: Object, pod: Object, ip: str) -> Object:
 
 
 def subsets_of(service: Object, pods: Iterable[Object]) -> list[Object]:
-    """The subsets that these backends make: ports that the same addresses offer are in one, as upstream packs them."""
+    """The subsets that these backends make."""
+    return packed(_offers(service, pods))
+
+
+def _offers(service: Object, pods: Iterable[Object]) -> Iterator[Offer]:
     family = behind.families(service)[0]
     unready_too = behind.publishes_not_ready(service)
-    addresses: dict[_Who, Object] = {}
-    offering: dict[behind.Port | None, dict[_Who, bool]] = {}  # port -> who offers it, and whether they are ready
+    portless = not service["spec"].get("ports") and behind.headless(service)
     for pod in pods:
         ip = behind.address_of(pod, family)
         if ip is None or (of_pods.terminating(pod) and not unready_too):
             continue
-        ports: tuple[behind.Port | None, ...] = behind.ports_of(service, pod)
-        if not service["spec"].get("ports") and behind.headless(service):
-            ports = (None,)
-        who = ip, pod["metadata"]["uid"]  # pods on a node's network share its address
-        addresses[who] = _address(service, pod, ip)
-        for port in ports:
-            offering.setdefault(port, {})[who] = unready_too or of_pods.ready(pod)
-    together: dict[tuple[tuple[_Who, bool], ...], list[behind.Port]] = {}
-    for port, offered_by in offering.items():
-        together.setdefault(tuple(offered_by.items()), []).extend([port] if port is not None else [])
-    packed = sorted((sorted(ports), members) for members, ports in together.items())
-    return [_subset(ports, [(addresses[who], ready) for who, ready in members]) for ports, members in packed]
-
-
-def _subset(ports: list[behind.Port], members: list[tuple[Object, bool]]) -> Object:
-    out: Object = {}
-    for wanted, name in ((True, "addresses"), (False, "notReadyAddresses")):
-        found = [address for address, ready in members if ready is wanted]
-        if found:
-            out[name] = sorted(found, key=lambda a: (behind.sort_key(a["ip"]), a["targetRef"]["uid"]))
-    if ports:
-        out["ports"] = [port.to_dict() for port in ports]
-    return out
+        ready = unready_too or of_pods.ready(pod)
+        address = _address(service, pod, ip)
+        if portless:
+            yield Offer(address, None, ready)
+        for port in behind.ports_of(service, pod):
+            yield Offer(address, port.to_dict(), ready)
 
 
 def truncated(subsets: list[Object]) -> tuple[list[Object], bool]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 from shirube.api.selectors import label_selector_from_set
@@ -135,15 +133,6 @@ def trigger_time(service: Object, pods: Iterable[Object]) -> str:
         if found is not None and found.get("lastTransitionTime"):
             times.append(parse_rfc3339(found["lastTransitionTime"]))
     return rfc3339(max(times))
-
-
-@lru_cache(maxsize=65536)
-def sort_key(address: str) -> tuple[int, bytes]:
-    try:
-        packed = ipaddress.ip_address(address).packed
-    except ValueError:
-        return (0, address.encode())
-    return (len(packed), packed)
 
 
 def _shown(pod: Object) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from shirube.api.errors import ApiError
 from shirube.api.gvr import IPADDRESSES, SERVICECIDRS
 from shirube.client.controller import Controller
+from shirube.client.events import WARNING
 from shirube.client.informer import key_of
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_objects
@@ -24,6 +25,7 @@ GRACE_SECONDS = 10.0  # for allocators to see that the range is going
 _ACCOUNT = "service-cidrs-controller"
 _MANAGED = ("ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io")
 _READY = "Kubernetes Service CIDR is ready"
+_CANNOT_SAY = "The ServiceCIDR Status can not be set to Ready=True"
 _IN_USE = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
 
 
@@ -51,6 +53,7 @@ class ServiceCIDRController(Controller[str]):
         self._addresses = context.informer(IPADDRESSES)
         super().__init__(self._cidrs, self._addresses)
         self._client = context.client_of(_ACCOUNT)
+        self._recorder = context.recorder(self.name, _ACCOUNT)
         self._clock = context.clock
         self._cidrs.add_handler(self._changed, lambda _, new: self._changed(new), lambda _: self._leaving())
         self._addresses.add_handler(None, None, lambda _: self._leaving())
@@ -72,7 +75,12 @@ class ServiceCIDRController(Controller[str]):
         if not deleting(cidr):
             if FINALIZER not in (cidr["metadata"].get("finalizers") or ()):
                 await self._client.patch(SERVICECIDRS, key, {"metadata": {"finalizers": [FINALIZER]}}, type="strategic")
-            await self._say(cidr, "True", "", _READY)
+            try:
+                await self._say(cidr, "True", "", _READY)
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    self._recorder.event(cidr, WARNING, "KubernetesServiceCIDRError", _CANNOT_SAY)
+                raise
             return None
         # Two that are on their way out do not count on each other.
         others = [o for o in self._cidrs.store if key_of(o) != key and not deleting(o)]

@@ -107,9 +107,17 @@ class Gateway:
                 self._told[uid] = step.refusal
                 message = f"cannot give load balancer addresses: {step.refusal}"
                 self._events.event(step.service, "Warning", "SyncLoadBalancerFailed", message)
-            if step.addresses or not step.refusal:
+            if not step.refusal:
                 self._told.pop(uid, None)
+            if step.writes:
+                before, after = step.told()
+                self._tell(step.service, before)
                 await load_balancer.carry_out(self._client, step)
+                self._tell(step.service, after)
+
+    def _tell(self, service: Object, tellings: Iterable[load_balancer.Telling]) -> None:
+        for kind, reason, message in tellings:
+            self._events.event(service, kind, reason, message)
 
     def _serving(self, service: Object) -> Iterable[str]:
         """Addresses of the nodes that have ready endpoints of the Service."""

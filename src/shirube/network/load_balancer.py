@@ -17,7 +17,9 @@ from shirube.client.rest import Client
 from shirube.foundation.address_family import BOTH, IPV4
 
 Object = dict[str, Any]
+Telling = tuple[str, str, str]  # type, reason and message of an Event
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+LEAVING = "ToBeDeletedByClusterAutoscaler"  # a taint
 # What a node itself listens on: DNS, its metrics, the node agent, the proxy's health.
 RESERVED = {("TCP", 53), ("UDP", 53), ("TCP", 9153), ("TCP", 10250), ("TCP", 10256)}
 
@@ -30,12 +32,32 @@ class Step:
     addresses: tuple[str, ...] = ()
     refusal: str = ""
 
+    @property
+    def writes(self) -> bool:
+        return self.addresses != _ingress(self.service)
+
+    def told(self) -> tuple[list[Telling], list[Telling]]:
+        """What to say before the write, and after it, as a cloud's controller does."""
+        if self.service["spec"].get("type") != "LoadBalancer":
+            return [("Normal", "DeletingLoadBalancer", "Deleting load balancer")], [
+                ("Normal", "DeletedLoadBalancer", "Deleted load balancer")
+            ]
+        if self.refusal:
+            return [], []  # said in words of its own
+        if not self.addresses:
+            return [], [("Warning", "UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer")]
+        if _ingress(self.service):
+            return [], [("Normal", "UpdatedLoadBalancer", "Updated load balancer with new hosts")]
+        return [("Normal", "EnsuringLoadBalancer", "Ensuring load balancer")], [
+            ("Normal", "EnsuredLoadBalancer", "Ensured load balancer")
+        ]
+
 
 def plan(services: Iterable[Object], nodes: Mapping[str, Object], serving: Mapping[str, set[str]]) -> list[Step]:
     """`nodes`: address -> Node; `serving`: namespace/name -> addresses of nodes with endpoints (policy Local)."""
     steps = []
     owners: dict[tuple[str, int], str] = {}
-    usable = sorted(a for a, node in nodes.items() if EXCLUDED not in (node["metadata"].get("labels") or {}))
+    usable = sorted(a for a, node in nodes.items() if _serves(node))
     for service in sorted(services, key=_age):
         spec, metadata = service["spec"], service["metadata"]
         if spec.get("loadBalancerClass") or metadata.get("deletionTimestamp"):
@@ -54,6 +76,13 @@ def plan(services: Iterable[Object], nodes: Mapping[str, Object], serving: Mappi
         if refusal or addresses != _ingress(service):
             steps.append(Step(service, addresses, refusal))
     return steps
+
+
+def _serves(node: Object) -> bool:
+    """Whether it is ready does not count: a node that is silent for a moment would cut its connections."""
+    metadata, spec = node["metadata"], node.get("spec") or {}
+    leaving = metadata.get("deletionTimestamp") or any(t["key"] == LEAVING for t in spec.get("taints") or ())
+    return not leaving and EXCLUDED not in (metadata.get("labels") or {})
 
 
 def _age(service: Object) -> tuple[bool, str, str, str]:

@@ -1,11 +1,12 @@
-"""Endpoints: the older, single-object form of what EndpointSlices say.
+"""Endpoints: the older, single-object form of what EndpointSlices say. Their subsets are kept packed.
 
-Follows core's ``ValidateEndpoints``.
+Follows core's ``ValidateEndpoints`` and its strategy's ``Canonicalize``.
 """
 
 from __future__ import annotations
 
 from shirube.api import names
+from shirube.api.endpoint_subsets import repacked
 from shirube.api.errors import Cause
 from shirube.api.strategy import Obj, Strategy
 from shirube.api.validation.field import invalid, not_supported, required
@@ -23,6 +24,14 @@ class EndpointsStrategy(Strategy):
                 if not port.get("protocol"):
                     port["protocol"] = "TCP"
 
+    def prepare_for_create(self, obj: Obj) -> None:
+        super().prepare_for_create(obj)
+        _pack(obj)
+
+    def prepare_for_update(self, obj: Obj, old: Obj) -> None:
+        super().prepare_for_update(obj, old)
+        _pack(obj)
+
     def validate(self, obj: Obj) -> list[Cause]:
         return super().validate(obj) + _validate_subsets(obj)
 
@@ -31,6 +40,12 @@ class EndpointsStrategy(Strategy):
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
         return ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"]
+
+
+def _pack(obj: Obj) -> None:
+    """What is valid is kept in one form; what is not is told of as it was sent."""
+    if obj.get("subsets") and not _validate_subsets(obj):
+        obj["subsets"] = repacked(obj["subsets"])
 
 
 def _validate_subsets(obj: Obj) -> list[Cause]:

@@ -89,25 +89,25 @@ class ServiceCIDRStrategy(Strategy):
         obj["status"] = {}
 
     def validate(self, obj: Obj) -> list[Cause]:
-        causes = super().validate(obj)
-        blocks = (obj.get("spec") or {}).get("cidrs") or []
-        if not blocks:
-            causes.append(required("spec.cidrs", "at least one CIDR required"))
-            return causes
-        if len(blocks) > 2:
-            causes.append(invalid("spec.cidrs", obj["spec"], "may only hold up to 2 values"))
-            return causes
-        if len(blocks) == 2 and (any(map(names.is_cidr, blocks)) or (":" in blocks[0]) == (":" in blocks[1])):
-            detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
-            causes.append(invalid("spec.cidrs", obj["spec"], detail))
-            return causes
-        for i, block in enumerate(blocks):
-            causes.extend(invalid(f"spec.cidrs[{i}]", block, m) for m in _strict_block(block))
-        return causes
+        return super().validate(obj) + _validate_blocks(obj)
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
         now, was = ((o.get("spec") or {}).get("cidrs") or [] for o in (obj, old))
         if len(now) < len(was) or now[: len(was)] != was:
             causes.append(invalid("spec.cidrs", now, "field is immutable"))
+        elif len(now) > len(was):  # it gets a second family
+            causes.extend(_validate_blocks(obj))
         return causes
+
+
+def _validate_blocks(obj: Obj) -> list[Cause]:
+    blocks = (obj.get("spec") or {}).get("cidrs") or []
+    if not blocks:
+        return [required("spec.cidrs", "at least one CIDR required")]
+    if len(blocks) > 2:
+        return [invalid("spec.cidrs", obj["spec"], "may only hold up to 2 values")]
+    if len(blocks) == 2 and (any(map(names.is_cidr, blocks)) or (":" in blocks[0]) == (":" in blocks[1])):
+        detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        return [invalid("spec.cidrs", obj["spec"], detail)]
+    return [invalid(f"spec.cidrs[{i}]", block, m) for i, block in enumerate(blocks) for m in _strict_block(block)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PORTS_PREFIX = "/registry/shirube/nodeports/"
 MANAGED_BY = "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
-_DEFAULT = "kubernetes"  # the ServiceCIDR that shows the server's own ranges
+DEFAULT_RANGE = "kubernetes"  # the ServiceCIDR that shows the server's own ranges
 
 
 class Taken(Exception):
@@ -62,7 +62,7 @@ class Ledger:
         """The ranges of a family: the server's own, then those of further ServiceCIDRs that are ready."""
         found = [cidr for cidr in self._own() if family_of(cidr) == family]
         for obj in self._ctx.reader.list(g.SERVICECIDRS):
-            if obj["metadata"]["name"] != _DEFAULT and _is_ready(obj):
+            if obj["metadata"]["name"] != DEFAULT_RANGE and _is_ready(obj):
                 found += [c for c in obj["spec"].get("cidrs") or () if family_of(c) == family and c not in found]
         return found
 

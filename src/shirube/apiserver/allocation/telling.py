@@ -58,5 +58,5 @@ class OwnEvents:
             raise errors.service_unavailable(f"storage: {error}", 1) from None
 
 
-def recorder(ctx: ServerContext, component: str) -> EventRecorder:
-    return EventRecorder(OwnEvents(ctx, component), component, style="events.k8s.io", clock=ctx.clock)
+def recorder(ctx: ServerContext, component: str, style: str = "events.k8s.io") -> EventRecorder:
+    return EventRecorder(OwnEvents(ctx, component), component, style=style, clock=ctx.clock)

@@ -7,8 +7,8 @@ may start at the same time; who loses a race finds the winner's object and leave
 
 `keep` is what the server runs beside its requests from then on: it goes on asserting that the `kubernetes`
 Service leads to the servers that are alive (`endpoints`), keeps what servers behind this one need to know
-(`authentication_config`) and since when uses of old tokens are noted (`token_tracking`), and repairs the ledger of
-service addresses and ports.
+(`authentication_config`) and since when uses of old tokens are noted (`token_tracking`), repairs the ledger of
+service addresses and ports, and keeps the ServiceCIDR that shows where its addresses come from (`default_range`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import orjson
 
 from shirube.api import gvr as g
 from shirube.api.resources import OPTIONAL
-from shirube.apiserver.allocation import repair
+from shirube.apiserver.allocation import default_range, repair
 from shirube.apiserver.bootstrap import authentication_config, endpoints, objects, token_tracking
 from shirube.apiserver.bootstrap.reconcile import reconcile
 from shirube.apiserver.bootstrap.writing import key_of, new, put
@@ -64,6 +64,7 @@ async def keep(ctx: ServerContext) -> None:
         group.create_task(authentication_config.keep(ctx), name="keep-authentication-config")
         group.create_task(token_tracking.keep(ctx), name="keep-token-tracking")
         group.create_task(repair.keep(ctx), name="repair-allocations")
+        group.create_task(default_range.keep(ctx), name="keep-default-range")
 
 
 async def leave(ctx: ServerContext) -> None:
