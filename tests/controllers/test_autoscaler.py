@@ -194,7 +194,7 @@ async def test_a_deployment_grows_with_its_load(tmp_path: Path):
 
 async def test_metrics_that_nobody_serves(tmp_path: Path):
     async with live(tmp_path) as house:
-        target = Target("default", "app=web", [], 1, Tolerance(), NOW)
+        target = Target("default", "app=web", [], 1, 1, Tolerance(), NOW)
         wanted = {"type": "AverageValue", "averageValue": "10"}
         pods = {"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": wanted}}
         with pytest.raises(MetricError) as failed:

@@ -31,12 +31,17 @@ class Target:
     namespace: str
     selector: str
     pods: list[Object]
-    current: int  # status.replicas
+    asked: int  # spec.replicas: what stays when nothing has to change
+    there: int  # status.replicas: during a rollout more, while pods are being made fewer
     tolerance: Tolerance
     now: float
 
     @property
     def ready(self) -> int:
+        if not self.pods:
+            raise MetricError(
+                "unable to calculate ready pods: no pods returned by selector while calculating replica count"
+            )
         return sum(1 for p in self.pods if of_pods.phase(p) == "Running" and of_pods.ready(p))
 
 
@@ -79,19 +84,25 @@ class Metrics:
     async def _resource(self, target: Target, resource: str, container: str = "") -> dict[str, Sample]:
         path = f"{_RESOURCE}/namespaces/{target.namespace}/pods"
         items = await self._read(path, {"labelSelector": target.selector}, f"metrics for resource {resource}")
+        if not items:
+            raise MetricError(
+                f"unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
+            )
         out = {}
         for item in items:
+            name = item["metadata"]["name"]
             containers = [c for c in item.get("containers") or () if not container or c["name"] == container]
+            if container and not containers:
+                raise MetricError(
+                    f"unable to get metrics for resource {resource}: failed to get container metrics: "
+                    f"container {container} not present in metrics for pod {target.namespace}/{name}"
+                )
             amounts = [(c.get("usage") or {}).get(resource) for c in containers]
             if not amounts or any(a is None for a in amounts):
                 continue
             total = sum(quantity.milli(a) for a in amounts if a is not None)
             at = parse_rfc3339(item["timestamp"]) if item.get("timestamp") else target.now
-            out[item["metadata"]["name"]] = Sample(total, at, _seconds(item.get("window") or "60s"))
-        if not out:
-            raise MetricError(
-                f"unable to get metrics for resource {resource}: no metrics returned from resource metrics API"
-            )
+            out[name] = Sample(total, at, _seconds(item.get("window") or "60s"))
         return out
 
     async def propose(self, metric: Object, target: Target) -> Proposal:
@@ -129,7 +140,7 @@ class Metrics:
                 arithmetic.requests_of(target.pods, resource, container),
                 int(wanted["averageUtilization"]),
                 resource,
-                target.current,
+                target.asked,
                 target.tolerance,
                 target.now,
             )
@@ -139,7 +150,7 @@ class Metrics:
         else:
             amount = quantity.milli(wanted["averageValue"])
             replicas, average = arithmetic.by_average(
-                target.pods, samples, amount, resource, target.current, target.tolerance, target.now
+                target.pods, samples, amount, resource, target.asked, target.tolerance, target.now
             )
             current = {"averageValue": _text(average)}
         return Proposal(replicas, what, {"type": kind, key: {**names, "current": current}})
@@ -161,7 +172,7 @@ class Metrics:
         }
         amount = quantity.milli(source["target"]["averageValue"])
         replicas, average = arithmetic.by_average(
-            target.pods, samples, amount, "", target.current, target.tolerance, target.now
+            target.pods, samples, amount, "", target.asked, target.tolerance, target.now
         )
         shown = {"metric": source["metric"], "current": {"averageValue": _text(average)}}
         return Proposal(replicas, f"pods metric {name}", {"type": "Pods", "pods": shown})
@@ -197,10 +208,10 @@ class Metrics:
 def _of_total(usage: int, wanted: Object, target: Target) -> tuple[int, Object]:
     if wanted["type"] == "AverageValue":
         amount = quantity.milli(wanted["averageValue"])
-        replicas = arithmetic.by_total_average(usage, amount, target.current, target.tolerance)
-        return replicas, {"averageValue": _text(-(-usage // max(target.current, 1)))}
+        replicas = arithmetic.by_total_average(usage, amount, target.there, target.tolerance)
+        return replicas, {"averageValue": _text(-(-usage // max(target.there, 1)))}
     amount = quantity.milli(wanted["value"])
-    replicas = arithmetic.by_total(usage, amount, target.ready, target.current, target.tolerance)
+    replicas = arithmetic.by_total(usage, amount, target.ready, target.asked, target.tolerance)
     return replicas, {"value": _text(usage)}
 
 

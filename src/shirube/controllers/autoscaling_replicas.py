@@ -9,11 +9,11 @@ https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#algor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from shirube.api import quantity
+from shirube.api import quantity, quota_usage
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
 from shirube.controllers.ownership import deleting
@@ -50,7 +50,9 @@ class Groups:
     ignored: set[str] = field(default_factory=set)
 
 
-def group(pods: Iterable[Object], samples: Mapping[str, Sample], resource: str, now: float) -> Groups:
+def group(pods: Sequence[Object], samples: Mapping[str, Sample], resource: str, now: float) -> Groups:
+    if not pods:
+        raise MetricError("no pods returned by selector while calculating replica count")
     out = Groups()
     for pod in pods:
         name = pod["metadata"]["name"]
@@ -80,21 +82,28 @@ def _starting(pod: Object, sample: Sample, now: float) -> bool:
 
 
 def requests_of(pods: Iterable[Object], resource: str, container: str = "") -> dict[str, int]:
-    """What each pod requests, in milli."""
-    out = {}
-    for pod in pods:
-        name, total = pod["metadata"]["name"], 0
-        spec = pod["spec"]
-        sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-        for one in (*(spec.get("containers") or ()), *sidecars):
-            if container and one["name"] != container:
-                continue
-            amount = ((one.get("resources") or {}).get("requests") or {}).get(resource)
-            if amount is None:
-                raise MetricError(f"missing request for {resource} in container {one['name']} of Pod {name}")
-            total += quantity.milli(amount)
-        out[name] = total
-    return out
+    """What each pod requests, in milli: as a whole where it says so, else its containers and sidecars together."""
+    return {pod["metadata"]["name"]: _request(pod, resource, container) for pod in pods}
+
+
+def _request(pod: Object, resource: str, container: str) -> int:
+    name, spec = pod["metadata"]["name"], pod["spec"]
+    if not container and (spec.get("resources") or {}).get("requests"):
+        whole = quota_usage.pod_total(pod, "requests").get(resource)
+        if whole is None:
+            raise MetricError(f"missing pod-level request for {resource} in Pod {name}")
+        return quantity.milli(whole)
+    sidecars = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    counted = [c for c in (*(spec.get("containers") or ()), *sidecars) if not container or c["name"] == container]
+    if container and not counted:
+        raise MetricError(f"container {container} not found in Pod {name}")
+    total = 0
+    for one in counted:
+        amount = ((one.get("resources") or {}).get("requests") or {}).get(resource)
+        if amount is None:
+            raise MetricError(f"missing request for {resource} in container {one['name']} of Pod {name}")
+        total += quantity.milli(amount)
+    return total
 
 
 def by_utilization(
@@ -113,13 +122,14 @@ def by_utilization(
         asked = sum(requests.get(name, 0) for name in values)
         if not asked:
             raise MetricError("no metrics returned matched known pods")
-        utilization = sum(values.values()) * 100 // asked
+        utilization = sum(value for name, value in values.items() if name in requests) * 100 // asked
         return utilization / target, utilization
 
     groups = group(pods, samples, resource, now)
     used = _used(samples, groups)
     first, utilization = ratio(used)
-    average = sum(used.values()) // len(used)
+    known = [value for name, value in used.items() if name in requests]  # the API may tell of pods that are gone
+    average = sum(known) // len(known)
 
     def full(name: str) -> int:
         return requests.get(name, 0) * max(100, target) // 100
@@ -144,7 +154,7 @@ def by_average(
     used = _used(samples, groups)
 
     def ratio(values: Mapping[str, int]) -> float:
-        return sum(values.values()) / len(values) / target
+        return sum(values.values()) // len(values) / target
 
     replicas = _replicas(used, groups, ratio(used), ratio, lambda _: target, current, tolerance)
     return replicas, sum(used.values()) // len(used)

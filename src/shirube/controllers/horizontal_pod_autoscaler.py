@@ -10,6 +10,7 @@ Follows upstream's `horizontal.go`; reasons and messages are upstream's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shirube.api.errors import ApiError
@@ -31,6 +32,7 @@ from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "horizontal-pod-autoscaler"
 PERIOD_SECONDS = 15.0
+_TRIES = 5  # to write a scale that others write, too
 
 
 @dataclass(slots=True)
@@ -41,11 +43,11 @@ class _Memory:
 
 
 class _Refused(Exception):
-    """No replica count follows: what the condition says (reason, message), and what the event."""
+    """No replica count follows: what the condition says (reason, message), and what the event; what was measured."""
 
-    def __init__(self, reason: str, message: str, told: str = "") -> None:
+    def __init__(self, reason: str, message: str, told: str = "", measured: Sequence[Object] = ()) -> None:
         super().__init__(told or message)
-        self.reason, self.message = reason, message
+        self.reason, self.message, self.measured = reason, message, measured
 
 
 def with_condition(status: Object, kind: str, value: str, reason: str, message: str, now: float) -> Object:
@@ -120,6 +122,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
         if not memory.recommendations:
             memory.recommendations.append(behavior.Recommendation(current, now))
         desired, why = current, ""
+        status.pop("currentMetrics", None)  # what is not measured now is not known
         if current == 0 and least != 0:
             message = "scaling is disabled since the replica count of the target is zero"
             status = with_condition(status, "ScalingActive", "False", "ScalingDisabled", message, now)
@@ -134,7 +137,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
             except _Refused as refused:
                 self._recorder.event(autoscaler, WARNING, "FailedComputeMetricsReplicas", str(refused))
                 status = with_condition(status, "ScalingActive", "False", refused.reason, refused.message, now)
-                status["currentReplicas"] = current
+                status |= {"currentReplicas": current, **_shown(refused.measured)}
                 # Nothing is known to be better than what is there; 0 would say that nothing is wanted. (A predecessor
                 # may have scaled and died before it could say so.)
                 status["desiredReplicas"] = status.get("desiredReplicas") or current
@@ -149,7 +152,7 @@ class HorizontalPodAutoscalerController(Controller[str]):
             changes = memory.added if desired > current else memory.taken
             changes.append(behavior.Change(abs(desired - current), now))
             status["lastScaleTime"] = rfc3339(now)
-        status["currentReplicas"] = int((scale.get("status") or {}).get("replicas") or current)
+        status["currentReplicas"] = current
         status["desiredReplicas"] = desired
         return status
 
@@ -177,11 +180,14 @@ class HorizontalPodAutoscalerController(Controller[str]):
         target = self._target(key, autoscaler, scale, now)
         metrics = autoscaler["spec"].get("metrics") or ()
         proposals: list[Proposal] = []
+        measured: list[Object] = []  # kubectl looks up a metric by its place
         first: _Refused | None = None
         for metric in metrics:
             try:
                 proposals.append(await self._metrics.propose(metric, target))
+                measured.append(proposals[-1].shown)
             except MetricError as error:
+                measured.append({"type": ""})
                 reason = f"FailedGet{metric['type']}Metric"
                 self._recorder.event(autoscaler, WARNING, reason, str(error))
                 message = f"the HPA was unable to compute the replica count: {error}"
@@ -191,10 +197,10 @@ class HorizontalPodAutoscalerController(Controller[str]):
         if first is not None and (best is None or best.replicas < current):
             bad = len(metrics) - len(proposals)
             detail = f"invalid metrics ({bad} invalid out of {len(metrics)}), first error is: {first}"
-            raise _Refused(first.reason, first.message, detail)
+            raise _Refused(first.reason, first.message, detail, measured)
         if best is None:
             raise _Refused("InvalidMetricSourceType", "the autoscaler names no metrics")
-        status = {**status, "currentMetrics": [p.shown for p in proposals]}
+        status = {**status, **_shown(measured)}
         message = f"the HPA was able to successfully calculate a replica count from {best.name}"
         return best, with_condition(status, "ScalingActive", "True", "ValidMetricFound", message, now)
 
@@ -204,7 +210,13 @@ class HorizontalPodAutoscalerController(Controller[str]):
         if not text:
             self._recorder.event(autoscaler, WARNING, "SelectorRequired", "selector is required")
             raise _Refused("InvalidSelector", "the HPA target's scale is missing a selector", "selector is required")
-        namespace, selector = autoscaler["metadata"]["namespace"], parse_label_selector(text)
+        try:
+            selector = parse_label_selector(text)
+        except ApiError as error:
+            message = f"couldn't convert selector into a corresponding internal selector object: {error.message}"
+            self._recorder.event(autoscaler, WARNING, "InvalidSelector", message)
+            raise _Refused("InvalidSelector", message) from error
+        namespace = autoscaler["metadata"]["namespace"]
         self._selectors[key] = selector
         pods = selected(self._pods, namespace, selector)
         scaling = [k for k, s in self._selectors.items() if split_key(k)[0] == namespace and _any_matches(s, pods)]
@@ -213,8 +225,8 @@ class HorizontalPodAutoscalerController(Controller[str]):
             message = f"pods by selector {text} are controlled by multiple HPAs: [{rivals}]"
             self._recorder.event(autoscaler, WARNING, "AmbiguousSelector", message)
             raise _Refused("AmbiguousSelector", message)
-        replicas = int((scale.get("status") or {}).get("replicas") or 0)
-        return Target(namespace, text, pods, replicas, behavior.tolerance(autoscaler), now)
+        asked, there = (int((scale.get(part) or {}).get("replicas") or 0) for part in ("spec", "status"))
+        return Target(namespace, text, pods, asked, there, behavior.tolerance(autoscaler), now)
 
     # -- the target -----------------------------------------------------------------------------------------
 
@@ -240,9 +252,8 @@ class HorizontalPodAutoscalerController(Controller[str]):
         self, autoscaler: Object, gvr: GVR, scale: Object, desired: int, why: str, status: Object
     ) -> Object:
         now = self._clock.now()
-        body = {**scale, "spec": {**(scale.get("spec") or {}), "replicas": desired}}
         try:
-            await self._client.update(gvr, body, "scale")
+            await self._write_scale(gvr, scale, desired)
         except ApiError as error:
             message = f"the HPA controller was unable to update the target scale: {error.message}"
             status = with_condition(status, "AbleToScale", "False", "FailedUpdateScale", message, now)
@@ -254,6 +265,20 @@ class HorizontalPodAutoscalerController(Controller[str]):
         self._recorder.event(autoscaler, NORMAL, "SuccessfulRescale", f"New size: {desired}; reason: {why}")
         return with_condition(status, "AbleToScale", "True", "SucceededRescale", message, now)
 
+    async def _write_scale(self, gvr: GVR, scale: Object, replicas: int) -> None:
+        """Whoever else has written the target meanwhile, a rollout say, does not keep it from being scaled."""
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._client.update(
+                    gvr, {**scale, "spec": {**(scale.get("spec") or {}), "replicas": replicas}}, "scale"
+                )
+                return
+            except ApiError as error:
+                if error.code != 409 or not left:
+                    raise
+            metadata = scale["metadata"]
+            scale = await self._client.get(gvr, metadata["name"], metadata["namespace"], subresource="scale")
+
     async def _write(self, autoscaler: Object, status: Object) -> None:
         generation = autoscaler["metadata"].get("generation")
         if generation is not None:
@@ -261,6 +286,10 @@ class HorizontalPodAutoscalerController(Controller[str]):
         status.setdefault("desiredReplicas", 0)
         if status != autoscaler.get("status"):
             await self._client.update_status(HORIZONTALPODAUTOSCALERS, {**autoscaler, "status": status})
+
+
+def _shown(measured: Sequence[Object]) -> Object:
+    return {"currentMetrics": list(measured)} if measured else {}
 
 
 def _any_matches(selector: LabelSelector, pods: list[Object]) -> bool:
