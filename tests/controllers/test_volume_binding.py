@@ -425,6 +425,24 @@ async def test_a_volume_that_comes_after_its_claim_was_deleted_goes_again(house:
         await until(lambda: phase(house, PERSISTENTVOLUMES, "late", "Released"), 10)
 
 
+async def test_a_volume_that_its_claim_never_saw_is_released_with_it(house: Live):
+    """The claim was being deleted when its volume came: it is not bound any more."""
+    admin = house.admin
+    ending = plain(claim(storageClassName="far"))
+    ending["metadata"]["finalizers"] = ["example.com/held"]
+    made = await admin.create(PERSISTENTVOLUMECLAIMS, ending)
+    await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
+    async with house.controllers(only=BINDER) as controllers:
+        binder = next(one for one in controllers if one.name == BINDER)
+        reference = {"namespace": "default", "name": "c", "uid": made["metadata"]["uid"]}
+        late = volume("late", claimRef=reference)
+        await admin.create(PERSISTENTVOLUMES, late)
+        await until(lambda: "late" in binder._volumes.store and binder.queue.idle, 10)
+        assert await phase(house, PERSISTENTVOLUMES, "late", PENDING)
+        await admin.patch(PERSISTENTVOLUMECLAIMS, "c", {"metadata": {"finalizers": None}}, "default")
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "late", "Released"), 10)
+
+
 async def test_volumes_made_at_once_are_spread_over_the_nodes_that_the_class_allows(house: Live):
     admin = house.admin
     for name in ("n1", "n2", "n3"):

@@ -25,8 +25,15 @@ from shirube.controllers.volume_protection import BY_CLAIM, claims_of
 
 _ACCOUNT = "persistent-volume-binder"
 _CLAIM, _VOLUME = "claim:", "volume:"
+_BY_HOLDER = "holders"
 _IN_TREE = "kubernetes.io/"  # provisioners that upstream had built in; "no-provisioner" is none
 LOOK_AGAIN = 300.0  # a claim that waits is told so again, before its events have expired
+
+
+def _holders(volume: Object) -> list[str]:
+    """`namespace/name` of the claim that a volume is reserved for or bound to."""
+    reference = volume["spec"].get("claimRef")
+    return [f"{reference['namespace']}/{reference['name']}"] if reference else []
 
 
 class PersistentVolumeBinder(Controller[str]):
@@ -42,9 +49,10 @@ class PersistentVolumeBinder(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder("persistentvolume-controller", _ACCOUNT)
         self._taken: dict[str, str] = {}  # volume's name -> uid of the claim just bound, until the cache shows it
+        self._volumes.add_index(_BY_HOLDER, _holders)
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new), self._claim_deleted)
         self._volumes.add_handler(self._volume_changed, self._volume_updated, self._volume_deleted)
-        self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new))
+        self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new), self._class_changed)
         self._pods.add_index(BY_CLAIM, claims_of)
         self._pods.add_handler(self._pod_added)
 
@@ -52,12 +60,14 @@ class PersistentVolumeBinder(Controller[str]):
 
     def _claim_changed(self, claim: Object) -> None:
         self.queue.add(_CLAIM + key_of(claim))
-        if name := claim["spec"].get("volumeName"):
-            self.queue.add(_VOLUME + name)
+        self._claim_deleted(claim)
 
     def _claim_deleted(self, claim: Object) -> None:
+        """Volumes that name it may be others than the one that it names, or it may name none yet."""
         if name := claim["spec"].get("volumeName"):
             self.queue.add(_VOLUME + name)
+        for volume in self._volumes.store.by_index(_BY_HOLDER, key_of(claim)):
+            self.queue.add(_VOLUME + key_of(volume))
 
     def _volume_changed(self, volume: Object) -> None:
         self.queue.add(_VOLUME + key_of(volume))
@@ -77,8 +87,8 @@ class PersistentVolumeBinder(Controller[str]):
         self._wake_holder(volume)
 
     def _wake_holder(self, volume: Object) -> None:
-        if reference := volume["spec"].get("claimRef"):
-            self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
+        for key in _holders(volume):
+            self.queue.add(_CLAIM + key)
 
     def _class_changed(self, _: Object) -> None:
         self._wake_unbound()
