@@ -21,6 +21,7 @@ from shirube.controllers import daemon_set_plan as planning
 from shirube.controllers import pods as of_pods
 from shirube.controllers import revisions as history
 from shirube.controllers.context import Context
+from shirube.controllers.deployment_rollout import template_hash
 from shirube.controllers.expectations import Expectations
 from shirube.controllers.ownership import (
     Claimer,
@@ -105,7 +106,9 @@ class DaemonSetController(Controller[str]):
         reference = controller_of(pod)
         if reference is None or reference["kind"] != "DaemonSet":
             return None
-        return f"{pod['metadata']['namespace']}/{reference['name']}"
+        key = f"{pod['metadata']['namespace']}/{reference['name']}"
+        owner = self._sets.store.get_by_key(key)
+        return key if owner is not None and owner["metadata"]["uid"] == reference["uid"] else None
 
     def _wake_for_orphan(self, pod: Object) -> None:
         labels = pod["metadata"].get("labels") or {}
@@ -171,7 +174,7 @@ class DaemonSetController(Controller[str]):
         kept = await self._revision_claimer.claim(owner, owned_and_orphans(self._revisions, owner), selector)
         labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
         current, collisions = await self._history.current(owner, kept, labels)
-        digest = current["metadata"]["labels"][history.POD_LABEL]
+        current, digest = await self._marked(owner, current, collisions)
         settled = self._expectations.satisfied(key)
         pods = await self._claimer.claim(owner, owned_and_orphans(self._pods, owner), selector)
         doubles = [r for r in kept if history.equal(r, owner) and r["metadata"]["name"] != current["metadata"]["name"]]
@@ -191,6 +194,16 @@ class DaemonSetController(Controller[str]):
         minimum = int(owner["spec"].get("minReadySeconds") or 0)
         waits = [w for w in (again, of_pods.next_available(pods, minimum, self._clock.now())) if w]
         return min(waits) if waits else None
+
+    async def _marked(self, owner: Object, revision: Object, collisions: int | None) -> tuple[Object, str]:
+        """The revision and the label by which its pods are known. One that people made, or touched, may lack it."""
+        metadata = revision["metadata"]
+        labels = metadata.get("labels") or {}
+        if digest := labels.get(history.POD_LABEL):
+            return revision, str(digest)
+        digest = template_hash(owner["spec"]["template"], collisions)
+        marked = {**metadata, "labels": {**labels, history.POD_LABEL: digest}}
+        return await self._client.update(CONTROLLERREVISIONS, {**revision, "metadata": marked}), digest
 
     async def _merge(self, doubles: list[Object], pods: list[Object], digest: str) -> float:
         """Several revisions hold the present template: pods of the others are marked as the newest's and stay."""
@@ -283,7 +296,8 @@ def new_pod(owner: Object, node: str, digest: str) -> Object:
     pod = pod_from_template(owner["spec"]["template"], owner, "apps/v1", "DaemonSet")
     labels = pod["metadata"]["labels"]
     labels[history.POD_LABEL] = digest
-    if generation := (owner["metadata"].get("annotations") or {}).get(planning.GENERATION):
+    generation = (owner["metadata"].get("annotations") or {}).get(planning.GENERATION, "")
+    if generation.isascii() and generation.isdecimal():  # it is a label's value now, and may be anybody's word
         labels["pod-template-generation"] = generation
     spec = pod["spec"]
     spec["affinity"] = planning.pinned(spec.get("affinity"), node)

@@ -34,14 +34,16 @@ Table = Mapping[str, list[Object]]  # node's name -> pods
 
 
 def tolerations(spec: Object) -> list[Object]:
-    """The template's own and those that every daemon has."""
-    out = list(spec.get("tolerations") or ())
+    """The template's own and those that every daemon has, which go before the template's: a daemon is never evicted
+    from a node that has fallen silent, not after `tolerationSeconds` either."""
     more = [*_TOLERATED, _HOST_NETWORK_TOLERATED] if spec.get("hostNetwork") else list(_TOLERATED)
-    for key, effect in more:
-        wanted = {"key": key, "operator": "Exists", "effect": effect}
-        if wanted not in out:
-            out.append(wanted)
-    return out
+    every = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in more]
+    own = [one for one in spec.get("tolerations") or () if _lasting(one) not in every]
+    return own + every
+
+
+def _lasting(toleration: Object) -> Object:
+    return {k: v for k, v in toleration.items() if k != "tolerationSeconds"}
 
 
 def judge(owner: Object, node: Object, tolerated: list[Object] | None = None) -> tuple[bool, bool]:
@@ -128,10 +130,15 @@ def plan(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now:
         if run and not there:
             todo.create.append(name)
         elif stay and len(there) == 1:  # by far the most
-            if of_pods.finished(there[0]) and not deleting(there[0]):
+            if deleting(there[0]):
+                if surging and run:
+                    todo.create.append(name)  # a second pod on the node is what it is allowed
+            elif of_pods.finished(there[0]):
                 todo.failed.append(there[0])
         elif stay:
             alive = [p for p in there if not deleting(p)]
+            if surging and run and not alive:
+                todo.create.append(name)
             finished = [p for p in alive if of_pods.finished(p)]
             todo.failed += finished
             running = [p for p in alive if not of_pods.finished(p)]
@@ -161,7 +168,8 @@ def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, no
     new = sorted((p for p in running if updated(p, digest)), key=worth)
     old = sorted((p for p in running if not updated(p, digest)), key=worth)
     out = new[1:] + old[1:]
-    if new and old and of_pods.available(new[0], minimum, now):
+    # An old one that serves nobody may hold the very place that the new one needs.
+    if new and old and (not of_pods.ready(old[0]) or of_pods.available(new[0], minimum, now)):
         out.append(old[0])
     return out
 
@@ -177,19 +185,30 @@ def _one_of_each(there: list[Object], digest: str) -> tuple[Object | None, Objec
 
 
 def roll(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
-    """The next step of a rolling update."""
+    """The next step of a rolling update. Old pods go also from nodes that they may stay on, but would not be made for
+    any more: nobody will replace them."""
     minimum = int(owner["spec"].get("minReadySeconds") or 0)
     tolerated = tolerations(owner["spec"]["template"]["spec"])
-    wanted = [n["metadata"]["name"] for n in nodes if judge(owner, n, tolerated)[0]]
+    judged = {node["metadata"]["name"]: judge(owner, node, tolerated) for node in nodes}
+    wanted = [name for name, (run, _) in judged.items() if run]
+    kept = [name for name, (run, stay) in judged.items() if stay and not run]
     surge, unavailable = bounds(owner, len(wanted))
+    pairs = (_one_of_each(table.get(name, []), digest) for name in kept)
+    left = [pair[1] for pair in pairs if pair is not None and pair[1] is not None]
 
     def up(pod: Object) -> bool:
         return of_pods.available(pod, minimum, now)
 
-    return _surge(wanted, table, digest, surge, up) if surge else _replace(wanted, table, digest, unavailable, up)
+    if surge:
+        todo = _surge(wanted, table, digest, surge, up)
+        todo.delete += left
+        return todo
+    return _replace(wanted, table, digest, unavailable, up, left)
 
 
-def _replace(wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool]) -> Plan:
+def _replace(
+    wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool], left: list[Object]
+) -> Plan:
     down, at_once, candidates = 0, [], []
     for name in wanted:
         pair = _one_of_each(table.get(name, []), digest)
@@ -204,6 +223,8 @@ def _replace(wanted: list[str], table: Table, digest: str, limit: int, up: Calla
         elif old is not None:
             at_once.append(old)
             down += 1
+    at_once += [pod for pod in left if not up(pod)]
+    candidates += [pod for pod in left if up(pod)]
     return Plan(delete=at_once + candidates[: max(limit - down, 0)])
 
 
