@@ -57,6 +57,29 @@ def test_wrong_references_are_looked_at():
     assert seen(graph, elsewhere).delete == ["far"]
 
 
+def test_dependents_that_mean_another_owner_of_that_uid_ask_for_themselves():
+    """A name that somebody gave wrongly must neither hide a right one nor speak for it."""
+    for wrong in ({"kind": "Secret"}, {"name": "other"}, {"apiVersion": "extensions/v1"}):
+        graph = OwnerGraph()
+        assert seen(graph, obj("bad", owned_by("owner", **wrong))).delete == ["owner"]
+        assert graph.agreed(graph.nodes["owner"])
+        assert seen(graph, obj("good", owned_by("owner"))).delete == ["good"]
+        assert not graph.agreed(graph.nodes["owner"])
+        assert seen(graph, obj("owner")).delete == ["bad"]
+    for first, second in (("", "ns"), ("ns", ""), ("ns", "else")):
+        graph = OwnerGraph()
+        seen(graph, obj("first", owned_by("owner"), namespace=first))
+        assert seen(graph, obj("second", owned_by("owner"), namespace=second)).delete == ["second"]
+        assert not graph.agreed(graph.nodes["owner"])
+
+
+def test_an_object_is_known_by_the_version_that_is_served_now():
+    graph = OwnerGraph()
+    graph.seen(GVR("example.com", "v1alpha1", "widgets"), "Widget", obj("w"))
+    assert graph.seen(GVR("example.com", "v1", "widgets"), "Widget", obj("w")) == Work()
+    assert graph.nodes["w"].api_version == "example.com/v1"
+
+
 def test_the_dependents_of_what_is_gone_are_looked_at():
     graph = OwnerGraph()
     seen(graph, obj("owner"))

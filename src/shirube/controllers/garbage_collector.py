@@ -40,6 +40,23 @@ _SETTLE_SECONDS = 1.0  # between a change of the served resources and asking for
 _ABSENT_KEPT = 500
 
 
+class Named(NamedTuple):
+    """An owner as a reference names it: proof that it is absent says nothing of the same uid under another name."""
+
+    uid: str
+    namespace: str
+    api_version: str
+    kind: str
+    name: str
+
+
+class Monitor(NamedTuple):
+    informer: Informer
+    handler: Handler
+    own: bool  # nobody else follows it
+    custom: bool  # of a CustomResourceDefinition
+
+
 class Task(NamedTuple):
     verb: str  # "delete" or "orphan"
     uid: str
@@ -47,6 +64,11 @@ class Task(NamedTuple):
 
 class _NoSuchPlace(Exception):
     """An object outside namespaces names an owner of a kind that lives in them: nobody can say whether it is there."""
+
+
+def _same(one: GVR, other: GVR) -> bool:
+    """The same resource, perhaps in another version."""
+    return (one.group, one.resource) == (other.group, other.resource)
 
 
 class GarbageCollector(Controller[Task]):
@@ -63,8 +85,8 @@ class GarbageCollector(Controller[Task]):
         self._reader = context.reader
         self.graph = OwnerGraph()
         self._served = Served()
-        self._monitors: dict[GVR, tuple[Informer, Handler, bool]] = {}
-        self._absent: dict[str, None] = {}
+        self._monitors: dict[GVR, Monitor] = {}
+        self._absent: dict[Named, None] = {}
         self._changed = asyncio.Event()
         for informer in (self._crds, self._services):
             informer.add_handler(
@@ -88,8 +110,8 @@ class GarbageCollector(Controller[Task]):
             except ApiError as error:
                 self.log.info("cannot discover resources, trying again", error=str(error))
                 await asyncio.sleep(_SETTLE_SECONDS)
-        for informer, _, _ in list(self._monitors.values()):
-            await informer.wait_for_cache_sync()
+        for monitor in list(self._monitors.values()):
+            await monitor.informer.wait_for_cache_sync()
         self._changed.clear()
 
     async def _rediscover(self) -> None:
@@ -115,12 +137,12 @@ class GarbageCollector(Controller[Task]):
             for r in served.resources
             if {"delete", "list", "watch"} <= r.verbs and (r.gvr.group, r.gvr.resource) not in _IGNORED
         }
-        failed = set(served.failed)
-        for gvr in [g for g in self._monitors if g not in wanted and g.group_version not in failed]:
-            await self._stop_monitor(gvr)
         for gvr, resource in wanted.items():
             if gvr not in self._monitors:
                 self._start_monitor(gvr, resource.kind)
+        failed = set(served.failed)
+        for gvr in [g for g in self._monitors if g not in wanted and g.group_version not in failed]:
+            await self._retire_monitor(gvr, next((w for w in wanted if _same(w, gvr)), None))
         self._served = served
 
     def _start_monitor(self, gvr: GVR, kind: str) -> None:
@@ -131,19 +153,37 @@ class GarbageCollector(Controller[Task]):
             lambda _, obj: self._schedule(self.graph.seen(gvr, kind, obj)),
             self._gone,
         )
-        self._monitors[gvr] = (informer, handler, shared is None)
+        self._monitors[gvr] = Monitor(informer, handler, shared is None, self._is_custom(gvr))
 
-    async def _stop_monitor(self, gvr: GVR) -> None:
-        informer, handler, own = self._monitors.pop(gvr)
-        informer.remove_handler(handler)
-        if own:
-            await self._context.factory.stop(informer)
-        for obj in informer.store.list():
-            self._gone(obj)
+    def _is_custom(self, gvr: GVR) -> bool:
+        return self._crds.store.get(None, f"{gvr.resource}.{gvr.group}") is not None
+
+    async def _retire_monitor(self, gvr: GVR, successor: GVR | None) -> None:
+        """What it followed is served in another version now, or no more. Only objects that the other version does not
+        show, or that went with their definition, are gone: of what is merely not served nothing is known."""
+        monitor, left = self._monitors[gvr], set[str]()
+        if successor is not None:
+            follower = self._monitors[successor].informer
+            if not follower.synced:
+                self._changed.set()  # until then the old one tells
+                return
+            left = {obj["metadata"]["uid"] for obj in follower.store}
+            for node in map(self.graph.nodes.get, left):
+                if node is not None:
+                    node.gvr, node.api_version = successor, successor.group_version
+        del self._monitors[gvr]
+        monitor.informer.remove_handler(monitor.handler)
+        if monitor.own:
+            await self._context.factory.stop(monitor.informer)
+        if successor is not None or (monitor.custom and not self._is_custom(gvr)):
+            for obj in monitor.informer.store.list():
+                if obj["metadata"]["uid"] not in left:
+                    self._gone(obj)
 
     def _gone(self, obj: Object) -> None:
         uid = obj["metadata"]["uid"]
-        self._remember_absent(uid)
+        if (node := self.graph.nodes.get(uid)) is not None:
+            self._remember_absent(node)
         self._schedule(self.graph.gone(uid))
 
     def _schedule(self, work: Work) -> None:
@@ -169,8 +209,8 @@ class GarbageCollector(Controller[Task]):
         message = f'ownerRef {owner} does not exist in namespace "{dependent.namespace}"'
         self._recorder.event(about, WARNING, "OwnerRefInvalidNamespace", message)
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
+    def _remember_absent(self, node: Node) -> None:
+        self._absent[Named(node.uid, node.namespace, node.api_version, node.kind, node.name)] = None
         if len(self._absent) > _ABSENT_KEPT:
             del self._absent[next(iter(self._absent))]
 
@@ -196,12 +236,13 @@ class GarbageCollector(Controller[Task]):
         live = await self._get(resource.gvr, namespace, node.name)
         if live is not None and live["metadata"]["uid"] == node.uid:
             return  # it is there; its watch will show it
-        self._remember_absent(node.uid)
-        dependents = list(node.dependents)
-        if all(d.namespace == node.namespace for d in node.dependents.values()):
+        if self.graph.nodes.get(node.uid) is not node or not node.virtual:
+            return  # it has shown itself meanwhile, under a name of its own
+        self._remember_absent(node)
+        if self.graph.agreed(node):
             self._schedule(self.graph.gone(node.uid))
             return
-        for uid in dependents:  # others may mean another namespace: each asks for itself
+        for uid in list(node.dependents):  # others may mean another one: each asks for itself
             self.queue.add(Task("delete", uid))
 
     def _resource(self, api_version: str, kind: str) -> ServedResource:
@@ -212,18 +253,22 @@ class GarbageCollector(Controller[Task]):
         return found
 
     async def _get(self, gvr: GVR, namespace: str, name: str) -> Object | None:
+        """None when there is no such object. Raises ApiError, also when nobody serves such objects any more."""
         try:
             return await self._client.get(gvr, name, namespace)
         except ApiError as error:
-            if error.code == 404:
+            if error.code != 404:
+                raise
+            if (error.details or {}).get("name") == name:
                 return None
-            raise
+            self._changed.set()
+            raise ApiError(503, "ServiceUnavailable", f"{gvr.resource} of {gvr.group_version} is not served") from error
 
     async def _attempt_to_delete(self, node: Node) -> None:
         assert node.gvr is not None
         live = await self._get(node.gvr, node.namespace, node.name)
         if live is None or live["metadata"]["uid"] != node.uid:
-            self._remember_absent(node.uid)
+            self._remember_absent(node)
             self._schedule(self.graph.gone(node.uid))
             return
         finalizers = live["metadata"].get("finalizers") or []
@@ -277,7 +322,9 @@ class GarbageCollector(Controller[Task]):
 
     async def _live_owner(self, node: Node, reference: Object) -> Object | None:
         """Raises _NoSuchPlace."""
-        if node.namespace and reference["uid"] in self._absent and reference["uid"] not in self.graph.nodes:
+        named = (reference["apiVersion"], reference["kind"], reference["name"])
+        places = ("", node.namespace) if node.namespace else ()
+        if any(Named(reference["uid"], place, *named) in self._absent for place in places):
             return None
         resource = self._resource(reference["apiVersion"], reference["kind"])
         if resource.namespaced and not node.namespace:
@@ -333,7 +380,9 @@ class GarbageCollector(Controller[Task]):
         return await self._patch(gvr, live, {"ownerReferences": owners or None})
 
     async def _unblock(self, gvr: GVR, live: Object, owners: list[Object]) -> Object:
-        return await self._write_owners(gvr, live, [{**o, "blockOwnerDeletion": False} for o in owners])
+        return await self._write_owners(
+            gvr, live, [{**o, "blockOwnerDeletion": False} if o.get("blockOwnerDeletion") else o for o in owners]
+        )
 
     async def _remove_finalizer(self, gvr: GVR, live: Object, finalizer: str) -> None:
         finalizers = live["metadata"].get("finalizers") or []

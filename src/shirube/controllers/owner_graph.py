@@ -76,6 +76,7 @@ class OwnerGraph:
         else:
             if node.virtual:
                 self._became_real(node, gvr, kind, obj, work)
+            node.gvr, node.api_version = gvr, gvr.group_version  # its group may prefer another version by now
             was_deleting, was_orphaning = node.deleting_dependents, node.orphaning
             was_gone = node.being_deleted
         node.finalizers = tuple(metadata.get("finalizers") or ())
@@ -89,6 +90,11 @@ class OwnerGraph:
             # A dependent on its way out no longer counts the same for an owner that waits for it.
             work.delete += [o["uid"] for o in node.owners if self._waits(o["uid"])]
         return work
+
+    def agreed(self, owner: Node) -> bool:
+        """All dependents of a virtual owner mean the same: what is not there for one is not there for any."""
+        named = ((d, o) for d in owner.dependents.values() for o in d.owners if o["uid"] == owner.uid)
+        return all(_means(dependent, reference, owner) for dependent, reference in named)
 
     def gone(self, uid: str) -> Work:
         """An object was deleted (or a virtual owner is proven not to be there)."""
@@ -151,11 +157,17 @@ class OwnerGraph:
                     reference["kind"],
                 )
                 work.delete.append(uid)  # find out whether it exists
-            elif (not owner.virtual and not refers_to(node, reference, owner)) or owner.deleting_dependents:
+            elif owner.deleting_dependents or not _means(node, reference, owner):
                 work.delete.append(node.uid)
                 if not owner.virtual and owner.namespace not in ("", node.namespace):
                     work.misplaced.append((node, reference))
             owner.dependents[node.uid] = node
+
+
+def _means(dependent: Node, reference: Object, owner: Node) -> bool:
+    """The reference means this owner. One that is only named may be there under another name that somebody gave it, and
+    what lives in another namespace means another object."""
+    return refers_to(dependent, reference, owner) and (not owner.virtual or owner.namespace == dependent.namespace)
 
 
 def refers_to(dependent: Node, reference: Object, owner: Node) -> bool:
