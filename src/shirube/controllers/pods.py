@@ -96,10 +96,16 @@ def created(obj: Object) -> float:
     return parse_rfc3339(stamp) if stamp else math.inf
 
 
-def restarts(pod: Object) -> int:
+def restarts(pod: Object) -> tuple[int, int]:
+    """The most of a container, and the most of a sidecar; init containers that have ended tell nothing of the pod."""
     status = pod.get("status") or {}
-    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    return max((int(s.get("restartCount") or 0) for s in statuses), default=0)
+    main = max((int(s.get("restartCount") or 0) for s in status.get("containerStatuses") or ()), default=0)
+    beside = status.get("initContainerStatuses")
+    if not beside:
+        return main, 0
+    inits = pod["spec"].get("initContainers") or ()
+    sidecars = {c["name"] for c in inits if c.get("restartPolicy") == "Always"}
+    return main, max((int(s.get("restartCount") or 0) for s in beside if s.get("name") in sidecars), default=0)
 
 
 def deletion_cost(pod: Object) -> int:
@@ -110,8 +116,11 @@ def deletion_cost(pod: Object) -> int:
 
 
 def _age_bucket(at: float | None, now: float) -> float:
-    """Ages are compared on a logarithmic scale: small differences do not always hit the youngest."""
-    age = now - at if at is not None and math.isfinite(at) else 0.0
+    """Ages are compared on a logarithmic scale: small differences do not always hit the youngest. What has none yet is
+    younger than all."""
+    if at is None or not math.isfinite(at):
+        return -2
+    age = now - at
     return math.floor(math.log2(age)) if age >= 1 else -1
 
 
@@ -127,6 +136,7 @@ def deletion_order(pods: Iterable[Object], related: Iterable[Object], now: float
     def rank(pod: Object) -> tuple[object, ...]:
         node = pod["spec"].get("nodeName") or ""
         is_ready = ready(pod)
+        main, beside = restarts(pod)
         return (
             bool(node),
             _PHASES.get(phase(pod), 1),
@@ -134,7 +144,8 @@ def deletion_order(pods: Iterable[Object], related: Iterable[Object], now: float
             deletion_cost(pod),
             -crowd.get(node, 0),
             _age_bucket(ready_since(pod), now) if is_ready else 0,
-            -restarts(pod),
+            -main,
+            -beside,
             _age_bucket(created(pod), now),
             pod["metadata"].get("uid", ""),
         )
