@@ -16,6 +16,8 @@ Acts as upstream's `persistent-volume-binder`, whose role has all that this need
 
 from __future__ import annotations
 
+import asyncio
+
 from shirube.api.errors import ApiError
 from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS
 from shirube.client.informer import key_of, split_key
@@ -69,6 +71,8 @@ class LocalPathProvisioner(provisioning.Provisioner):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._directory = context.local_path_directory
+        self._telling = asyncio.Lock()
+        self._told: dict[str, Object] = {}  # nodes as they were after our last write
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
         self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new))
         self._nodes.add_handler(self._node_added)
@@ -97,7 +101,7 @@ class LocalPathProvisioner(provisioning.Provisioner):
             return None
         if why := self._refused(claim):
             self._tell_failed(claim, why)
-            return None
+            return provisioning.LOOK_AGAIN
         chosen = matching.annotations_of(claim).get(matching.SELECTED_NODE)
         if matching.delayed(storage_class) and not chosen:
             return None
@@ -159,18 +163,25 @@ class LocalPathProvisioner(provisioning.Provisioner):
         node = next(label, None) or self._nodes.store.get(None, host)
         if node is None:
             return  # its disk went with it
+        async with self._telling:
+            await self._tell(self._newest(node), volume["spec"]["hostPath"]["path"].rpartition("/")[2])
+
+    def _newest(self, node: Object) -> Object:
+        """The cache may not show yet what was written last: many volumes may go at once."""
+        told = self._told.get(node["metadata"]["name"])
+        if told is None or int(told["metadata"]["resourceVersion"]) <= int(node["metadata"]["resourceVersion"]):
+            return node
+        return told
+
+    async def _tell(self, node: Object, directory: str) -> None:
         metadata = node["metadata"]
-        name = volume["spec"]["hostPath"]["path"].rpartition("/")[2]
         names = (metadata.get("annotations") or {}).get(TO_REMOVE, "").split()
-        if name in names:
+        if directory in names:
             return
-        patch = {
-            "metadata": {
-                "resourceVersion": metadata["resourceVersion"],
-                "annotations": {TO_REMOVE: " ".join([*names, name])},
-            }
-        }
-        await self._nodes_client.patch(NODES, metadata["name"], patch)
+        annotations = {TO_REMOVE: " ".join([*names, directory])}
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "annotations": annotations}}
+        self._told.pop(metadata["name"], None)
+        self._told[metadata["name"]] = await self._nodes_client.patch(NODES, metadata["name"], patch)
 
     async def _delete(self, name: str) -> None:
         volume = self._volumes.store.get(None, name)

@@ -178,7 +178,7 @@ class NfsProvisioner(provisioning.Provisioner):
             volume = volume_for(claim, storage_class)
         except ParameterError as error:
             self._tell_failed(claim, str(error))
-            return None
+            return provisioning.LOOK_AGAIN
         if other := in_the_way(volume, [*self._volumes.store, *self._just_made().values()]):
             path = volume["spec"]["nfs"]["path"]
             why = f"directory {path} is, holds or lies in that of volume {other}; waiting until that is gone"

@@ -18,6 +18,7 @@ from shirube.client.events import NORMAL, WARNING
 from shirube.client.informer import key_of, split_key
 from shirube.client.rest import Object
 from shirube.controllers import volume_matching as matching
+from shirube.controllers import volume_provisioning as provisioning
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import deleting
 from shirube.controllers.pods import finished
@@ -27,7 +28,6 @@ _ACCOUNT = "persistent-volume-binder"
 _CLAIM, _VOLUME = "claim:", "volume:"
 _BY_HOLDER = "holders"
 _IN_TREE = "kubernetes.io/"  # provisioners that upstream had built in; "no-provisioner" is none
-LOOK_AGAIN = 300.0  # a claim that waits is told so again, before its events have expired
 
 
 def _holders(volume: Object) -> list[str]:
@@ -121,7 +121,7 @@ class PersistentVolumeBinder(Controller[str]):
         if matching.BIND_COMPLETED in matching.annotations_of(claim):
             await self._sync_bound(claim)
             return None
-        return None if await self._sync_unbound(claim) else LOOK_AGAIN
+        return None if await self._sync_unbound(claim) else provisioning.LOOK_AGAIN
 
     # -- claims ---------------------------------------------------------------------------------------------
 

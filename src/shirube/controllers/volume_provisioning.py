@@ -21,6 +21,7 @@ from shirube.controllers.ownership import deleting
 
 _ACCOUNT = "persistent-volume-binder"
 FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+LOOK_AGAIN = 300.0  # what is wrong with a claim is told again, before its events have expired
 
 
 def wants_volume(claim: Object, provisioner: str) -> bool:
