@@ -15,6 +15,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import SERVICECIDRS
 from shirube.apiserver.allocation.ledger import DEFAULT_RANGE
 from shirube.apiserver.allocation.telling import recorder
+from shirube.apiserver.bootstrap.objects import default_range_ready
 from shirube.client.events import WARNING
 from shirube.foundation import log
 from shirube.foundation.clock import rfc3339
@@ -128,11 +129,4 @@ def _made_ready(block: Json, now: str) -> Json | None:
     if said is not None and said["status"] != "Unknown":
         return None
     others = [c for c in (block.get("status") or {}).get("conditions") or () if c["type"] != "Ready"]
-    condition = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "",
-        "message": "Kubernetes default Service CIDR is ready",
-        "lastTransitionTime": now,
-    }
-    return {**block, "status": {"conditions": [*others, condition]}}
+    return {**block, "status": {"conditions": [*others, default_range_ready(now)]}}

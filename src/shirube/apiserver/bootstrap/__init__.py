@@ -84,7 +84,7 @@ def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
         objects.flow_control(now),
         objects.priority_classes(),
         objects.api_services(now),
-        objects.service_network(options.service_cidr, options.advertise_port),
+        objects.service_network(options.service_cidr, options.advertise_port, now),
         [(g.CONFIGMAPS, authentication_config.wanted(ctx))],
         [(g.CONFIGMAPS, objects.token_tracking(now))],
         [(g.LEASES, endpoints.identity(ctx))],

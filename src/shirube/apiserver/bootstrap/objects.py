@@ -231,12 +231,16 @@ def service_address(service_cidr: str) -> str:
     return str(ipaddress.ip_network(service_cidr.split(",")[0].strip())[1])
 
 
-def service_network(service_cidr: str, target_port: int) -> Iterator[tuple[GVR, Json]]:
+def service_network(service_cidr: str, target_port: int, now: str) -> Iterator[tuple[GVR, Json]]:
     """The service range, its first address, and the `kubernetes` Service that has it."""
     address = service_address(service_cidr)
     family = "IPv6" if ":" in address else "IPv4"
     cidrs = [cidr.strip() for cidr in service_cidr.split(",")]
-    yield g.SERVICECIDRS, _object(g.SERVICECIDRS, "ServiceCIDR", "kubernetes", spec={"cidrs": cidrs})
+    ready = default_range_ready(now)
+    yield (
+        g.SERVICECIDRS,
+        _object(g.SERVICECIDRS, "ServiceCIDR", "kubernetes", spec={"cidrs": cidrs}, status={"conditions": [ready]}),
+    )
     yield g.IPADDRESSES, ip_address(address, "default", "kubernetes")
     yield (
         g.SERVICES,
@@ -259,6 +263,17 @@ def service_network(service_cidr: str, target_port: int) -> Iterator[tuple[GVR, 
             status={"loadBalancer": {}},
         ),
     )
+
+
+def default_range_ready(now: str) -> Json:
+    """The condition that says that addresses may be taken from the server's own range."""
+    return {
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": now,
+    }
 
 
 def ip_address(address: str, namespace: str, service: str) -> Json:
