@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.controllers.conftest import House
 from tests.controllers.live import live
 from tests.waiting import until
 
+from shirube.api.errors import ApiError
 from shirube.api.gvr import CLUSTERROLES
 from shirube.client.rest import Client
 from shirube.controllers.cluster_role_aggregation import ClusterRoleAggregationController, aggregated_rules
@@ -76,3 +78,40 @@ async def test_the_rules_are_owned_by_who_puts_them_together(tmp_path: Path):
 
             await until(given_up, 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+@pytest.mark.parametrize("stale", [[], [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]])
+async def test_rules_that_nobody_gives_any_more_go(tmp_path: Path, stale: list[Any]):
+    """Also those that somebody wrote into the role himself; and a role that is deleted does not come back."""
+    pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
+    whole = {**role("whole", stale), "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "whole"}}]}}
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(CLUSTERROLES, whole)
+        await admin.create(CLUSTERROLES, role("part", [pods], to="whole"))
+
+        def has(rules: list[Any]) -> Any:
+            async def check() -> bool:
+                return ((await admin.get(CLUSTERROLES, "whole")).get("rules") or []) == rules
+
+            return check
+
+        async with house.controllers(only="clusterrole-aggregation-controller") as controllers:
+            await until(has([pods]), 10)
+            await admin.delete(CLUSTERROLES, "part")
+            await until(has([]), 10)
+            known = controllers[-1]._roles.store.get(None, "whole")
+            await admin.delete(CLUSTERROLES, "whole")
+
+            class Behind:  # its cache does not know yet
+                def get(self, _: Any, key: str) -> Any:
+                    return {**known, "rules": [pods]} if key == "whole" else None
+
+                def __iter__(self) -> Any:
+                    return iter([])
+
+            controllers[-1]._roles = type("Roles", (), {"store": Behind()})()
+            with pytest.raises(ApiError):
+                await controllers[-1].reconcile("whole")
+            with pytest.raises(ApiError, match="not found"):
+                await admin.get(CLUSTERROLES, "whole")

@@ -49,13 +49,13 @@ async def slice_with(house, *taints):
     return await house.admin.create(RESOURCESLICES, body)
 
 
-async def user(house, name, **more):
+async def user(house, name, node="n", **more):
     """A pod on a node, with a claim to the device."""
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default", "finalizers": ["example.com/held"]},
-        "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]},
+        "spec": {"containers": [{"name": "c", "image": "x"}], **({"nodeName": node} if node else {})},
     }
     made = await house.admin.create(PODS, body)
     request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
@@ -91,7 +91,7 @@ async def test_a_taint_that_comes_evicts_who_does_not_tolerate_it(house):
         events = (await house.admin.list(EVENTS, "default"))["items"]
         return [e["message"] for e in events if e["reason"] == "DeviceTaintManagerEviction"]
 
-    assert await until(said) == ["Marking for deletion Pod default/plain"]
+    assert await until(said) == ["Marking for deletion"]
     assert not await leaving(house, "brave")
 
 
@@ -99,3 +99,57 @@ async def test_a_claim_to_a_device_that_is_tainted_already(house):
     await slice_with(house, {"key": "broken", "effect": "NoExecute"})
     await user(house, "late")
     await until(lambda: leaving(house, "late"))
+
+
+async def messages(house, name):
+    events = (await house.admin.list(EVENTS, "default"))["items"]
+    return [e["message"] for e in events if e["involvedObject"]["name"] == name]
+
+
+async def test_a_pod_without_a_node_stays_until_it_has_one(house):
+    """It may still find another device: its claim is reserved before it is bound."""
+    await slice_with(house, TAINT)
+    await user(house, "early", node=None)
+    await user(house, "bound")
+    await until(lambda: leaving(house, "bound"))
+    assert not await leaving(house, "early")
+    target = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "early"}, "target": {"name": "n"}}
+    await house.admin.create(PODS, target, "default", "binding", "early")
+    await until(lambda: leaving(house, "early"))
+
+
+async def test_a_taint_that_goes_in_time_is_told(house):
+    made = await slice_with(house, {"key": "broken", "effect": "NoExecute"})
+    patient = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}
+    await user(house, "patient", tolerations=[patient])
+    await user(house, "hasty")
+    await until(lambda: leaving(house, "hasty"))
+    made["spec"]["devices"][0]["taints"] = []
+    await house.admin.update(RESOURCESLICES, made)
+    assert await until(lambda: messages(house, "patient")) == ["Cancelling deletion"]
+    assert not await leaving(house, "patient")
+
+
+@pytest.mark.parametrize("effect", ["NoSchedule", "None"])
+async def test_other_effects_and_devices_of_outdated_slices_evict_nobody(house, effect):
+    made = await slice_with(house, {"key": "broken", "effect": effect})
+    await user(house, "calm")
+    outdated = {**made, "metadata": {"name": "older"}, "spec": {**made["spec"]}}
+    outdated["spec"]["pool"] = {**made["spec"]["pool"], "generation": 0}
+    outdated["spec"]["devices"] = [{"name": "gpu-0", "taints": [TAINT]}]
+    await house.admin.create(RESOURCESLICES, outdated)
+    made["spec"]["devices"].append({"name": "gpu-1", "taints": [TAINT]})
+    await house.admin.update(RESOURCESLICES, made)
+    await user(house, "other", device="gpu-1")
+    await until(lambda: leaving(house, "other"))
+    assert not await leaving(house, "calm")
+
+
+async def test_a_claim_that_is_no_longer_reserved_keeps_nobody_waiting(house):
+    await slice_with(house, {"key": "broken", "effect": "NoExecute"})
+    patient = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3600}
+    await user(house, "patient", tolerations=[patient])
+    await user(house, "hasty")
+    await until(lambda: leaving(house, "hasty"))
+    await house.admin.patch(RESOURCECLAIMS, "patient", {"status": {"reservedFor": []}}, "default", subresource="status")
+    assert await until(lambda: messages(house, "patient")) == ["Cancelling deletion"]

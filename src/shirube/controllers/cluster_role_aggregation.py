@@ -47,11 +47,12 @@ class ClusterRoleAggregationController(Controller[str]):
             return
         rules = aggregated_rules(role, self._roles.store)
         if rules != (role.get("rules") or []):
-            # Applied, so that whoever applies the rest of the role owns that, and this controller the rules.
+            # Applied, so that whoever applies the rest of the role owns that, and this controller the rules. To this
+            # very role: one that is deleted meanwhile does not come back.
             wanted = {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
-                "metadata": {"name": key},
+                "metadata": {"name": key, "uid": role["metadata"]["uid"]},
                 "rules": rules,
             }
             await self._client.patch(

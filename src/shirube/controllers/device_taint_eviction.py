@@ -21,6 +21,7 @@ from shirube.controllers.pods import finished
 from shirube.foundation.clock import parse_rfc3339
 
 _ACCOUNT = "device-taint-eviction-controller"
+_REASON = "DeviceTaintManagerEviction"  # of events
 _POOL, _RESERVED = "pool", "reserved-for"
 
 
@@ -75,8 +76,10 @@ class DeviceTaintEvictionController(Controller[str]):
         self._slices.add_index(_POOL, lambda s: [_pool(s["spec"]["driver"], s["spec"]["pool"]["name"])])
         self._claims.add_index(_POOL, lambda c: {_pool(r["driver"], r["pool"]) for r in results_of(c)})
         self._claims.add_index(_RESERVED, lambda c: [u["uid"] for u in _users(c)])
-        self._slices.add_handler(self._slice_seen, lambda _, new: self._slice_seen(new))
-        self._claims.add_handler(self._claim_seen, lambda _, new: self._claim_seen(new))
+        self._waiting: dict[str, str] = {}  # pods that have a while left: key -> uid
+        self._slices.add_handler(self._slice_seen, lambda _, new: self._slice_seen(new), self._slice_seen)
+        self._claims.add_handler(self._claim_seen, self._claim_changed, self._claim_seen)
+        self._pods.add_handler(self._pod_seen, self._pod_changed, self._pod_gone)
 
     def _slice_seen(self, one: Object) -> None:
         for claim in self._claims.store.by_index(_POOL, _pool(one["spec"]["driver"], one["spec"]["pool"]["name"])):
@@ -86,16 +89,38 @@ class DeviceTaintEvictionController(Controller[str]):
         for user in _users(claim):
             self.queue.add(f"{claim['metadata']['namespace']}/{user['name']}")
 
+    def _claim_changed(self, old: Object, new: Object) -> None:
+        self._claim_seen(old)  # whose reservations may be gone
+        self._claim_seen(new)
+
+    def _pod_seen(self, pod: Object) -> None:
+        """Its claim may have been seen before it."""
+        if self._claims.store.by_index(_RESERVED, pod["metadata"]["uid"]):
+            self.queue.add(key_of(pod))
+
+    def _pod_changed(self, old: Object, new: Object) -> None:
+        if old["spec"].get("nodeName") != new["spec"].get("nodeName"):
+            self._pod_seen(new)
+
+    def _pod_gone(self, pod: Object) -> None:
+        self._waiting.pop(key_of(pod), None)
+
     async def reconcile(self, key: str) -> float | None:
         pod = self._pods.store.get(*split_key(key))
-        if pod is None or deleting(pod) or finished(pod):
+        # One that is on no node yet does not use its devices yet.
+        if pod is None or deleting(pod) or finished(pod) or not pod["spec"].get("nodeName"):
+            self._waiting.pop(key, None)
             return None
         now = self._clock.now()
         leave = min(self._deadlines(pod, now), default=None)
         if leave is None:
+            if self._waiting.pop(key, None) == pod["metadata"]["uid"]:
+                self._recorder.event(pod, NORMAL, _REASON, "Cancelling deletion")
             return None
         if leave > now:
+            self._waiting[key] = pod["metadata"]["uid"]
             return leave - now
+        self._waiting.pop(key, None)
         await self._evict(pod)
         return None
 
@@ -126,7 +151,7 @@ class DeviceTaintEvictionController(Controller[str]):
         ]
 
     async def _evict(self, pod: Object) -> None:
-        self._recorder.event(pod, NORMAL, "DeviceTaintManagerEviction", f"Marking for deletion Pod {key_of(pod)}")
+        self._recorder.event(pod, NORMAL, _REASON, "Marking for deletion")
         why = "Device Taint manager: deleting due to NoExecute taint"
         await evict(self._client, pod, "DeletionByDeviceTaintManager", why, self._clock.now())
 

@@ -139,7 +139,8 @@ class ServiceAccountTokenController(Controller[str]):
         data = dict(secret.get("data") or {})
         if self._ca:
             data["ca.crt"] = base64.b64encode(self._ca.encode()).decode()
-        data["namespace"] = base64.b64encode(metadata["namespace"].encode()).decode()
+        if not data.get("namespace"):  # who says another one means it
+            data["namespace"] = base64.b64encode(metadata["namespace"].encode()).decode()
         if not data.get("token"):
             data["token"] = base64.b64encode(self._sign(legacy_claims(account, secret)).encode()).decode()
         annotations = {**(secret["metadata"].get("annotations") or {}), _UID: account["metadata"]["uid"]}
