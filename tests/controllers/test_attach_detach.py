@@ -7,7 +7,15 @@ from tests.controllers.live import live
 from tests.controllers.test_volumes import claim, plain, volume
 from tests.waiting import until
 
-from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, VOLUMEATTACHMENTS
+from shirube.api.gvr import (
+    CSIDRIVERS,
+    EVENTS,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    VOLUMEATTACHMENTS,
+)
 from shirube.controllers.attach_detach import (
     attachment_name,
     elsewhere,
@@ -195,3 +203,38 @@ async def test_what_is_mounted_stays_attached_until_the_node_lets_go_or_is_given
             taint = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
             await admin.patch(NODES, "n1", {"spec": {"taints": [taint]}})
             await until(lambda: are("by-h n1"), 10)
+
+
+async def test_a_node_is_told_before_a_volume_is_detached(tmp_path: Path):
+    """Here because its driver says, late, that it attaches nothing."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(NODES, {"metadata": {"name": "n1"}})
+        await admin.create(PERSISTENTVOLUMES, csi_volume())
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+        names = "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
+        async with house.controllers(only=names):
+            await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+
+            async def attachments() -> list[dict[str, Any]]:
+                return (await admin.list(VOLUMEATTACHMENTS))["items"]
+
+            async def shown() -> bool:
+                return bool(((await admin.get(NODES, "n1")).get("status") or {}).get("volumesAttached"))
+
+            (made,) = await until(attachments, 10)
+            await admin.update_status(VOLUMEATTACHMENTS, {**made, "status": {"attached": True}})
+            await until(shown, 10)
+            house.tokens.log.clear()
+            driver = {"metadata": {"name": "disk.example.com"}, "spec": {"attachRequired": False}}
+            await admin.create(CSIDRIVERS, driver)
+
+            async def detached() -> bool:
+                return not await attachments()
+
+            await until(detached, 10)
+            assert not await shown()
+            writes = [method for method, path, _ in house.tokens.log if "nodes/n1" in path or "volumeatt" in path]
+            assert [one for one in writes if one != "GET"] == ["PATCH", "DELETE"]

@@ -4,7 +4,8 @@ What should be: for each scheduled pod that is not finished, each claim bound to
 attaching. What is: VolumeAttachments, one for each (driver, volume, node), named by a hash of the three as
 upstream names them. An attachment is deleted once no pod of its node uses the volume and the node no longer says
 that it is mounted (`status.volumesInUse`), or is out of service, or was last seen ready six minutes ago. What is
-attached is shown in the node's `status.volumesAttached`, which the node's agent waits for.
+attached is shown in the node's `status.volumesAttached`, which the node's agent waits for; what is about to be detached
+is taken out of it first.
 
 The driver's external attacher does the work and sets `status.attached`.
 """
@@ -143,6 +144,7 @@ class AttachDetachController(Controller[str]):
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         self._claims.add_handler(None, self._claim_updated)
         self._volumes.add_handler(self._volume_seen, self._volume_updated, self._volume_ends)
+        self._drivers.add_handler(self._driver_changed, lambda _, new: self._driver_changed(new), self._driver_changed)
         self._nodes.add_handler(self._node_seen, self._node_updated, lambda node: self.queue.add(key_of(node)))
         for_node = self._attachment_changed
         self._attachments.add_handler(for_node, lambda _, new: for_node(new), self._attachment_deleted)
@@ -176,6 +178,10 @@ class AttachDetachController(Controller[str]):
             if one["spec"]["source"].get("persistentVolumeName") == volume["metadata"]["name"]:
                 self.queue.add(one["spec"]["nodeName"])
 
+    def _driver_changed(self, _: Object) -> None:
+        """Whether its volumes need attaching."""
+        self._wake_nodes_with_pods()
+
     def _claim_counts(self, key: str) -> None:
         for pod in self._pods.store.by_index(BY_CLAIM, key):
             self._pod_changed(pod)
@@ -196,7 +202,11 @@ class AttachDetachController(Controller[str]):
 
     def _attachment_deleted(self, one: Object) -> None:
         """Another node may have waited for the volume."""
-        for node in dict.fromkeys((one["spec"]["nodeName"], *self._pods.store.index_values(_BY_NODE))):
+        self.queue.add(one["spec"]["nodeName"])
+        self._wake_nodes_with_pods()
+
+    def _wake_nodes_with_pods(self) -> None:
+        for node in self._pods.store.index_values(_BY_NODE):
             if node:
                 self.queue.add(node)
 
@@ -240,10 +250,17 @@ class AttachDetachController(Controller[str]):
                 message = have[name]["status"]["attachError"]["message"]
                 text = f'AttachVolume.Attach failed for volume "{volume["metadata"]["name"]}" : {message}'
                 self._recorder.event(pod, WARNING, "FailedAttachVolume", text)
-        shown = {name: one for name, one in have.items() if not deleting(one)}
-        await self._show(key, shown, {name: volume for name, (volume, _) in wanted.items()})
-        waits = [await self._detach(key, one) for name, one in have.items() if name not in wanted]
-        return min((w for w in waits if w is not None), default=None)
+        node = self._nodes.store.get(None, key)
+        waits = {name: self._left(node, one) for name, one in have.items() if name not in wanted}
+        going = [have[name] for name, left in waits.items() if left == 0]
+        shown = {name: one for name, one in have.items() if not deleting(one) and one not in going}
+        # First the node's agent is told that it must not rely on them any more; it may have come before us.
+        if node is not None:
+            node = await self._show(node, shown, {name: volume for name, (volume, _) in wanted.items()})
+        for one in going:
+            if self._left(node, one) == 0:
+                await self._delete(one)
+        return min((left for left in waits.values() if left), default=None)
 
     async def _attach(self, node: str, volume: Object, pod: Object) -> None:
         name = volume["metadata"]["name"]
@@ -269,17 +286,15 @@ class AttachDetachController(Controller[str]):
             return f"Volume is already used by pod(s) {', '.join(names)}"
         return "Volume is already exclusively attached to one node and can't be attached to another"
 
-    async def _detach(self, node_name: str, one: Object) -> float | None:
-        """Seconds to wait until a node that does not answer counts as having let go."""
+    def _left(self, node: Object | None, one: Object) -> float | None:
+        """Seconds until an attachment that no pod wants may go; None when that is not a matter of time."""
         if deleting(one) or not is_own(one):
             return None
-        node = self._nodes.store.get(None, node_name)
-        if node is not None and in_use(node, [one]):
-            left = 0.0 if of_objects.out_of_service(node) else FORCE_SECONDS - silent_for(node, self._clock.now())
-            if left > 0:
-                return left if not of_objects.ready(node) else None
-        await self._delete(one)
-        return None
+        if node is None or not in_use(node, [one]) or of_objects.out_of_service(node):
+            return 0.0
+        if of_objects.ready(node):
+            return None  # until it says that it has let go
+        return max(FORCE_SECONDS - silent_for(node, self._clock.now()), 0.0)
 
     async def _delete(self, one: Object) -> None:
         metadata = one["metadata"]
@@ -292,25 +307,24 @@ class AttachDetachController(Controller[str]):
     def _volume_of(self, attachment: Object) -> Object | None:
         return self._volumes.store.get(None, attachment["spec"]["source"].get("persistentVolumeName") or "")
 
-    async def _show(self, node_name: str, attachments: dict[str, Object], wanted: dict[str, Object]) -> None:
-        """`wanted`: the volumes of pods there, by their attachments' names."""
-        node = self._nodes.store.get(None, node_name)
-        if node is None:
-            return
+    async def _show(self, node: Object, attachments: dict[str, Object], wanted: dict[str, Object]) -> Object:
+        """The node as it is then. `wanted`: the volumes of pods there, by their attachments' names."""
         attached = []
-        for name, one in sorted(attachments.items()):
-            volume = wanted.get(name) or self._volume_of(one)
+        for made, one in sorted(attachments.items()):
+            volume = wanted.get(made) or self._volume_of(one)
             if volume is None or not volume["spec"].get("csi") or not (one.get("status") or {}).get("attached"):
                 continue
             attached.append({"name": unique_name(volume), "devicePath": ""})
         before = (node.get("status") or {}).get("volumesAttached") or []
         if attached == before:
-            return
+            return node
         patch = {"status": {"volumesAttached": attached or None}}
-        await self._client.patch(NODES, node_name, patch, subresource="status")
+        name = key_of(node)
+        node = await self._client.patch(NODES, name, patch, subresource="status")
         seen = {one["name"] for one in before}
-        for name in (one["name"] for one in attached if one["name"] not in seen):
-            self._tell_attached(node_name, name)
+        for unique in (one["name"] for one in attached if one["name"] not in seen):
+            self._tell_attached(name, unique)
+        return node
 
     def _tell_attached(self, node: str, unique: str) -> None:
         for volume, pod in self._wanted(node).values():
