@@ -75,3 +75,40 @@ def test_what_the_host_publishes():
         ("TCP", 80): 80,
         ("UDP", 53): 53,
     }
+
+
+def test_nodes_that_are_leaving_get_no_traffic_and_those_that_are_silent_keep_it():
+    leaving = {"metadata": {"name": "a"}, "spec": {"taints": [{"key": load_balancer.LEAVING, "effect": "NoSchedule"}]}}
+    deleted = {"metadata": {"name": "b", "deletionTimestamp": "2024-01-01T00:00:00Z"}}
+    silent = {"metadata": {"name": "c"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+    nodes = {"172.30.0.2": leaving, "172.30.0.3": deleted, "172.30.0.4": silent}
+    [step] = load_balancer.plan([service("a", (80, "TCP", 0))], nodes, {})
+    assert step.addresses == ("172.30.0.4",)
+
+
+def reasons(step):
+    before, after = step.told()
+    return [reason for _, reason, _ in before], [reason for _, reason, _ in after]
+
+
+def test_what_is_done_is_told():
+    [new] = load_balancer.plan([service("a", (80, "TCP", 0))], NODES, {})
+    assert reasons(new) == (["EnsuringLoadBalancer"], ["EnsuredLoadBalancer"])
+    one = service("a", (80, "TCP", 0), ingress=BOTH[:1])
+    [more] = load_balancer.plan([one], NODES, {})
+    assert reasons(more) == ([], ["UpdatedLoadBalancer"])
+    [none] = load_balancer.plan([one], {}, {})
+    assert none.told()[1] == [("Warning", "UnAvailableLoadBalancer", "There are no available nodes for LoadBalancer")]
+    [gone] = load_balancer.plan([service("a", (80, "TCP", 0), ingress=BOTH, type="ClusterIP")], NODES, {})
+    assert reasons(gone) == (["DeletingLoadBalancer"], ["DeletedLoadBalancer"]) and gone.writes
+
+
+def test_who_moves_to_a_port_of_another_loses_its_addresses():
+    old, moved = (
+        service("old", (80, "TCP", 0), ingress=BOTH),
+        service("x", (80, "TCP", 0), ingress=BOTH, created="2025"),
+    )
+    step = plan(old, moved)["x"]
+    assert step.refusal and step.writes and step.addresses == ()
+    pending = plan(old, service("x", (80, "TCP", 0), created="2025"))["x"]
+    assert pending.refusal and not pending.writes and reasons(pending) == ([], [])

@@ -57,6 +57,7 @@ class ServiceStrategy(Strategy):
     def prepare_for_create(self, obj: Obj) -> None:
         super().prepare_for_create(obj)
         obj["status"] = {"loadBalancer": {}}
+        _drop_inner_policy(obj["spec"])
         normalize_cluster_ips(obj["spec"], None)
 
     def prepare_for_update(self, obj: Obj, old: Obj) -> None:
@@ -65,6 +66,7 @@ class ServiceStrategy(Strategy):
         _keep_allocated(spec, old_spec)
         normalize_cluster_ips(spec, old_spec)
         _drop_unneeded(spec, old_spec)
+        _drop_inner_policy(spec)
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
@@ -148,7 +150,8 @@ def _keep_allocated(spec: Obj, old: Obj) -> None:
         for field in ("ipFamilies", "ipFamilyPolicy"):
             if spec.get(field) is None and old.get(field) is not None:
                 spec[field] = old[field]
-    if spec.get("type") in _PORTED and old.get("type") in _PORTED:
+    unwanted = spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is False
+    if spec.get("type") in _PORTED and old.get("type") in _PORTED and not unwanted:
         _keep_node_ports(spec, old)
     health = old.get("healthCheckNodePort")
     if health and _needs_health_port(spec) and _needs_health_port(old) and not spec.get("healthCheckNodePort"):
@@ -167,6 +170,12 @@ def _keep_node_ports(spec: Obj, old: Obj) -> None:
         if not port.get("nodePort") and before and before not in used:
             port["nodePort"] = before
             used.add(before)
+
+
+def _drop_inner_policy(spec: Obj) -> None:
+    """An alias routes nothing: what older versions set by default there is taken, and not kept."""
+    if spec.get("type") == "ExternalName":
+        spec.pop("internalTrafficPolicy", None)
 
 
 def _drop_unneeded(spec: Obj, old: Obj) -> None:
