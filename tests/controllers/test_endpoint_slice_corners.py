@@ -90,6 +90,29 @@ def test_all_ports_of_a_service_change_in_as_many_writes_as_there_are_slices():
     assert slices.look(moved, pods(*range(250))) == (0, 3, 0)
 
 
+def test_a_change_of_ports_packs_what_lies_scattered():
+    slices = Slices(*[30] * 10)
+    assert slices.look(service(), pods(*range(300))) == (0, 0, 0), "nothing is written to pack alone"
+    moved = service(ports=[{"name": "http", "port": 80, "targetPort": 81, "protocol": "TCP"}])
+    assert slices.look(moved, pods(*range(300))) == (0, 3, 7)
+    assert slices.lengths == [100, 100, 100]
+
+
+def test_new_ones_go_into_the_fullest_of_those_that_change():
+    slices = Slices(80, 20)
+    changed = [pod(n, ready=bool(n % 10)) for n in range(100)]
+    assert slices.look(service(), [*changed, *pods(*range(200, 215))]) == (0, 2, 0)
+    assert slices.lengths == [20, 95]
+
+
+def test_slices_of_an_older_kind_of_address_are_replaced():
+    slices = Slices(80, 50)
+    for one in slices.found.values():
+        one["addressType"] = "IP"
+    assert slices.look(service(), pods(*range(130))) == (2, 0, 2)
+    assert slices.lengths == [30, 100]
+
+
 def test_labels_of_the_service_are_those_of_the_slices():
     slices = Slices(150, 0)
     del slices.found["s3"]  # the empty one of `0`
@@ -345,14 +368,17 @@ async def test_terminating_pods_stay_until_they_are_gone(house: House, client: C
         await until(lambda: shows(client))
 
 
-async def test_a_service_that_is_going_away_is_not_served_anew(house: House, client: Client, api: MemoryApi):
+async def test_a_service_that_is_going_away_is_served_until_the_end_but_not_anew(house: House, client: Client):
     held = service()
     held["metadata"]["finalizers"] = ["service.kubernetes.io/load-balancer-cleanup"]
     await given(client, held, 1)
     async with house.running(EndpointSliceController) as controllers:
         await until(lambda: shows(client, "10.0.0.2"))
         await client.delete(SERVICES, "web", "default")
-        await house.settle(controllers)
+        await client.create(PODS, pod(2))
+        await until(lambda: shows(client, "10.0.0.2", "10.0.0.3"))
+        await client.delete(PODS, "p1", "default", grace_period_seconds=0)
+        await until(lambda: shows(client, "10.0.0.3"))
         (one,) = await items(client, ENDPOINTSLICES)
         await client.delete(ENDPOINTSLICES, one["metadata"]["name"], "default")
         await house.settle(controllers)

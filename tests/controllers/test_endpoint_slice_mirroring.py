@@ -217,6 +217,27 @@ async def test_a_mirror_that_somebody_deletes_or_takes_away_comes_back(house: Ho
             await until(another)
 
 
+async def test_endpoints_that_are_going_away_keep_their_mirror_and_get_no_new_one(house: House, client: Client):
+    await client.create(
+        SERVICES, {"metadata": {"name": "e", "namespace": "default"}, "spec": {"ports": [{"port": 80}]}}
+    )
+    meta = {"name": "e", "namespace": "default", "finalizers": ["example.com/hold"]}
+    await client.create(ENDPOINTS, {"metadata": meta, "subsets": [one_subset("10.0.0.1")]})
+    async with house.running(EndpointSliceMirroringController) as controllers:
+        await until(lambda: mirrors(client))
+        await client.delete(ENDPOINTS, "e", "default")
+        await client.patch(ENDPOINTS, "e", {"subsets": [one_subset("10.0.0.2")]}, "default")
+
+        async def follows() -> bool:
+            return await mirrors(client) == ["10.0.0.2"]
+
+        await until(follows)
+        (one,) = await items(client, ENDPOINTSLICES)
+        await client.delete(ENDPOINTSLICES, one["metadata"]["name"], "default")
+        await house.settle(controllers)
+        assert await mirrors(client) == []
+
+
 async def test_addresses_that_are_none_are_told(house: House, client: Client):
     await client.create(
         SERVICES, {"metadata": {"name": "e", "namespace": "default"}, "spec": {"ports": [{"port": 80}]}}

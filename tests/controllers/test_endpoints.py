@@ -222,6 +222,24 @@ async def test_they_come_back_when_somebody_deletes_them(house: House, client: C
         await until(back)
 
 
+async def test_a_service_that_is_going_away_is_served_until_the_end(house: House, client: Client):
+    held = service()
+    held["metadata"]["finalizers"] = ["service.kubernetes.io/load-balancer-cleanup"]
+    await client.create(SERVICES, held)
+    await client.create(PODS, pod(1))
+    async with house.running(EndpointsController):
+        await until(lambda: _shows(client, ["10.0.0.2"]))
+        await client.delete(SERVICES, "web", "default")
+        await client.create(PODS, pod(2))
+        await until(lambda: _shows(client, ["10.0.0.2", "10.0.0.3"]))
+        await client.patch(SERVICES, "web", {"metadata": {"finalizers": None}}, "default")
+
+        async def gone() -> bool:
+            return await items(client, ENDPOINTS) == []
+
+        await until(gone)
+
+
 async def test_a_change_that_does_not_concern_them_writes_nothing(house: House, client: Client, api: MemoryApi):
     await client.create(PODS, pod(1))
     await client.create(SERVICES, service())

@@ -20,6 +20,7 @@ from shirube.controllers import pods as of_nodes
 from shirube.controllers import service_backends as behind
 from shirube.controllers.context import Context
 from shirube.controllers.endpoint_slice_plan import CONTROLLER, MANAGED_BY, SERVICE_NAME, plan
+from shirube.controllers.ownership import deleting
 from shirube.controllers.pod_control import namespace_terminating
 
 _ACCOUNT = "endpointslice-controller"
@@ -142,7 +143,7 @@ class EndpointSliceController(Controller[str]):
     async def reconcile(self, key: str) -> float | None:
         namespace, name = split_key(key)
         service = self._services.store.get(namespace, name)
-        if service is None or service["metadata"].get("deletionTimestamp"):
+        if service is None:
             self._waiting.discard(key)
             self._hinted.pop(key, None)
             for keys in self._homeless.values():
@@ -161,6 +162,8 @@ class EndpointSliceController(Controller[str]):
         pods = self._at_home(key, service, pods, nodes)
         shares, why = self._shares(service)
         todo = plan(service, pods, nodes, self._slices.store.by_index(_BY_SERVICE, key), shares)
+        if deleting(service):
+            todo.create.clear()  # what is there serves until the end; new ones would race the garbage collector
         self._tell_hints(key, service, {f: why or todo.no_hints.get(f, "") for f in behind.families(service)})
         if todo.empty:
             return None

@@ -33,7 +33,7 @@ _BY_SERVICE = "mirrored-by-service"
 
 
 def mirrored(endpoints: Object | None, service: Object | None) -> bool:
-    if endpoints is None or service is None or deleting(endpoints) or (service.get("spec") or {}).get("selector"):
+    if endpoints is None or service is None or (service.get("spec") or {}).get("selector"):
         return False
     metadata = endpoints["metadata"]
     skip = (metadata.get("labels") or {}).get(_SKIP) == "true"
@@ -191,6 +191,8 @@ class EndpointSliceMirroringController(Controller[str]):
                 await self._delete(one)
             return None
         todo = plan(endpoints, existing)
+        if deleting(endpoints):
+            todo.create.clear()  # they go with their Endpoints, and no new ones come meanwhile
         if (wrong := invalid(endpoints)) and not todo.empty:
             message = f"Skipped {wrong} invalid IP addresses when mirroring to EndpointSlices"
             self._recorder.event(endpoints, WARNING, "InvalidIPAddress", message)

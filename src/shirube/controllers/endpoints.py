@@ -108,7 +108,7 @@ class EndpointsController(Controller[str]):
             if current is not None:
                 await self._delete(namespace, name)
             return
-        if not behind.selects(service) or service["metadata"].get("deletionTimestamp"):
+        if not behind.selects(service):
             return
         pods = behind.backends(service, self._pods)
         wanted = self._wanted(service, pods, current)
