@@ -279,6 +279,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     storage_stories.VOLUMES,
     storage_stories.EPHEMERAL,
     storage_stories.NFS,
+    storage_stories.BY_HAND,
     device_stories.CLAIMED,
     device_stories.TAINTED,
     SERVICE_CIDR,

@@ -196,3 +196,45 @@ NFS = Scenario(
         step(delete(PERSISTENTVOLUMECLAIMS, "a"), _remove_directory),
     ),
 )
+
+
+AT_ONCE = {"metadata": {"name": "at-once"}, "provisioner": "shirube.dev/local-path", "reclaimPolicy": "Delete"}
+
+
+def _marked(name: str, node: str) -> Object:
+    made = claim(name, storageClassName="local")
+    made["metadata"]["annotations"] = {"volume.kubernetes.io/selected-node": node}
+    return made
+
+
+async def _take_away(cluster: Cluster) -> None:
+    """By hand, the volume of a claim that is bound."""
+    while not (bound := [v for v in await cluster.list(PERSISTENTVOLUMES) if _of(v) == "kept"]):
+        await asyncio.sleep(0.5)
+    await cluster.admin.patch(PERSISTENTVOLUMES, bound[0]["metadata"]["name"], {"spec": {"claimRef": None}})
+
+
+def _of(volume: Object) -> str:
+    phase, reference = (volume.get("status") or {}).get("phase"), volume["spec"].get("claimRef") or {}
+    return str(reference.get("name") or "") if phase == "Bound" else ""
+
+
+BY_HAND = Scenario(
+    "a volume taken away by hand, a node that is gone",
+    (
+        "persistentvolume-binder-controller",
+        "local-path-provisioner",
+        "persistentvolumeclaim-protection-controller",
+        "persistentvolume-protection-controller",
+    ),
+    (
+        step(
+            create(STORAGECLASSES, AT_ONCE, None),
+            create(STORAGECLASSES, LOCAL_CLASS, None),
+            create(PERSISTENTVOLUMECLAIMS, claim("kept", storageClassName="at-once")),
+        ),
+        step(_take_away, create(PERSISTENTVOLUMECLAIMS, _marked("moved", "gone"))),
+        step(create(PODS, user_of("user", "moved"))),
+        step(delete(PODS, "user"), delete(PERSISTENTVOLUMECLAIMS, "moved"), delete(PERSISTENTVOLUMECLAIMS, "kept")),
+    ),
+)
