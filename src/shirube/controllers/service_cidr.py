@@ -29,6 +29,10 @@ _CANNOT_SAY = "The ServiceCIDR Status can not be set to Ready=True"
 _IN_USE = "There are still IPAddresses referencing the ServiceCIDR, please remove them or create a new ServiceCIDR"
 
 
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
 def orphans(leaving: Object, others: Iterable[Object], addresses: Iterable[Object]) -> list[str]:
     """Addresses of Services that would be in no range without this one."""
     ours = [ipaddress.ip_network(c) for c in leaving["spec"]["cidrs"]]
@@ -39,9 +43,16 @@ def orphans(leaving: Object, others: Iterable[Object], addresses: Iterable[Objec
         if (obj["metadata"].get("labels") or {}).get(key) != value:
             continue
         address = ipaddress.ip_address(obj["metadata"]["name"])
-        if any(address in network for network in ours) and not any(address in network for network in kept):
+        if any(_has(n, address) for n in ours) and not any(_has(n, address) for n in kept):
             found.append(str(address))
     return sorted(found)
+
+
+def _has(network: _Network, address: _Address) -> bool:
+    """The network's own address and an IPv4 network's broadcast address are nobody's to have."""
+    if address not in network or address == network.network_address:
+        return False
+    return network.version == 6 or address != network.broadcast_address
 
 
 class ServiceCIDRController(Controller[str]):
