@@ -151,11 +151,73 @@ def test_devices_of_a_resource_claim():
         "requests.deviceclass.resource.kubernetes.io/nic": "32",
         "requests.deviceclass.resource.kubernetes.io/fpga": "1",
     }
-    pods = {"annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}
-    found = used(
-        "resourceclaims", {"metadata": pods, "spec": {"devices": {"requests": requests[1:2]}}}, "resource.k8s.io"
+
+
+EXTENDED = "resource.kubernetes.io/extended-resource-claim"
+GPU = "requests.example.com/gpu"
+IMPLICIT = "requests.deviceclass.resource.kubernetes.io/gpu"
+
+
+def made_for(name: str, uid: str, count: int = 2, claim_name: str = "c", at: str = "2026-01-01T00:00:00Z") -> Any:
+    """A claim that says that it is for the extended resources of a pod."""
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid, "controller": True}
+    return {
+        "metadata": {
+            "name": claim_name,
+            "namespace": "n",
+            "creationTimestamp": at,
+            "annotations": {EXTENDED: "true"},
+            "ownerReferences": [owner],
+        },
+        "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu", "count": count}}]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("claim", "status", "others", "left"),
+    [
+        (made_for("p", "u"), {}, (), 0),
+        (made_for("p", "u", 5), {}, (), 3),
+        (made_for("p", "another"), {}, (), 2),
+        (made_for("gone", "u"), {}, (), 2),
+        (made_for("p", "u"), {"phase": "Succeeded"}, (), 2),
+        (made_for("p", "u"), {"extendedResourceClaimStatus": {"resourceClaimName": "c"}}, (), 0),
+        (made_for("p", "u"), {"extendedResourceClaimStatus": {"resourceClaimName": "other"}}, (), 2),
+        (made_for("p", "u"), {}, (made_for("p", "u", claim_name="a"),), 2),
+        (made_for("p", "u"), {}, (made_for("p", "u", claim_name="z"), made_for("q", "v", claim_name="a")), 0),
+        (made_for("p", "u"), {}, (made_for("p", "u", claim_name="a", at="2026-02-02T00:00:00Z"),), 0),
+        ({**made_for("p", "u"), "metadata": {"name": "c", "namespace": "n"}}, {}, (), 2),
+    ],
+    ids=[
+        "paid by the pod",
+        "but for what is more",
+        "another pod of the name",
+        "a pod that is gone",
+        "a pod that has finished",
+        "the pod says so, too",
+        "the pod says another",
+        "a second claim for one pod",
+        "the first of two",
+        "the older of two",
+        "nobody's",
+    ],
+)
+def test_extended_resources_are_charged_once_and_nobody_gets_around_them(claim, status, others, left):
+    """By whatever way devices are asked for: a claim's word for itself is not enough."""
+    asking = {"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "status": status}
+    requests = {"example.com/gpu": "2", "deviceclass.resource.kubernetes.io/gpu": "2"}
+    asking["spec"] = {"containers": [{"name": "c", "resources": {"requests": requests}}]}
+    around = quota_usage.Surroundings(
+        {"gpu": "example.com/gpu"}.get,  # type: ignore[arg-type]
+        lambda _, name: asking if name == "p" else None,
+        lambda _: [claim, *others],
     )
-    assert found == {"count/resourceclaims.resource.k8s.io": "1", "gpu.deviceclass.resource.k8s.io/devices": "1"}
+    found = quota_usage.of(resource("resourceclaims", "resource.k8s.io"), claim, NOW, around)
+    count = claim["spec"]["devices"]["requests"][0]["exactly"]["count"]
+    assert str(found["gpu.deviceclass.resource.k8s.io/devices"]) == str(count)
+    assert {name: str(found[name]) for name in (GPU, IMPLICIT) if name in found} == (
+        {GPU: str(left), IMPLICIT: str(left)} if left else {}
+    )
 
 
 def scoped(name: str, operator: str = "Exists", *values: str) -> dict[str, Any]:

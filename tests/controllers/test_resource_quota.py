@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from tests.controllers.live import live
 from tests.waiting import until
 
-from shirube.api.gvr import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, GVR, PODS, RESOURCEQUOTAS
+from shirube.api.gvr import (
+    CONFIGMAPS,
+    CUSTOMRESOURCEDEFINITIONS,
+    DEVICECLASSES,
+    GVR,
+    PODS,
+    RESOURCECLAIMS,
+    RESOURCEQUOTAS,
+)
 from shirube.api.resources import BUILTIN
 from shirube.controllers import projections, resource_quota
 from shirube.controllers.resource_quota import Busy, cautious, resources_of, used
@@ -199,3 +207,34 @@ def test_a_pod_that_should_have_gone_is_counted_until_then():
     one = {"metadata": leaving, "spec": {"containers": []}}
     assert used(quota(pods="5"), [(pods, [one])], {}, now) == {"pods": "1"}
     assert used(quota(pods="5"), [(pods, [one])], {}, now + 32) == {"pods": "0"}
+
+
+def test_events_are_not_followed_for_a_quota():
+    assert resources_of({"count/events": "1", "count/events.events.k8s.io": "1", "count/jobs.batch": "1"}) == {
+        "jobs.batch"
+    }
+
+
+async def test_what_a_class_of_devices_stands_for_may_change(tmp_path: Path):
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(DEVICECLASSES, {"metadata": {"name": "gpu"}, "spec": {}})
+        request = {"name": "r", "exactly": {"deviceClassName": "gpu", "count": 2}}
+        claim = {"metadata": {"name": "c"}, "spec": {"devices": {"requests": [request]}}}
+        await admin.create(RESOURCECLAIMS, claim, "default")
+        await admin.create(RESOURCEQUOTAS, quota(**{"requests.example.com/gpu": "5"}))
+        async with house.controllers(only="resourcequota-controller"):
+
+            def uses(number: str) -> Any:
+                async def check() -> bool:
+                    status = (await admin.get(RESOURCEQUOTAS, "q", "default"))["status"]
+                    return (status.get("used") or {}).get("requests.example.com/gpu") == number
+
+                return check
+
+            await until(uses("0"), 10)
+            name = {"spec": {"extendedResourceName": "example.com/gpu"}}
+            await admin.patch(DEVICECLASSES, "gpu", name)
+            await until(uses("2"), 10)
+            await admin.delete(DEVICECLASSES, "gpu")
+            await until(uses("0"), 10)

@@ -8,8 +8,8 @@ Names are upstream's: `pods`, `requests.cpu` (also plain `cpu`), `limits.memory`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from shirube.api import quantity
 from shirube.api.quantity import Quantity
@@ -32,11 +32,19 @@ _MOST_DEVICES = 32  # in one claim, whatever it asks for
 _MUST_SPECIFY = frozenset(("cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"))
 
 
-def of(resource: Resource, obj: Json, now: float | None = None) -> Usage:
+class Surroundings(NamedTuple):
+    """What the use of a ResourceClaim depends on besides itself."""
+
+    extended: Callable[[str], str]  # the extended resource that stands for a device class; "" for none
+    pod: Callable[[str, str], Json | None]  # by namespace and name
+    claims: Callable[[str], Iterable[Json]]  # of a namespace
+
+
+def of(resource: Resource, obj: Json, now: float | None = None, around: Surroundings | None = None) -> Usage:
     """What the object uses. `now` (seconds since the epoch): pods that should have gone by then use nothing."""
     usage: Usage = {f"count/{resource.group_resource}": _ONE}
     if (resource.group, resource.name) == ("resource.k8s.io", "resourceclaims"):
-        return usage | _devices(obj)
+        return usage | _devices(obj, now, around)
     if resource.group:
         return usage
     if resource.name == "pods":
@@ -181,20 +189,58 @@ def _claim(claim: Json) -> Usage:
     return usage
 
 
-def _devices(claim: Json) -> Usage:
-    """The most devices of each class that a claim may get. What was claimed for a pod that asks for an extended
-    resource is the pod's `requests.…` already."""
-    usage: Usage = {}
-    claimed_for = (claim.get("metadata") or {}).get("annotations") or {}
-    names = [_DEVICES] if claimed_for.get(_EXTENDED) == "true" else [_DEVICES, _IMPLICIT]
+def _devices(claim: Json, now: float | None, around: Surroundings | None) -> Usage:
+    """The most devices of each class that a claim may get: by the class, and by the extended resources that stand for
+    it. Of those, what the pod that it was made for has been charged with is not charged again."""
+    most: dict[str, int] = {}
     for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
-        most: dict[str, int] = {}  # of the alternatives, one is taken
+        one_of: dict[str, int] = {}  # of the alternatives, one is taken
         for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
             if name := one.get("deviceClassName"):
-                most[name] = max(most.get(name, 0), _number_of_devices(one))
-        for name, number in most.items():
-            _add(usage, {form.format(name): quantity.parse(str(number)) for form in names})
-    return usage
+                one_of[name] = max(one_of.get(name, 0), _number_of_devices(one))
+        for name, number in one_of.items():
+            most[name] = most.get(name, 0) + number
+    usage: Usage = {_DEVICES.format(name): quantity.parse(str(number)) for name, number in most.items()}
+    extended: Usage = {}
+    for name, number in most.items():
+        _add(extended, {_IMPLICIT.format(name): str(number)})
+        if around is not None and (resource := around.extended(name)):
+            extended[f"requests.{resource}"] = quantity.parse(str(number))
+    pod = _charged_pod(claim, around) if around is not None else None
+    return usage | (more(extended, _pod(pod, now)) if pod is not None else extended)
+
+
+def _charged_pod(claim: Json, around: Surroundings) -> Json | None:
+    """The pod whose extended resources a claim is for: what the claim says of itself must be what the pod says, or
+    while it says nothing the claim must be the pod's first."""
+    metadata = claim.get("metadata") or {}
+    if (metadata.get("annotations") or {}).get(_EXTENDED) != "true":
+        return None
+    owner, namespace = _owning_pod(claim), metadata.get("namespace", "")
+    pod = around.pod(namespace, owner["name"]) if owner is not None else None
+    if pod is None or owner is None or pod["metadata"].get("uid") != owner.get("uid"):
+        return None
+    said = (pod.get("status") or {}).get("extendedResourceClaimStatus")
+    if said is not None:
+        return pod if said.get("resourceClaimName") == metadata.get("name") else None
+
+    def age(one: Json) -> tuple[str, str]:
+        return one["metadata"].get("creationTimestamp") or "~", one["metadata"].get("name") or ""
+
+    for other in around.claims(namespace):
+        rival = _owning_pod(other)
+        marked = (other["metadata"].get("annotations") or {}).get(_EXTENDED) == "true"
+        if marked and rival is not None and rival.get("uid") == owner.get("uid") and age(other) < age(claim):
+            return None
+    return pod
+
+
+def _owning_pod(claim: Json) -> Json | None:
+    for owner in (claim.get("metadata") or {}).get("ownerReferences") or ():
+        if owner.get("controller"):
+            found: Json = owner
+            return found if (owner.get("kind"), owner.get("apiVersion")) == ("Pod", "v1") else None
+    return None
 
 
 def _number_of_devices(request: Json) -> int:

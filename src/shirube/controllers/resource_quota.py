@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from shirube.api import quantity, quota_usage
 from shirube.api.gvr import (
     CONFIGMAPS,
+    DEVICECLASSES,
     GVR,
     PERSISTENTVOLUMECLAIMS,
     PODS,
@@ -48,6 +49,7 @@ _COUNTED = (
     RESOURCECLAIMS,
 )
 _CHANGING = (PODS, SERVICES, PERSISTENTVOLUMECLAIMS, RESOURCECLAIMS)  # those whose use changes while they live
+_UNCOUNTED = {"events", "events.events.k8s.io"}  # as admission
 _GATHER_SECONDS = 0.2  # after a change, so that many cost one count
 _QUIET_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 5.0
 _CATCH_UP_SECONDS = 2.0  # after a start
@@ -60,7 +62,7 @@ _MOST_SHARED = 4096
 def resources_of(hard: Object) -> set[str]:
     """`count/RESOURCE.GROUP` names beyond the core resources that are always followed."""
     known = {f"{g.resource}.{g.group}".rstrip(".") for g in _COUNTED}
-    names = {name.removeprefix("count/") for name in hard if name.startswith("count/")}
+    names = {name.removeprefix("count/") for name in hard if name.startswith("count/")} - _UNCOUNTED
     return {n.removesuffix(".") for n in names if n.removesuffix(".") not in known}
 
 
@@ -68,7 +70,8 @@ class Costs:
     """What objects use, remembered of pods: a namespace's thousands are added up whenever one of them changes. Pods
     that use the same share what says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, around: quota_usage.Surroundings | None = None) -> None:
+        self._around = around
         self._shared: dict[tuple[tuple[str, int, str], ...], quota_usage.Usage] = {}
         self._known: dict[str, tuple[str, quota_usage.Usage]] = {}  # uid -> (resourceVersion, use)
 
@@ -76,7 +79,7 @@ class Costs:
         metadata = obj["metadata"]
         # What is being deleted uses nothing from some moment on.
         if resource.name != "pods" or resource.group or metadata.get("deletionTimestamp") or "uid" not in metadata:
-            return quota_usage.of(resource, obj, now)
+            return quota_usage.of(resource, obj, now, self._around)
         known = self._known.get(metadata["uid"])
         version = metadata.get("resourceVersion", "")
         if known is not None and known[0] == version:
@@ -168,18 +171,26 @@ class ResourceQuotaController(Controller[str]):
     def __init__(self, context: Context) -> None:
         self._informers: dict[GVR, Informer] = {gvr: context.informer(gvr) for gvr in _COUNTED}
         self._quotas = self._informers[RESOURCEQUOTAS]
-        super().__init__(*self._informers.values())
+        self._classes = context.informer(DEVICECLASSES)
+        super().__init__(*self._informers.values(), self._classes)
         self._context = context
         self._client = context.client_of(_ACCOUNT)
         self._clock = context.clock
         self._busy: dict[str, Busy] = {}  # by key, while others change the status
         self._begins: float | None = None  # to count what was counted before
         self._written: dict[str, str] = {}
-        self._costs = Costs()
+        pods, claims = self._informers[PODS].store, self._informers[RESOURCECLAIMS].store
+        self._costs = Costs(quota_usage.Surroundings(self._extended, pods.get, claims.list))
         self._extra: dict[str, Informer | None] = {}  # by "resource.group"
         self._quotas.add_handler(self._enqueue, self._quota_updated, self._quota_deleted)
         for gvr, informer in self._informers.items():
             informer.add_handler(None, self._updated(gvr), self._replenish)
+
+        self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new), self._class_changed)
+
+    def _extended(self, device_class: str) -> str:
+        known = self._classes.store.get(None, device_class)
+        return str((known.get("spec") or {}).get("extendedResourceName") or "") if known is not None else ""
 
     # -- what wakes us -------------------------------------------------------------------------------------
 
@@ -197,6 +208,14 @@ class ResourceQuotaController(Controller[str]):
             before, after = ((q.get("status") or {}).get("used") or {} for q in (old, new))
             self._busy.setdefault(key, Busy(now)).took(now, before, after)
             self.queue.add_after(key, _LONGEST_WAIT_SECONDS)
+
+    def _class_changed(self, _: Object) -> None:
+        """Another extended resource may stand for it."""
+        for quota in self._quotas.store:
+            if any(
+                name.startswith("requests.") and "/" in name for name in (quota.get("spec") or {}).get("hard") or ()
+            ):
+                self.queue.add_after(key_of(quota), _GATHER_SECONDS)
 
     def _quota_deleted(self, quota: Object) -> None:
         self._busy.pop(key_of(quota), None)

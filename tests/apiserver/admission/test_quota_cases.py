@@ -156,3 +156,30 @@ async def test_a_quota_that_is_changed_is_judged_by_what_it_says_now(pods):
     assert (await pods.patch(f"{QUOTAS}/q", {"spec": {"hard": {"pods": "9", "requests.cpu": None}}})).status == 200
     assert (await pods.post(PODS, pod("c"))).status == 201, "cpu is no longer its concern"
     assert await used(pods, "q") == {"pods": "3"}
+
+
+async def test_a_class_that_stands_for_an_extended_resource_counts_as_it(pods):
+    """Also when claims mark themselves as what the scheduler makes for a pod that has paid."""
+    await pods.ok("POST", "/apis/resource.k8s.io/v1/deviceclasses", {"metadata": {"name": "nic"}, "spec": {}})
+    gpu = {"metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}}
+    await pods.ok("POST", "/apis/resource.k8s.io/v1/deviceclasses", gpu)
+    claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+
+    def devices(name: str, count: int, kind: str = "gpu", **metadata: Any) -> dict[str, Any]:
+        request = {"name": "r", "exactly": {"deviceClassName": kind, "count": count}}
+        return {"metadata": {"name": name, **metadata}, "spec": {"devices": {"requests": [request]}}}
+
+    assert (await pods.post(claims, devices("a", 1))).status == 201
+    await quota(pods, "q", {"requests.example.com/gpu": "3"})
+    marked = {"annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}
+    answer = await pods.post(claims, devices("b", 3, **marked))
+    assert "requested: requests.example.com/gpu=3, used: requests.example.com/gpu=1" in answer.message
+    assert (await pods.post(claims, devices("c", 9, "nic"))).status == 201
+    asks = {"requests": {"example.com/gpu": "2"}, "limits": {"example.com/gpu": "2"}}
+    user = await pods.ok("POST", PODS, pod("p", containers=[{"name": "c", "image": "i", "resources": asks}]))
+    assert await used(pods, "q") == {"requests.example.com/gpu": "3"}
+    uid = user["metadata"]["uid"]
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": True}
+    made = devices("p-claim", 2, **marked, ownerReferences=[owner])
+    assert (await pods.post(claims, made)).status == 201, "its pod has been charged"
+    assert await used(pods, "q") == {"requests.example.com/gpu": "3"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from shirube.api import quantity
 from shirube.api import quota_usage as usage
 from shirube.api.errors import ApiError
-from shirube.api.gvr import RESOURCEQUOTAS
+from shirube.api.gvr import DEVICECLASSES, PODS, RESOURCECLAIMS, RESOURCEQUOTAS
 from shirube.api.quota_usage import Usage
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
@@ -75,7 +75,9 @@ class ResourceQuota(Plugin):
         where = (req.resource.group, req.resource.name, req.subresource)
         if req.old is not None and where == _PODS and usage.terminating(req.old) == usage.terminating(req.obj):
             return
-        mine = _Waiting(req, usage.of(req.resource, req.obj), usage.of(req.resource, req.old) if req.old else {})
+        around = self._surroundings()
+        before = usage.of(req.resource, req.old, around=around) if req.old else {}
+        mine = _Waiting(req, usage.of(req.resource, req.obj, around=around), before)
         self._waiting.setdefault(req.namespace, []).append(mine)
         if req.namespace not in self._busy:
             # A task of its own: the request that came first may go away, those that wait with it stay.
@@ -158,14 +160,28 @@ class ResourceQuota(Plugin):
             return False
         namespace = quota["metadata"]["namespace"]
         counted: Usage = dict.fromkeys(hard, _ZERO)
+        now, around = self.server.clock.now(), self._surroundings()
         for resource, obj in self._counted_objects(namespace, hard):
             if usage.matches(quota, resource, obj):
-                for name, amount in usage.of(resource, obj, self.server.clock.now()).items():
+                for name, amount in usage.of(resource, obj, now, around).items():
                     if name in counted:
                         counted[name] = quantity.add(counted[name], amount)
         status["hard"] = dict(hard)
         status["used"] = {name: str(amount) for name, amount in counted.items()}
         return True
+
+    def _surroundings(self) -> usage.Surroundings:
+        reader = self.server.reader
+
+        def extended(name: str) -> str:
+            known = reader.get(DEVICECLASSES, "", name)
+            return str((known.get("spec") or {}).get("extendedResourceName") or "") if known is not None else ""
+
+        return usage.Surroundings(
+            extended,
+            lambda namespace, name: reader.get(PODS, namespace, name),
+            lambda namespace: reader.list(RESOURCECLAIMS, namespace),
+        )
 
     def _counted_objects(self, namespace: str, hard: Json) -> Iterator[tuple[Any, Json]]:
         wanted = {name.removeprefix("count/") for name in hard}
@@ -183,7 +199,7 @@ class ResourceQuota(Plugin):
                 )
             )
             devices = (resource.group, resource.name) == ("resource.k8s.io", "resourceclaims") and any(
-                "deviceclass.resource" in n for n in hard
+                "deviceclass.resource" in n or (n.startswith("requests.") and "/" in n) for n in hard
             )
             if named or core or devices:
                 for obj in self.server.reader.list(resource.gvr, namespace):
