@@ -7,9 +7,11 @@ old picture.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
+AT_ONCE = 500  # objects that are looked at in one breath
 FAMILY = "ipaddress.kubernetes.io/ip-family"
 
 
@@ -31,45 +34,45 @@ FAMILY = "ipaddress.kubernetes.io/ip-family"
 class Service:
     key: str
     revision: int
-    about: Json  # metadata enough for events
-    created: float
+    namespace: str
+    name: str
+    uid: str
     addresses: tuple[str, ...]
     ports: tuple[int, ...]  # one that is named twice for the same protocol is here twice
 
     @property
-    def namespace(self) -> str:
-        return str(self.about["metadata"]["namespace"])
+    def about(self) -> Json:
+        """Enough of it for an Event."""
+        metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {**metadata, "resourceVersion": str(self.revision)}}
 
-    @property
-    def name(self) -> str:
-        return str(self.about["metadata"]["name"])
+
+class Parent(NamedTuple):
+    group: str
+    resource: str
+    namespace: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
     key: str
     revision: int
-    about: Json
+    name: str
+    uid: str
     created: float
-    parent: Json
-    labels: Json
-
-    @property
-    def name(self) -> str:
-        return str(self.about["metadata"]["name"])
-
-    @property
-    def managed(self) -> bool:
-        """Made by the allocator: nobody else's are touched."""
-        return self.labels.get(MANAGED_BY) == MANAGER
-
-    @property
-    def labelled(self) -> bool:
-        return self.managed and self.labels.get(FAMILY) == ("IPv6" if ":" in self.name else "IPv4")
+    parent: Parent
+    managed: bool  # made by the allocator: nobody else's are touched
+    labelled: bool  # as the allocator labels them
 
     @property
     def of_service(self) -> bool:
-        return not self.parent.get("group") and self.parent.get("resource") == "services"
+        return not self.parent.group and self.parent.resource == "services"
+
+    @property
+    def about(self) -> Json:
+        metadata = {"name": self.name, "uid": self.uid, "resourceVersion": str(self.revision)}
+        return {"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress", "metadata": metadata}
 
 
 class _Index:
@@ -102,9 +105,6 @@ class Book:
         """Change exactly when there is something new to read."""
         return self._ctx.reader.revision(g.SERVICES), self._ctx.reader.revision(g.IPADDRESSES)
 
-    def service(self, namespace: str, name: str) -> Service | None:
-        return self.services.get(self.service_key(namespace, name))
-
     def service_key(self, namespace: str, name: str) -> str:
         return self._service_resource.key(namespace, name)
 
@@ -118,7 +118,7 @@ class Book:
         return (self.services[key] for key in self._claimed.get(address))
 
     def parent_key(self, address: Address) -> str:
-        return self.service_key(address.parent.get("namespace", ""), address.parent.get("name", ""))
+        return self.service_key(address.parent.namespace, address.parent.name)
 
     def naming(self, service_key: str) -> Iterator[str]:
         """Keys of the IPAddresses that name this Service as theirs."""
@@ -132,8 +132,8 @@ class Book:
         services = _news(await self._cached(self._service_resource), self.services)
         addresses = _news(await self._cached(self._address_resource), self.addresses)
         self._indexed(services, addresses, self._claimed.remove, self._referring.remove)
-        self.services = _renewed(self.services, services, _service)
-        self.addresses = _renewed(self.addresses, addresses, _address)
+        self.services = await _renewed(self.services, services, _service)
+        self.addresses = await _renewed(self.addresses, addresses, _address)
         self._indexed(services, addresses, self._claimed.add, self._referring.add)
         return set(services), set(addresses)
 
@@ -163,35 +163,23 @@ def _news(entries: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
     return new | dict.fromkeys(notes.keys() - entries.keys())
 
 
-def _renewed(notes: dict[str, Any], news: dict[str, Any], read: Any) -> dict[str, Any]:
+async def _renewed(notes: dict[str, Any], news: dict[str, Any], read: Callable[[Any], Any]) -> dict[str, Any]:
     if not news:
         return notes
     renewed = {k: n for k, n in notes.items() if k not in news}
-    renewed.update((k, read(e)) for k, e in news.items() if e is not None)
+    for number, (key, entry) in enumerate(news.items()):
+        if entry is not None:
+            renewed[key] = read(entry)
+        if number % AT_ONCE == AT_ONCE - 1:
+            await asyncio.sleep(0)  # others want to be served, too
     return dict(sorted(renewed.items()))
-
-
-def _about(obj: Json, revision: int) -> Json:
-    meta = obj["metadata"]
-    kept = {k: meta[k] for k in ("name", "namespace", "uid") if k in meta}
-    return {
-        "apiVersion": obj["apiVersion"],
-        "kind": obj["kind"],
-        "metadata": {**kept, "resourceVersion": str(revision)},
-    }
-
-
-def _created(obj: Json) -> float:
-    stamp = obj["metadata"].get("creationTimestamp")
-    return parse_rfc3339(stamp) if stamp else 0.0
 
 
 def _service(entry: Any) -> Service:
     obj = orjson.loads(entry.data)
-    addresses = tuple(allocation.cluster_ips(obj))
-    return Service(
-        entry.key, entry.revision, _about(obj, entry.revision), _created(obj), addresses, _node_ports(obj["spec"])
-    )
+    meta, addresses = obj["metadata"], tuple(allocation.cluster_ips(obj))
+    ports = _node_ports(obj["spec"])
+    return Service(entry.key, entry.revision, meta["namespace"], meta["name"], meta.get("uid", ""), addresses, ports)
 
 
 def _node_ports(spec: Json) -> tuple[int, ...]:
@@ -213,6 +201,10 @@ def _node_ports(spec: Json) -> tuple[int, ...]:
 
 def _address(entry: Any) -> Address:
     obj = orjson.loads(entry.data)
-    parent = (obj.get("spec") or {}).get("parentRef") or {}
-    labels = obj["metadata"].get("labels") or {}
-    return Address(entry.key, entry.revision, _about(obj, entry.revision), _created(obj), parent, labels)
+    meta, said = obj["metadata"], (obj.get("spec") or {}).get("parentRef") or {}
+    name, labels = meta["name"], meta.get("labels") or {}
+    managed = labels.get(MANAGED_BY) == MANAGER
+    labelled = managed and labels.get(FAMILY) == ("IPv6" if ":" in name else "IPv4")
+    created = parse_rfc3339(meta["creationTimestamp"]) if meta.get("creationTimestamp") else 0.0
+    parent = Parent(*(sys.intern(said.get(field) or "") for field in Parent._fields))
+    return Address(entry.key, entry.revision, name, meta.get("uid", ""), created, parent, managed, labelled)

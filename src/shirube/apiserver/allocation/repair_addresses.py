@@ -20,7 +20,7 @@ import orjson
 
 from shirube.api import gvr as g
 from shirube.apiserver.allocation.bands import Range, address_range
-from shirube.apiserver.allocation.book import Address, Book, Service
+from shirube.apiserver.allocation.book import AT_ONCE, Address, Book, Service
 from shirube.apiserver.allocation.families import family_of
 from shirube.apiserver.allocation.ledger import Ledger
 from shirube.client.events import WARNING, EventRecorder
@@ -34,7 +34,6 @@ COMPONENT = "ipallocator-repair-controller"
 GRACE_SECONDS = 60.0  # between an address and its Service
 BETWEEN_SECONDS = 5.0  # between a Service's end, or an address that it gave up, and the address's
 _ALLOCATION, _OF_ADDRESS = "ClusterIPAllocation", "IPAddressAllocation"
-_AT_ONCE = 500  # Services that are looked at in one breath
 _logger = log.get("allocation")
 
 
@@ -54,13 +53,15 @@ class AddressRepair:
         claimants = {service.key for name in names for service in book.claiming(name)}
         self._ranges = self._all_ranges()
         for number, key in enumerate(sorted(services | claimants)):
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)  # others want to be served, too
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
             if (service := book.services.get(key)) is not None:
                 await self._check_service(service)
         self.again = None
         addresses = addresses | {name for key in services for name in book.naming(key)} | set(self._suspects)
-        for key in sorted(addresses):
+        for number, key in enumerate(sorted(addresses)):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
             address = book.addresses.get(key)
             if address is None:
                 self._suspects.pop(key, None)
@@ -137,7 +138,7 @@ class AddressRepair:
             return
         parent = address.parent
         if not address.of_service:
-            said = ",".join(f"{k.capitalize()}:{parent.get(k, '')}" for k in ("group", "resource", "namespace", "name"))
+            said = ",".join(f"{field.capitalize()}:{value}" for field, value in parent._asdict().items())
             message = f"IPAddress {address.name} appears to have been modified, not referencing a Service "
             message += f"&ParentReference{{{said},}}: cleaning up"
             if await self._commit([_as(address)], Delete(address.key)):
@@ -152,7 +153,7 @@ class AddressRepair:
         service_key, revision = self._book.parent_key(address), service.revision if service is not None else 0
         if not await self._commit([Compare(service_key, revision), _as(address)], Delete(address.key)):
             return
-        what = f"IPAddress: {address.name} for Service {parent.get('namespace', '')}/{parent.get('name', '')}"
+        what = f"IPAddress: {address.name} for Service {parent.namespace}/{parent.name}"
         if service is None:
             message = f"{what} appears to have leaked: cleaning up"
             self._tell(address, "IPAddressNotAllocated", _OF_ADDRESS, message)
