@@ -34,6 +34,7 @@ from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
 from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.ownership import controller_of, deleting
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_selection import filed_under, filings, index_labels, selected
 from shirube.controllers.told import Told
 from shirube.foundation.clock import parse_rfc3339, rfc3339
@@ -184,6 +185,7 @@ class DisruptionController(Controller[str]):
         self._clock = context.clock
         self._served: Served | None = None
         self._told = Told()
+        self._pace = Pace(self._clock)
         self._budgets.add_handler(self._enqueue, self._updated, lambda budget: self._told.forget(key_of(budget)))
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
         for informer in self._owners.values():
@@ -198,13 +200,14 @@ class DisruptionController(Controller[str]):
         if not self._told.echo(old, new):
             self._enqueue(new)
 
-    def _pod_changed(self, pod: Object) -> None:
+    def _pod_changed(self, pod: Object, *, can_wait: bool = False) -> None:
         labels = pod["metadata"].get("labels") or {}
         for place in filings(pod):
             for budget in self._budgets.store.by_index(_BY_SELECTOR, place):
                 selector = selector_of(budget)
                 if selector is not None and selector.matches(labels):
-                    self._enqueue(budget)
+                    key = key_of(budget)
+                    self.queue.add_after(key, self._pace.left(key) if can_wait else 0.0)
         if (left := stale_target(pod, self._clock.now())) is not None:
             self.queue.add_after(_POD + key_of(pod), max(left, 0.0))
 
@@ -213,7 +216,7 @@ class DisruptionController(Controller[str]):
             return
         if old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._pod_changed(old)
-        self._pod_changed(new)
+        self._pod_changed(new, can_wait=of_pods.became_ready(old, new))
 
     def _owner_updated(self, old: Object, new: Object) -> None:
         """Those budgets that count the owner's pods; upstream's look at owners only when a pod changes."""
@@ -255,6 +258,7 @@ class DisruptionController(Controller[str]):
     async def _write(self, budget: Object, status: Object) -> None:
         self._told.remember(key_of(budget), status)
         if status != budget.get("status"):
+            self._pace.wrote(key_of(budget))
             await self._client.update_status(PODDISRUPTIONBUDGETS, {**budget, "status": status})
 
     async def _scale(self, budget: Object, pods: list[Object]) -> int:

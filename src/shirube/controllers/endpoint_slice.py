@@ -21,6 +21,7 @@ from shirube.controllers import service_backends as behind
 from shirube.controllers.context import Context
 from shirube.controllers.endpoint_slice_plan import CONTROLLER, MANAGED_BY, SERVICE_NAME, plan
 from shirube.controllers.ownership import deleting
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_control import namespace_terminating
 
 _ACCOUNT = "endpointslice-controller"
@@ -54,13 +55,14 @@ class EndpointSliceController(Controller[str]):
         # service key -> slice name -> (resourceVersion written, when); version 0 is a deletion
         self._written: dict[str, dict[str, tuple[int, float]]] = {}
         self._waiting: set[str] = set()
+        self._pace = Pace(self._clock)
         # service key -> slice name -> resourceVersion that was seen while writes of ours had no answer yet
         self._seen_early: dict[str, dict[str, int]] = {}
         self._homeless: dict[str, dict[str, None]] = {}  # node that is not there -> services with pods on it
         self._hinted: dict[str, dict[str, str]] = {}  # service key -> address family -> what was last told of its hints
         self._services.add_index(_DEALT, lambda service: ["yes"] if topology.wanted_for(service) else [])
         self._slices.add_index(_BY_SERVICE, _service_of)
-        self._services_of = behind.watch_backends(self._services, self._pods, self.queue.add)
+        self._services_of = behind.watch_backends(self._services, self._pods, self.queue, self._pace)
         self._slices.add_handler(self._slice_changed, self._slice_updated, self._slice_deleted)
         self._nodes.add_handler(self._node_added, self._node_updated, self._node_deleted)
 
@@ -171,6 +173,7 @@ class EndpointSliceController(Controller[str]):
         work = [self._write(key, _stamped(s, stamp), create=True) for s in todo.create]
         work += [self._write(key, _stamped(s, stamp), create=False) for s in todo.update]
         work += [self._delete(key, s) for s in todo.delete]
+        self._pace.wrote(key)
         self._seen_early[key] = {}
         try:
             results = await asyncio.gather(*work, return_exceptions=True)

@@ -19,6 +19,7 @@ from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
 from shirube.controllers import service_backends as behind
 from shirube.controllers.context import Context
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_control import namespace_terminating
 
 _ACCOUNT = "endpoint-controller"
@@ -89,7 +90,8 @@ class EndpointsController(Controller[str]):
         super().__init__(self._services, self._pods, self._endpoints)
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder(self.name, _ACCOUNT)
-        behind.watch_backends(self._services, self._pods, self.queue.add)
+        self._pace = Pace(context.clock)
+        behind.watch_backends(self._services, self._pods, self.queue, self._pace)
         self._endpoints.add_handler(None, None, lambda gone: self.queue.add(key_of(gone)))
 
     async def started(self) -> None:
@@ -115,6 +117,7 @@ class EndpointsController(Controller[str]):
         if current is not None and _same(current, wanted):
             return
         wanted["metadata"]["annotations"][behind.TRIGGER_TIME] = behind.trigger_time(service, pods)
+        self._pace.wrote(key)
         try:
             if current is None:
                 await self._client.create(ENDPOINTS, wanted)

@@ -57,6 +57,10 @@ def ready(pod: Object) -> bool:
     return False
 
 
+def became_ready(old: Object, new: Object) -> bool:
+    return ready(new) and not ready(old) and not new["metadata"].get("deletionTimestamp")
+
+
 def out_of_service(node: Object) -> bool:
     """Whether an administrator has said that the node is off, and stays off for now."""
     return any(t["key"] == OUT_OF_SERVICE for t in (node.get("spec") or {}).get("taints") or ())

@@ -32,6 +32,7 @@ from shirube.controllers.ownership import (
     owned,
     owned_and_orphans,
 )
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_control import PodControl, namespace_terminating, pod_from_template, slow_start
 from shirube.controllers.told import Told
 from shirube.foundation.clock import rfc3339
@@ -107,14 +108,9 @@ def _without_zeros(status: Object) -> Object:
 
 
 def _counted(pod: Object) -> tuple[object, ...]:
-    """What of a pod its owner looks at while nothing is to be deleted."""
+    """What of a pod that keeps its labels its owner looks at while nothing is to be deleted."""
     ready = of_pods.condition(pod, "Ready")
-    metadata = pod["metadata"]
-    return (
-        ready and (ready.get("status"), ready.get("lastTransitionTime")),
-        of_pods.finished(pod),
-        metadata.get("labels"),
-    )
+    return ready and (ready.get("status"), ready.get("lastTransitionTime")), of_pods.finished(pod)
 
 
 class ReplicaSetController(Controller[str]):
@@ -135,6 +131,7 @@ class ReplicaSetController(Controller[str]):
         self._claimer = Claimer(self._client, self.gvr, self.kind, PODS)
         self._expectations = Expectations(self._clock)
         self._told = Told(_without_zeros)
+        self._pace = Pace(self._clock)
         index_by_controller(self._owners)
         index_by_controller(self._pods)
         self._owners.add_handler(self._enqueue, self._owner_updated, self._owner_deleted)
@@ -171,6 +168,12 @@ class ReplicaSetController(Controller[str]):
             if self.selector(owner).matches(labels):
                 self._enqueue(owner)
 
+    def _wake_claimants(self, pod: Object) -> None:
+        """All that call it theirs: one of them is wrong."""
+        for reference in pod["metadata"].get("ownerReferences") or ():
+            if reference.get("controller") and reference["kind"] == self.kind:
+                self.queue.add(f"{pod['metadata']['namespace']}/{reference['name']}")
+
     def _pod_added(self, pod: Object) -> None:
         if deleting(pod):
             self._pod_deleted(pod)  # seen for the first time after a restart, already on its way out
@@ -188,12 +191,13 @@ class ReplicaSetController(Controller[str]):
         key, before = self._owner_key(new), self._owner_key(old)
         if before is not None and before != key:
             self.queue.add(before)
-        if key is not None:
-            if key != before or _counted(old) != _counted(new):
-                self.queue.add(key)
-        elif controller_of(new) is None and (
-            before is not None or old["metadata"].get("labels") != new["metadata"].get("labels")
-        ):
+        relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
+        if old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences"):
+            self._wake_claimants(new)
+        elif key is not None and (relabelled or _counted(old) != _counted(new)):
+            can_wait = not relabelled and of_pods.became_ready(old, new)
+            self.queue.add_after(key, self._pace.left(key) if can_wait else 0.0)
+        if key is None and controller_of(new) is None and (before is not None or relabelled):
             self._wake_for_orphan(new)
 
     def _pod_deleted(self, pod: Object) -> None:
@@ -289,4 +293,5 @@ class ReplicaSetController(Controller[str]):
         self._told.remember(key, status)
         if _without_zeros(owner.get("status") or {}) == status:
             return
+        self._pace.wrote(key)
         await self._client.update_status(self.gvr, {**owner, "status": status})

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from shirube.api.selectors import label_selector_from_set
 from shirube.client.informer import Informer, key_of
 from shirube.client.rest import Object
+from shirube.client.work_queue import WorkQueue
 from shirube.controllers import pods as of_pods
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_selection import index_labels, selected
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
@@ -165,11 +167,12 @@ def _filed_under(service: Object) -> list[str]:
 
 
 def watch_backends(
-    services: Informer, pods: Informer, wake: Callable[[str], None]
+    services: Informer, pods: Informer, queue: WorkQueue[str], pace: Pace
 ) -> Callable[[Object], Iterable[str]]:
-    """Call `wake` with the key of each service whose endpoints may have changed. Returns what finds the services of a
+    """Put the key of each service whose endpoints may have changed into the queue. Returns what finds the services of a
     pod."""
 
+    wake = queue.add
     index_labels(pods)
     services.add_index(_BY_SELECTOR, _filed_under)
 
@@ -189,8 +192,9 @@ def watch_backends(
         relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
         if not relabelled and _shown(old) == _shown(new):
             return
+        can_wait = not relabelled and of_pods.became_ready(old, new)
         for key in matching(new) | (matching(old) if relabelled else {}):
-            wake(key)
+            queue.add_after(key, pace.left(key) if can_wait else 0.0)
 
     def changed(pod: Object) -> None:
         for key in matching(pod) if _has_address(pod) else ():

@@ -1,0 +1,31 @@
+"""Pods that become ready one after another are told together.
+
+When many pods of one owner start, each of them would be a write of the owner's status, of its budget's and of its
+endpoints, and each of these writes wakes others. `Pace` knows when an object was last written: the first pod that is
+ready is told at once, those that follow within a moment with one write at its end. Only for good news: what is lost, or
+to be done, is never held back.
+"""
+
+from __future__ import annotations
+
+from shirube.foundation.clock import SYSTEM, Clock
+
+SECONDS = 0.25
+_MANY = 4096
+
+
+class Pace:
+    def __init__(self, clock: Clock = SYSTEM, seconds: float = SECONDS) -> None:
+        self._clock, self._seconds = clock, seconds
+        self._next: dict[str, float] = {}  # key -> when it may be written again
+
+    def wrote(self, key: str) -> None:
+        now = self._clock.monotonic()
+        if len(self._next) >= _MANY:
+            self._next = {known: at for known, at in self._next.items() if at > now}
+        self._next[key] = now + self._seconds
+
+    def left(self, key: str) -> float:
+        """Seconds for which good news of this object can wait; for `WorkQueue.add_after`."""
+        at = self._next.get(key)
+        return 0.0 if at is None else max(at - self._clock.monotonic(), 0.0)
