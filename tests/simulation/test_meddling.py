@@ -1,0 +1,184 @@
+"""Hands that meddle with what belongs to workloads: whatever they do, the workloads are whole again in the end.
+
+People and other programs delete pods, change their labels, take their owners away, resize ReplicaSets, throw revisions
+away, in the midst of rollouts and while a controller dies. Pods that were let go on the way are nobody's; they are
+cleared away at the end, as their names may be needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.simulation.lives import ATTACK, SEEDS, converged, deaths, live
+
+from shirube.api.errors import ApiError
+from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, GVR, PODS, REPLICASETS, STATEFULSETS
+from shirube.client.rest import Object
+from shirube.controllers.deployment_rollout import DESIRED, REVISION
+from shirube.controllers.ownership import controller_of
+from shirube.simulation import world
+from shirube.simulation.cluster import Cluster
+from shirube.simulation.laws import Laws
+from shirube.simulation.wire import Death
+
+OWNERS = ((DEPLOYMENTS, "web"), (STATEFULSETS, "db"), (STATEFULSETS, "log"), (DAEMONSETS, "agent"))
+DYING = ("deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller")
+
+
+async def _furnish(cluster: Cluster, surging: bool) -> None:
+    made = world.daemon_set("agent")
+    if surging:
+        made["spec"]["updateStrategy"]["rollingUpdate"] = {"maxSurge": 1, "maxUnavailable": 0}
+    for gvr, obj in (
+        (DEPLOYMENTS, world.deployment("web", 4, surge=1, unavailable=1)),
+        (STATEFULSETS, world.stateful_set("db", 3)),
+        (STATEFULSETS, world.stateful_set("log", 3, podManagementPolicy="Parallel")),
+        (DAEMONSETS, made),
+    ):
+        await cluster.admin.create(gvr, obj, "default")
+
+
+class Meddler:
+    """Each act picks its victim by number, from what is there, in the order of names."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._admin = cluster.admin
+
+    async def act(self, what: str, which: int, value: int) -> None:
+        acts: dict[str, Callable[[int, int], Awaitable[Any]]] = {
+            "scale": self._scale,
+            "change": self._change,
+            "delete a pod": self._delete_pod,
+            "relabel a pod": self._relabel_pod,
+            "take a pod's owner": lambda n, _: self._disown(PODS, n),
+            "give a pod's revision away": self._misname_pod,
+            "fail a pod": self._fail_pod,
+            "resize a set": self._resize,
+            "annotate a set": self._annotate,
+            "take a set's owner": lambda n, _: self._disown(REPLICASETS, n),
+            "delete a set": lambda n, _: self._delete(REPLICASETS, n),
+            "delete a revision": lambda n, _: self._delete(CONTROLLERREVISIONS, n),
+            "take a revision's owner": lambda n, _: self._disown(CONTROLLERREVISIONS, n),
+            "unlabel a revision": self._unlabel_revision,
+        }
+        with contextlib.suppress(ApiError):  # gone meanwhile, or refused: it is only a try
+            await acts[what](which, value)
+
+    async def _pick(self, gvr: GVR, which: int) -> Object | None:
+        found = sorted((await self._admin.list(gvr, "default"))["items"], key=lambda o: o["metadata"]["name"])
+        return found[which % len(found)] if found else None
+
+    async def _patch(self, gvr: GVR, which: int, change: Object, subresource: str = "") -> None:
+        if (one := await self._pick(gvr, which)) is not None:
+            name = one["metadata"]["name"]
+            await self._admin.patch(gvr, name, change, "default", subresource=subresource)
+
+    async def _delete(self, gvr: GVR, which: int) -> None:
+        if (one := await self._pick(gvr, which)) is not None:
+            await self._admin.delete(gvr, one["metadata"]["name"], "default")
+
+    async def _scale(self, which: int, value: int) -> None:
+        gvr, name = OWNERS[which % 3]
+        await self._admin.patch(gvr, name, {"spec": {"replicas": value % 6}}, "default")
+
+    async def _change(self, which: int, value: int) -> None:
+        gvr, name = OWNERS[which % len(OWNERS)]
+        template = {"metadata": {"annotations": {"version": str(value % 3)}}}
+        await self._admin.patch(gvr, name, {"spec": {"template": template}}, "default")
+
+    async def _delete_pod(self, which: int, _: int) -> None:
+        await self._delete(PODS, which)
+
+    async def _relabel_pod(self, which: int, _: int) -> None:
+        await self._patch(PODS, which, {"metadata": {"labels": {"app": "nobody"}}})
+
+    async def _misname_pod(self, which: int, _: int) -> None:
+        labels = {"controller-revision-hash": "none", "pod-template-hash": None}
+        await self._patch(PODS, which, {"metadata": {"labels": labels}})
+
+    async def _fail_pod(self, which: int, _: int) -> None:
+        await self._patch(PODS, which, {"status": {"phase": "Failed"}}, "status")
+
+    async def _disown(self, gvr: GVR, which: int) -> None:
+        await self._patch(gvr, which, {"metadata": {"ownerReferences": None}})
+
+    async def _resize(self, which: int, value: int) -> None:
+        await self._patch(REPLICASETS, which, {"spec": {"replicas": value % 8}})
+
+    async def _annotate(self, which: int, value: int) -> None:
+        word = ("some", "-3", "2", "99999999999")[value % 4]
+        await self._patch(REPLICASETS, which, {"metadata": {"annotations": {DESIRED: word, REVISION: word}}})
+
+    async def _unlabel_revision(self, which: int, _: int) -> None:
+        await self._patch(CONTROLLERREVISIONS, which, {"metadata": {"labels": {"controller-revision-hash": None}}})
+
+    async def tidy(self) -> None:
+        for pod in (await self._admin.list(PODS, "default"))["items"]:
+            if controller_of(pod) is None:
+                with contextlib.suppress(ApiError):  # adopted or gone meanwhile
+                    await self._admin.delete(PODS, pod["metadata"]["name"], "default")
+
+
+KINDS = (
+    "scale",
+    "change",
+    "delete a pod",
+    "relabel a pod",
+    "take a pod's owner",
+    "give a pod's revision away",
+    "fail a pod",
+    "resize a set",
+    "annotate a set",
+    "take a set's owner",
+    "delete a set",
+    "delete a revision",
+    "take a revision's owner",
+    "unlabel a revision",
+)
+ACTS = st.lists(
+    st.tuples(
+        st.sampled_from(KINDS),
+        st.integers(0, 40),
+        st.integers(0, 11),
+        st.one_of(st.floats(0.0, 0.2), st.floats(0.0, 10.0)),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@ATTACK
+@given(seed=SEEDS, acts=ACTS, surging=st.booleans(), dying=st.sampled_from(DYING), ends=deaths(40))
+def test_workloads_are_whole_again_whatever_hands_did(
+    seed: int, acts: list[tuple[str, int, int, float]], surging: bool, dying: str, ends: list[Death]
+):
+    async def life(cluster: Cluster, _: Laws) -> None:
+        await _furnish(cluster, surging)
+        meddler = Meddler(cluster)
+        await asyncio.sleep(8)
+        for what, which, value, pause in acts:
+            await asyncio.sleep(pause)
+            await meddler.act(what, which, value)
+        await asyncio.sleep(60)
+        await meddler.tidy()
+        await converged(cluster)
+        await _all_of_the_present_template(cluster)
+
+    live(seed, life, dying=dying, deaths=ends, judged=False)
+
+
+async def _all_of_the_present_template(cluster: Cluster) -> None:
+    for gvr, name in OWNERS:
+        owner = await cluster.admin.get(gvr, name, "default")
+        wanted = (owner["spec"]["template"]["metadata"].get("annotations") or {}).get("version")
+        pods = (await cluster.admin.list(PODS, "default", label_selector=f"app={name}"))["items"]
+        alive = [p for p in pods if (p.get("status") or {}).get("phase") == "Running"]
+        assert {(p["metadata"].get("annotations") or {}).get("version") for p in alive} <= {wanted}, name
+        if gvr != DAEMONSETS:
+            assert len(alive) == owner["spec"]["replicas"], name
