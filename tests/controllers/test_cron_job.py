@@ -11,13 +11,13 @@ from tests.controllers.conftest import House, items
 from tests.controllers.live import live
 from tests.waiting import until
 
-from shirube.api.gvr import CRONJOBS, JOBS
+from shirube.api.gvr import CRONJOBS, EVENTS, JOBS
 from shirube.client.rest import Client
 from shirube.controllers import cron_job_plan as planning
 from shirube.controllers.cron_job import CronJobController
 from shirube.controllers.cron_schedule import Schedule, UnknownTimeZone, UnparseableSchedule
 from shirube.controllers.ttl_after_finished import time_left
-from shirube.foundation.clock import SYSTEM, parse_rfc3339, rfc3339
+from shirube.foundation.clock import SYSTEM, ManualClock, parse_rfc3339, rfc3339
 
 NOW = parse_rfc3339("2026-03-10T10:30:30Z")
 
@@ -65,6 +65,63 @@ def test_policies_deadlines_and_suspension():
     old["status"] = {"lastScheduleTime": "2026-03-01T00:00:00Z"}
     late = planning.plan(old, schedule, 0, NOW)
     assert late.start is not None and late.told[0][1] == "TooManyMissedTimes"
+
+
+HOUR = 3600.0
+AT_TEN = parse_rfc3339("2026-03-10T10:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "spec,last,active,since_the_hour,starts,reason",
+    [
+        # hours since the last run, seconds after ten o'clock
+        ({}, None, 0, -60, False, ""),
+        ({"concurrencyPolicy": "Forbid"}, 1, 0, -60, False, ""),
+        ({}, 1, 0, 60, True, ""),
+        ({"concurrencyPolicy": "Forbid"}, 1, 0, 60, True, ""),
+        ({"suspend": True}, 1, 0, 60, False, ""),
+        ({"startingDeadlineSeconds": 10}, 1, 0, 60, False, ""),
+        ({"startingDeadlineSeconds": 100}, 1, 0, 60, True, ""),
+        ({}, 1, 1, -60, False, ""),
+        ({"concurrencyPolicy": "Forbid"}, 1, 1, 60, False, "JobAlreadyActive"),
+        ({"concurrencyPolicy": "Replace"}, 1, 1, 60, True, ""),
+        ({"concurrencyPolicy": "Allow"}, 1, 1, 60, True, ""),
+        ({"suspend": True, "concurrencyPolicy": "Replace"}, 1, 1, 60, False, ""),
+        # long overdue: one start, and a warning when nobody has looked for so long
+        ({}, 10, 0, 60, True, ""),
+        ({}, 99, 0, 60, True, ""),
+        ({}, 24 * 10, 0, 60, True, "TooManyMissedTimes"),
+        ({"concurrencyPolicy": "Replace"}, 24 * 10, 0, 60, True, "TooManyMissedTimes"),
+        ({"startingDeadlineSeconds": 3600 * 8}, 24 * 10, 0, 60, True, ""),
+        ({"startingDeadlineSeconds": 100}, 24 * 10, 0, 60, True, ""),
+        ({"startingDeadlineSeconds": 10}, 24 * 10, 0, 60, False, ""),
+        ({"suspend": True}, 24 * 10, 0, 60, False, ""),
+        # the clock was set back: what is to come was dealt with
+        ({}, -2, 0, 60, False, ""),
+    ],
+)
+def test_whether_an_hourly_job_starts(
+    spec: dict[str, Any], last: int | None, active: int, since_the_hour: float, starts: bool, reason: str
+):
+    one = cron_job(schedule="0 * * * *", **spec)
+    one["metadata"]["creationTimestamp"] = rfc3339(AT_TEN - HOUR / 2)
+    if last is not None:
+        one["status"] = {"lastScheduleTime": rfc3339(AT_TEN - last * HOUR)}
+    todo = planning.plan(one, Schedule("0 * * * *"), active, AT_TEN + since_the_hour)
+    assert todo.start == (AT_TEN if starts else None)
+    assert [told[1] for told in todo.told] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize("missed,told", [(99, False), (100, False), (101, True)])
+def test_a_hundred_missed_times_are_not_too_many(missed: int, told: bool):
+    one = cron_job(schedule="* * * * *")
+    one["status"] = {"lastScheduleTime": rfc3339(AT_TEN - missed * 60)}
+    todo = planning.plan(one, Schedule("* * * * *"), 0, AT_TEN + 30)
+    assert todo.start == AT_TEN and bool(todo.told) == told
+
+
+def test_a_schedule_that_never_comes():
+    assert planning.plan(cron_job(schedule="59 23 31 2 *"), Schedule("59 23 31 2 *"), 0, AT_TEN) == planning.Plan()
 
 
 def test_time_zones_and_descriptors():
@@ -154,6 +211,35 @@ def test_status_follows_the_jobs_and_history_is_kept_short():
     assert [j["metadata"]["name"] for j in planning.to_clean_up(one, done)] == ["a", "c"]
 
 
+def test_jobs_that_never_began_count_as_the_youngest():
+    done = [job("b", "Failed", "2026-03-10T10:05:00Z"), job("a", "Failed"), job("never", "Failed", "")]
+    one = cron_job(failedJobsHistoryLimit=1)
+    assert [j["metadata"]["name"] for j in planning.to_clean_up(one, done)] == ["a", "b"]
+    assert planning.to_clean_up(cron_job(), done) == []  # no limit
+
+
+async def test_somebody_elses_job_of_that_name_costs_one_time_only(house: House, client: Client):
+    clock = ManualClock(NOW)
+    one = cron_job(schedule="* * * * *")
+    one["status"] = {"lastScheduleTime": rfc3339(NOW - NOW % 60 - 60)}
+    await client.create(CRONJOBS, one)
+    taken = planning.job_name(one, NOW - NOW % 60)
+    await client.create(JOBS, {**job(taken), "metadata": {"name": taken, "namespace": "default"}})
+    async with house.running(CronJobController, context=house.context(clock=clock)) as (controller,):
+        await house.settle([controller])
+
+        async def told() -> list[str]:
+            return [e["message"] for e in await items(client, EVENTS) if e["reason"] == "FailedCreate"]
+
+        assert len(await until(told)) == 1
+        assert (await client.get(CRONJOBS, "tick", "default"))["status"] == one["status"]
+        clock.advance(60)
+        controller.queue.add("default/tick")
+        await house.settle([controller])
+        status = (await client.get(CRONJOBS, "tick", "default"))["status"]
+        assert [r["name"] for r in status["active"]] == [planning.job_name(one, NOW + 60 - NOW % 60)]
+
+
 def test_only_jobs_on_the_list_are_replaced():
     one = cron_job(concurrencyPolicy="Replace")
     jobs = [job("before"), job("by-hand"), job("done", "Complete"), job("this-time")]
@@ -178,6 +264,18 @@ def test_ttl():
     assert time_left(finished, NOW) == 10
     running = {**job("b"), "spec": {"ttlSecondsAfterFinished": 0}}
     assert time_left(running, NOW) is None
+    by_hand = {**job("c"), "spec": {"ttlSecondsAfterFinished": 0}}
+    by_hand["status"]["conditions"] = [{"type": "Failed", "status": "True"}]
+    assert time_left(by_hand, NOW) is None
+
+
+@pytest.mark.parametrize("kind", ["Complete", "Failed"])
+@pytest.mark.parametrize("ago,ttl,left", [(0, 0, 0), (0, 10, 10), (10, 15, 5), (10, 5, -5)])
+def test_how_long_a_finished_job_stays(kind: str, ago: int, ttl: int, left: int):
+    finished = {**job("a", kind, rfc3339(NOW - ago)), "spec": {"ttlSecondsAfterFinished": ttl}}
+    assert time_left(finished, NOW) == left
+    finished["metadata"]["deletionTimestamp"] = rfc3339(NOW)
+    assert time_left(finished, NOW) is None
 
 
 async def test_on_the_real_api_server(tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.controllers.conftest import kubelet
+from tests.controllers.conftest import House, kubelet
 from tests.controllers.live import live
 from tests.controllers.test_replica_set import replica_set
 from tests.waiting import until
@@ -14,7 +14,7 @@ from tests.waiting import until
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CUSTOMRESOURCEDEFINITIONS, EVENTS, PODDISRUPTIONBUDGETS, PODS, REPLICASETS
 from shirube.client.rest import Client
-from shirube.controllers.disruption import desired, disrupted, stale_target, status_of
+from shirube.controllers.disruption import DisruptionController, desired, disrupted, stale_target, status_of
 from shirube.foundation.clock import rfc3339
 
 NOW = 1_800_000_000.0
@@ -63,6 +63,48 @@ def test_what_was_not_deleted_counts_again():
         {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": rfc3339(NOW - 20)}
     )
     assert stale_target(marked, NOW) == 100
+
+
+def test_what_was_written_by_hand_without_a_time_is_out_of_date():
+    one = budget(minAvailable=1)
+    one["status"] = {"disruptedPods": {"a": None}, "conditions": [{"type": "DisruptionAllowed", "status": "False"}]}
+    gone = disrupted(one, [pod("a")], NOW)
+    assert [p["metadata"]["name"] for p in gone.kept] == ["a"] and not gone.waiting
+    assert status_of(one, [pod("a")], 1, 1, gone, NOW)["conditions"][0]["lastTransitionTime"] == rfc3339(NOW)
+    marked = pod("a")
+    marked["status"]["conditions"].append({"type": "DisruptionTarget", "status": "True"})
+    assert stale_target(marked, NOW) == 0
+
+
+def owner(kind: str, name: str, group: str = "apps/v1") -> dict[str, Any]:
+    return {"apiVersion": group, "kind": kind, "name": name, "uid": name, "controller": True}
+
+
+@pytest.mark.parametrize(
+    "above,expected",
+    [
+        (None, ("rs", 4)),
+        (owner("Deployment", "d"), ("d", 7)),
+        (owner("Deployment", "d", "extensions/v1beta1"), ("d", 7)),
+        (owner("Deployment", "gone"), ("rs", 4)),
+        ({**owner("Deployment", "d"), "uid": "one before"}, ("rs", 4)),
+        (owner("Deployment", "d", "example.com/v1"), ("rs", 4)),  # somebody else's kind of that name
+        (owner("Rollout", "d", "example.com/v1"), ("rs", 4)),
+    ],
+)
+async def test_whose_replicas_a_replica_set_stands_for(house: House, above: dict[str, Any] | None, expected: Any):
+    controller = DisruptionController(house.context())
+    for kind, name, count, owners in (("ReplicaSet", "rs", 4, [above] if above else []), ("Deployment", "d", 7, [])):
+        metadata = {"name": name, "namespace": "default", "uid": name, "ownerReferences": owners}
+        controller._owners[kind].store.put(f"default/{name}", {"metadata": metadata, "spec": {"replicas": count}})
+    assert await controller._scale_of("default", owner("ReplicaSet", "rs")) == expected
+
+
+async def test_a_replica_set_of_the_same_name_is_not_the_owner(house: House):
+    controller = DisruptionController(house.context())
+    metadata = {"name": "rs", "namespace": "default", "uid": "new"}
+    controller._owners["ReplicaSet"].store.put("default/rs", {"metadata": metadata, "spec": {"replicas": 4}})
+    assert await controller._scale_of("default", owner("ReplicaSet", "rs")) == ("rs", 0)
 
 
 @pytest.mark.conformance(

@@ -59,6 +59,37 @@ async def test_pods_go_first_then_the_rest_then_the_namespace(house: House, clie
     assert (await client.list(CONFIGMAPS))["items"][0]["metadata"]["namespace"] == "default"
 
 
+async def test_nothing_else_goes_while_pods_cannot_be_deleted(house: House, client: Client, api: MemoryApi):
+    await make_namespace(client)
+    await client.create(PODS, {"metadata": {"name": "p", "namespace": "team"}, "spec": {}})
+    await client.create(CONFIGMAPS, {"metadata": {"name": "c", "namespace": "team"}})
+
+    def fault(method: str, path: str) -> None:
+        if method == "DELETE" and path.endswith("/pods"):
+            raise ApiError(500, "InternalError", "a webhook says no")
+
+    api.fault = fault
+    async with house.running(NamespaceController):
+        await client.delete(NAMESPACES, "team")
+
+        async def told() -> bool:
+            found = (await client.get(NAMESPACES, "team"))["status"].get("conditions") or ()
+            return any("a webhook says no" in c["message"] for c in found)
+
+        await until(told)
+        assert (await client.get(CONFIGMAPS, "c", "team"))["metadata"]["name"] == "c"
+        api.fault = None
+        await until(lambda: gone(client))
+
+
+def test_conditions_without_a_time_get_one():
+    """Somebody has written them."""
+    kind = "NamespaceContentRemaining"
+    written = [{"type": kind, "status": "True", "reason": "x", "message": "y"}]
+    (condition,) = [c for c in conditions_of(written, Remains(counts={"pods.": 1}), 0) if c["type"] == kind]
+    assert condition["lastTransitionTime"] == "1970-01-01T00:00:00Z"
+
+
 def test_conditions_keep_their_time_while_their_status_stays():
     first = conditions_of([], Remains(counts={"pods.": 2}), 0)
     second = conditions_of(first, Remains(counts={"pods.": 1}), 60)

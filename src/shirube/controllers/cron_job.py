@@ -16,6 +16,7 @@ from shirube.controllers import cron_job_plan as planning
 from shirube.controllers.context import Context
 from shirube.controllers.cron_schedule import Schedule, UnknownTimeZone, UnparseableSchedule
 from shirube.controllers.ownership import controller_of, deleting, index_by_controller, owned
+from shirube.controllers.pod_control import namespace_terminating
 from shirube.foundation.clock import rfc3339
 
 _ACCOUNT = "cronjob-controller"
@@ -128,6 +129,8 @@ class CronJobController(Controller[str]):
             made = await self._client.create(JOBS, wanted)
             self._recorder.event(cron_job, NORMAL, "SuccessfulCreate", f"Created job {name}")
         except ApiError as error:
+            if namespace_terminating(error):
+                return  # nothing can be made there any more, not even an event
             if error.reason != "AlreadyExists":
                 self._recorder.event(cron_job, WARNING, "FailedCreate", f"Error creating job: {error.message}")
                 raise
@@ -136,7 +139,7 @@ class CronJobController(Controller[str]):
             if owner is None or owner["uid"] != cron_job["metadata"]["uid"]:
                 message = f"Error creating job: {error.message}"
                 self._recorder.event(cron_job, WARNING, "FailedCreate", message)
-                raise
+                return  # somebody else's has the name: the next time has another one
         if not planning.finish_kind(made) and all(r.get("uid") != made["metadata"]["uid"] for r in active):
             active.append(planning.reference(made))
         status = {**status, "active": active, "lastScheduleTime": rfc3339(at)}

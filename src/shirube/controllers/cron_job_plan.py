@@ -65,6 +65,12 @@ def refreshed(cron_job: Object, jobs: list[Object]) -> tuple[Object, list[Told]]
     return status, told
 
 
+def _begun(job: Object) -> tuple[bool, str, str]:
+    """Those that never began count as the youngest."""
+    start = (job.get("status") or {}).get("startTime") or ""
+    return not start, start, job["metadata"]["name"]
+
+
 def to_clean_up(cron_job: Object, jobs: list[Object]) -> list[Object]:
     """Finished Jobs beyond the history limits, oldest first."""
     spec, out = cron_job["spec"], []
@@ -73,7 +79,7 @@ def to_clean_up(cron_job: Object, jobs: list[Object]) -> list[Object]:
         if limit is None:
             continue
         finished = [j for j in jobs if finish_kind(j) == kind]
-        finished.sort(key=lambda j: ((j.get("status") or {}).get("startTime") or "", j["metadata"]["name"]))
+        finished.sort(key=_begun)
         out += finished[: max(len(finished) - int(limit), 0)]
     return out
 

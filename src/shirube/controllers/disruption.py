@@ -44,6 +44,7 @@ DELETION_SECONDS = 120.0
 _POD = "pod:"
 _BY_SELECTOR = "selector"
 _APPS = ("apps", "extensions")
+_DEPLOYMENTS = tuple(("Deployment", group) for group in _APPS)
 _UNMANAGED = (
     "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of "
     "the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please "
@@ -89,7 +90,7 @@ def disrupted(budget: Object, pods: Iterable[Object], now: float) -> Disrupted:
         name = pod["metadata"]["name"]
         if name not in noted or deleting(pod):
             continue
-        left = parse_rfc3339(noted[name]) + DELETION_SECONDS - now
+        left = parse_rfc3339(noted[name]) + DELETION_SECONDS - now if noted[name] else 0.0
         if left <= 0:
             out.kept.append(pod)
         else:
@@ -125,13 +126,13 @@ def failed_status(budget: Object, message: str, now: float) -> Object:
 def _with_allowed(old: Object, value: str, reason: str, message: str, status: Object, now: float) -> list[Object]:
     conditions = [c for c in old.get("conditions") or () if c["type"] != "DisruptionAllowed"]
     known = of_pods.condition({"status": old}, "DisruptionAllowed")
-    stamp = known["lastTransitionTime"] if known is not None and known["status"] == value else rfc3339(now)
+    since = known.get("lastTransitionTime") if known is not None and known["status"] == value else None
     new: Object = {
         "type": "DisruptionAllowed",
         "status": value,
         "reason": reason,
         "message": message,
-        "lastTransitionTime": stamp,
+        "lastTransitionTime": since or rfc3339(now),
     }
     if status.get("observedGeneration"):
         new["observedGeneration"] = status["observedGeneration"]
@@ -143,7 +144,8 @@ def stale_target(pod: Object, now: float) -> float | None:
     found = of_pods.condition(pod, "DisruptionTarget")
     if found is None or found["status"] != "True" or deleting(pod) or of_pods.finished(pod):
         return None
-    return parse_rfc3339(found["lastTransitionTime"]) + DELETION_SECONDS - now
+    since = found.get("lastTransitionTime")  # without one it was written by hand
+    return parse_rfc3339(since) + DELETION_SECONDS - now if since else 0.0
 
 
 def _shown(pod: Object) -> tuple[object, ...]:
@@ -157,6 +159,10 @@ def _shown(pod: Object) -> tuple[object, ...]:
         of_pods.finished(pod),
         of_pods.condition(pod, "DisruptionTarget"),
     )
+
+
+def _group(reference: Object) -> str:
+    return str(reference["apiVersion"]).rpartition("/")[0]
 
 
 class _NoScale(Exception):
@@ -280,18 +286,21 @@ class DisruptionController(Controller[str]):
 
     async def _scale_of(self, namespace: str, reference: Object) -> tuple[str, int]:
         """(uid of the topmost controller, its replicas)."""
-        group = reference["apiVersion"].rpartition("/")[0]
-        kind = reference["kind"]
-        if kind in self._owners and (group in _APPS or (not group and kind == "ReplicationController")):
-            owner = self._owners[kind].store.get(namespace, reference["name"])
-            if owner is None or owner["metadata"]["uid"] != reference["uid"]:
-                return reference["uid"], 0
-            above = controller_of(owner)
-            if kind == "ReplicaSet" and above is not None and above["kind"] == "Deployment":
-                return await self._scale_of(namespace, above)
-            replicas = (owner.get("spec") or {}).get("replicas")
-            return owner["metadata"]["uid"], 1 if replicas is None else int(replicas)
-        return reference["uid"], await self._scale_subresource(namespace, reference)
+        group, kind = _group(reference), reference["kind"]
+        if kind not in self._owners or group not in (_APPS if kind != "ReplicationController" else ("",)):
+            return reference["uid"], await self._scale_subresource(namespace, reference)
+        owner = self._owner(namespace, reference)
+        if owner is None:
+            return reference["uid"], 0
+        above = controller_of(owner)
+        if kind == "ReplicaSet" and above is not None and (above["kind"], _group(above)) in _DEPLOYMENTS:
+            owner = self._owner(namespace, above) or owner  # one that is gone has let its ReplicaSet go
+        replicas = (owner.get("spec") or {}).get("replicas")
+        return owner["metadata"]["uid"], 1 if replicas is None else int(replicas)
+
+    def _owner(self, namespace: str, reference: Object) -> Object | None:
+        found = self._owners[reference["kind"]].store.get(namespace, reference["name"])
+        return found if found is not None and found["metadata"]["uid"] == reference["uid"] else None
 
     async def _scale_subresource(self, namespace: str, reference: Object) -> int:
         served = await self._find(reference)

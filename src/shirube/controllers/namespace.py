@@ -104,11 +104,11 @@ def conditions_of(old: Iterable[Object], found: Remains, now: float) -> list[Obj
             message,
         ):
             continue
-        since = before["lastTransitionTime"] if before and before["status"] == status else rfc3339(now)
+        since = before.get("lastTransitionTime") if before and before["status"] == status else None
         known[kind] = {
             "type": kind,
             "status": status,
-            "lastTransitionTime": since,
+            "lastTransitionTime": since or rfc3339(now),
             "reason": reason,
             "message": message,
         }
@@ -183,8 +183,8 @@ class NamespaceController(Controller[str]):
         deletable = [r for r in served.resources if r.namespaced and {"list", "delete"} <= r.verbs]
         for first in [r for r in deletable if r.gvr == PODS]:
             await self._empty_resource(namespace, first, found)
-        if found.counts:
-            return found
+        if found.counts or found.failures:
+            return found  # pods that cannot be deleted or counted may still be there
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(resource: ServedResource) -> None:

@@ -25,6 +25,8 @@ class RangeExhausted(Exception):
 
 def first_free(cluster: Network, mask: int, taken: Iterable[Network]) -> Network:
     """The lowest subnet of size `mask` that overlaps none of `taken`. Raises RangeExhausted."""
+    if mask < cluster.prefixlen:
+        raise RangeExhausted(f"{cluster} is smaller than a /{mask}")
     size = 1 << (cluster.max_prefixlen - mask)
     base = int(cluster.network_address)
     used: set[int] = set()
@@ -78,7 +80,7 @@ class NodeIPAMController(Controller[str]):
             return None
         uid = node["metadata"]["uid"]
         if uid not in self._given:
-            taken = [ipaddress.ip_network(c) for other in self._nodes.store for c in _cidrs(other)]
+            taken = [ipaddress.ip_network(c, strict=False) for other in self._nodes.store for c in _cidrs(other)]
             taken += [network for given in self._given.values() for network in given]
             try:
                 self._given[uid] = [

@@ -42,6 +42,8 @@ _TAINTS = {
 }
 _NO_SCHEDULE = frozenset(t for by_status in _TAINTS.values() for t in by_status.values()) | {UNSCHEDULABLE}
 _NO_EXECUTE = frozenset((UNREACHABLE, NOT_READY))
+# label -> its former name, which pods and volumes may still choose nodes by
+_LABELS = {"kubernetes.io/os": "beta.kubernetes.io/os", "kubernetes.io/arch": "beta.kubernetes.io/arch"}
 _HEARTBEAT_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -102,6 +104,12 @@ def wanted_taints(node: Object, now: float, *, disrupted: bool) -> list[Object]:
     have = {(t["key"], t["effect"]) for t in kept}
     stamp = rfc3339(now)
     return kept + [{"key": key, "effect": effect, "timeAdded": stamp} for key, effect in sorted(wanted - have)]
+
+
+def wanted_labels(node: Object) -> dict[str, str]:
+    """Labels under their former names that are not there or say something else than those of today."""
+    labels = node["metadata"].get("labels") or {}
+    return {old: labels[new] for new, old in _LABELS.items() if new in labels and labels.get(old) != labels[new]}
 
 
 @dataclass(slots=True)
@@ -185,6 +193,8 @@ class NodeLifecycleController(Controller[str]):
         if left <= 0 and not (spoke and ready_status(node) == "Unknown"):
             node = await self._mark_silent(node)
         again = await self._taint(node)
+        if labels := wanted_labels(node):
+            await self._client.patch(NODES, key, {"metadata": {"uid": node["metadata"]["uid"], "labels": labels}})
         if ready_status(node) != "True":
             await self._mark_pods_not_ready(key)
         waits = [max(left, 1.0)] if left > 0 else []

@@ -24,8 +24,16 @@ _QUARANTINE_SECONDS = 40.0
 _FINISHED_KEPT = 12_500
 
 
+def held_by_finalizers(pod: Object) -> bool:
+    """Nothing is left to do for it: its end is known and it is to go at once, but somebody holds it."""
+    metadata = pod["metadata"]
+    going = deleting(pod) and metadata.get("deletionGracePeriodSeconds") == 0
+    return going and bool(metadata.get("finalizers")) and of_pods.finished(pod)
+
+
 def excess_finished(pods: list[Object], kept: int = _FINISHED_KEPT) -> list[Object]:
-    """Finished pods beyond the threshold: evicted ones first, which no history needs, then the oldest."""
+    """Finished pods beyond the threshold: evicted ones first, which no history needs, then the oldest. Those that
+    somebody holds count, others go in their place."""
     done = [p for p in pods if of_pods.finished(p)]
     if len(done) <= kept:
         return []
@@ -34,7 +42,7 @@ def excess_finished(pods: list[Object], kept: int = _FINISHED_KEPT) -> list[Obje
         evicted = of_pods.phase(pod) == "Failed" and pod["status"].get("reason") == "Evicted"
         return not evicted, of_pods.created(pod), pod["metadata"]["name"]
 
-    return sorted(done, key=rank)[: len(done) - kept]
+    return sorted((p for p in done if not held_by_finalizers(p)), key=rank)[: len(done) - kept]
 
 
 def never_scheduled(pods: list[Object]) -> list[Object]:
@@ -59,9 +67,10 @@ class PodGCController(Controller[str]):
 
     async def reconcile(self, key: str) -> float | None:
         store = self._pods.store
-        work = [self._fail_and_delete(p) for p in excess_finished(store.list())]
-        work += [self._fail_and_delete(p) for p in never_scheduled(store.by_index("node", ""))]
-        work += [self._fail_and_delete(p, reason) for p, reason in await self._orphaned()]
+        found = [(p, "") for p in excess_finished(store.list())]
+        found += [(p, "") for p in never_scheduled(store.by_index("node", ""))]
+        found += await self._orphaned()
+        work = [self._fail_and_delete(p, reason) for p, reason in found if not held_by_finalizers(p)]
         for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, ApiError):
                 self.log.warning("cannot collect a pod", error=str(result))

@@ -24,8 +24,8 @@ def time_left(job: Object, now: float) -> float | None:
     if seconds is None or deleting(job):
         return None
     ended = held(job, "Complete") or held(job, "Failed")
-    if ended is None:
-        return None
+    if ended is None or not ended.get("lastTransitionTime"):
+        return None  # runs, or somebody has written that it has ended, not when
     return parse_rfc3339(ended["lastTransitionTime"]) + float(seconds) - now
 
 
