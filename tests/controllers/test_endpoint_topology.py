@@ -74,6 +74,25 @@ def test_a_zone_without_endpoints_is_given_some():
     assert Counter(dealt.values()) == {"z1": 3, "z2": 3}
 
 
+@pytest.mark.parametrize(
+    ("shares", "there", "served"),
+    [
+        ({"a": 34, "b": 33, "c": 33}, {"a": 11, "b": 11, "c": 11}, {"a": 11, "b": 11, "c": 11}),
+        ({"a": 51, "b": 51, "c": 58}, {"a": 16}, {"a": 6, "b": 5, "c": 5}),  # rather at home than a little fairer
+        ({"a": 50, "b": 56, "c": 54}, {"a": 16}, {"a": 5, "b": 6, "c": 5}),  # to the zone that needs it most
+        ({"a": 50, "b": 56, "c": 54}, {"b": 8, "c": 8}, {"a": 5, "b": 6, "c": 5}),  # from the zone that has most
+        ({"a": 35, "b": 35, "c": 30}, {"a": 5, "b": 2, "c": 3}, {"a": 4, "b": 3, "c": 3}),
+    ],
+)
+def test_zones_are_given_their_share_to_the_nearest_endpoint(
+    shares: dict[str, int], there: dict[str, int], served: dict[str, int]
+):
+    total = sum(shares.values())
+    endpoints = {f"{zone}{n}": zone for zone, count in there.items() for n in range(count)}
+    dealt = topology.deal(endpoints, {zone: Fraction(share, total) for zone, share in shares.items()})
+    assert Counter(dealt.values()) == served
+
+
 @given(
     zones=st.lists(st.sampled_from(["z1", "z2", "z3", "gone"]), min_size=1, max_size=30),
     cpu=st.lists(st.integers(1, 16), min_size=2, max_size=3),

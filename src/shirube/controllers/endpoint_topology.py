@@ -22,6 +22,7 @@ from shirube.controllers import pods as of_nodes
 # The first that is there counts: the older one, as upstream.
 ANNOTATIONS = ("service.kubernetes.io/topology-aware-hints", "service.kubernetes.io/topology-mode")
 OVERLOAD = Fraction(1, 5)
+_HALF = Fraction(1, 2)
 _ZONE = "topology.kubernetes.io/zone"
 _CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
@@ -88,11 +89,25 @@ def deal(zones: Mapping[str, str], shares: Mapping[str, Fraction]) -> dict[str, 
             homeless.append(endpoint)  # its zone has no ready node that counts
     for endpoint in homeless:
         serving[_neediest(serving, shares, len(zones))].append(endpoint)
+    wanted = {zone: max(share * len(zones), Fraction(least[zone])) for zone, share in shares.items()}
+    while (move := _next_move({zone: len(serving[zone]) - wanted[zone] for zone in serving})) is not None:
+        giver, taker = move
+        serving[taker].append(serving[giver].pop())
     while short := [zone for zone in serving if len(serving[zone]) < least[zone]]:
         able = [zone for zone in serving if len(serving[zone]) > least[zone]]
         giver = max(able, key=lambda zone: (len(serving[zone]) - shares[zone] * len(zones), zone))
         serving[short[0]].append(serving[giver].pop())
     return {endpoint: zone for zone, endpoints in serving.items() for endpoint in endpoints}
+
+
+def _next_move(over: Mapping[str, Fraction]) -> tuple[str, str] | None:
+    """Who gives one to whom, by how much each has over (negative: lacks). Less than half an endpoint is no reason to
+    send traffic away from home, nor is less than one on both sides."""
+    giver, taker = (pick(over, key=lambda zone: (over[zone], zone)) for pick in (max, min))
+    spare, lack = over[giver], -over[taker]
+    if min(spare, lack) < _HALF or max(spare, lack) < 1:
+        return None
+    return giver, taker
 
 
 def _neediest(serving: Mapping[str, list[str]], shares: Mapping[str, Fraction], count: int) -> str:
