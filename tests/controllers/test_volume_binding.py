@@ -239,6 +239,30 @@ async def test_a_free_volume_of_a_class_that_waits_is_the_schedulers_to_give(hou
         assert (await get(house, PERSISTENTVOLUMECLAIMS, "c"))["spec"]["volumeName"] == "kept"
 
 
+async def test_only_claims_that_say_nothing_of_a_class_get_the_default_one(house: Live):
+    admin = house.admin
+    old = plain(claim("old"))
+    old["metadata"]["annotations"] = {"volume.beta.kubernetes.io/storage-class": "silver"}
+    nothing, empty, named = claim("nothing"), claim("empty", storageClassName=""), claim("named", volumeName="pv")
+    for one in (old, plain(nothing), plain(empty), plain(named), plain(claim("own", storageClassName="silver"))):
+        await admin.create(PERSISTENTVOLUMECLAIMS, one)
+    async with house.controllers(only=BINDER):
+        default = storage_class("gold")
+        default["metadata"]["annotations"] = {matching.DEFAULT_CLASS: "true"}
+        await admin.create(STORAGECLASSES, default)
+
+        async def classes() -> dict[str, str | None]:
+            found = (await admin.list(PERSISTENTVOLUMECLAIMS, "default"))["items"]
+            return {one["metadata"]["name"]: one["spec"].get("storageClassName") for one in found}
+
+        wanted = {"nothing": "gold", "empty": "", "named": None, "own": "silver", "old": None}
+
+        async def given() -> bool:
+            return await classes() == wanted
+
+        await until(given, 10)
+
+
 async def test_a_reserved_volume_of_the_wrong_mode_is_told_on_both_sides(house: Live):
     admin = house.admin
     made = await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="", volumeMode="Block")))
@@ -365,3 +389,29 @@ async def test_what_becomes_of_a_volume_made_by_hand(house: Live, policy, end, r
         assert not reason or reason in events
         await admin.delete(PERSISTENTVOLUMES, "pv")
         await until(lambda: gone(house, PERSISTENTVOLUMES, "pv"), 10)
+
+
+async def test_a_new_volume_wakes_only_whom_it_would_do_for(house: Live, monkeypatch: pytest.MonkeyPatch):
+    """Many claims may wait while many volumes come."""
+    admin = house.admin
+    await admin.create(STORAGECLASSES, storage_class("later", volumeBindingMode="WaitForFirstConsumer"))
+    asked = {"big": claim("big", "9Gi"), "other": claim("other", storageClassName="x"), "fits": claim("fits")}
+    asked |= {"named": claim("named", "9Gi", volumeName="pv"), "later": claim("later", storageClassName="later")}
+    for one in asked.values():
+        one["spec"].setdefault("storageClassName", "")
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(one))
+    async with house.controllers(only=BINDER) as controllers:
+        binder = next(one for one in controllers if one.name == BINDER)
+        await until(lambda: all(i.synced for i in binder.informers) and binder.queue.idle, 10)
+        woken, add = set(), binder.queue.add
+
+        def spy(key: str) -> None:
+            woken.add(key)
+            add(key)
+
+        monkeypatch.setattr(binder.queue, "add", spy)
+        for name, spec in (("pv", {}), ("later", {"storageClassName": "later"})):
+            await admin.create(PERSISTENTVOLUMES, volume(name, **spec))
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "later", AVAILABLE), 10)
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "fits", BOUND), 10)
+        assert {key for key in woken if key.startswith("claim:")} == {"claim:default/fits", "claim:default/named"}

@@ -61,6 +61,24 @@ async def test_a_node_that_is_gone_is_not_waited_for(house: Live):
     assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
 
 
+async def test_a_class_that_is_made_again_serves_those_who_waited(house: Live):
+    admin = house.admin
+    await admin.create(NODES, {"metadata": {"name": "n1"}})
+    await admin.create(STORAGECLASSES, storage_class("local", PROVISIONER))
+    async with house.controllers(only=LOCAL, local_path_directory="/data"):
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="local")))
+        why = 'failed to provision volume with StorageClass "local": no node is ready to hold it'
+        await until(lambda: told(house, "ProvisioningFailed", why), 10)
+        await admin.delete(STORAGECLASSES, "local")
+        why = 'storageclass.storage.k8s.io "local" not found'
+        await until(lambda: told(house, "ProvisioningFailed", why), 10)
+        ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        await admin.patch(NODES, "n1", ready, subresource="status")
+        await admin.patch(NODES, "n1", {"spec": {"taints": None}})
+        await admin.create(STORAGECLASSES, storage_class("local", PROVISIONER))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+
+
 async def test_a_volume_that_comes_after_its_claim_was_deleted_goes_again(house: Live):
     """Provisioned too late, by another provisioner: it is released, and its own provisioner's to remove."""
     admin = house.admin

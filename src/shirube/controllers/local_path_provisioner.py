@@ -75,7 +75,9 @@ class LocalPathProvisioner(provisioning.Provisioner):
         self._told: dict[str, Object] = {}  # nodes as they were after our last write
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
         self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new))
-        self._nodes.add_handler(self._node_added)
+        # Claims may have waited for a node, or for a class that was made again.
+        self._classes.add_handler(self._look_again)
+        self._nodes.add_handler(self._look_again)
 
     def _claim_changed(self, claim: Object) -> None:
         if provisioning.wants_volume(claim, PROVISIONER):
@@ -85,7 +87,7 @@ class LocalPathProvisioner(provisioning.Provisioner):
         if provisioning.made_by(volume, PROVISIONER):
             self.queue.add(_VOLUME + key_of(volume))
 
-    def _node_added(self, _: Object) -> None:
+    def _look_again(self, _: Object) -> None:
         for claim in self._claims.store:
             self._claim_changed(claim)
 

@@ -11,6 +11,8 @@ external ones, which are asked by annotation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from shirube.api.errors import ApiError
 from shirube.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from shirube.client.controller import Controller
@@ -26,14 +28,14 @@ from shirube.controllers.volume_protection import BY_CLAIM, claims_of
 
 _ACCOUNT = "persistent-volume-binder"
 _CLAIM, _VOLUME = "claim:", "volume:"
-_BY_HOLDER = "holders"
+_BY_HOLDER, _FREE = "holders", ""
 _IN_TREE = "kubernetes.io/"  # provisioners that upstream had built in; "no-provisioner" is none
 
 
-def _holders(volume: Object) -> list[str]:
+def _holder(volume: Object) -> str:
     """`namespace/name` of the claim that a volume is reserved for or bound to."""
     reference = volume["spec"].get("claimRef")
-    return [f"{reference['namespace']}/{reference['name']}"] if reference else []
+    return f"{reference['namespace']}/{reference['name']}" if reference else _FREE
 
 
 class PersistentVolumeBinder(Controller[str]):
@@ -49,7 +51,7 @@ class PersistentVolumeBinder(Controller[str]):
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder("persistentvolume-controller", _ACCOUNT)
         self._taken: dict[str, str] = {}  # volume's name -> uid of the claim just bound, until the cache shows it
-        self._volumes.add_index(_BY_HOLDER, _holders)
+        self._volumes.add_index(_BY_HOLDER, lambda volume: [_holder(volume)])
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new), self._claim_deleted)
         self._volumes.add_handler(self._volume_changed, self._volume_updated, self._volume_deleted)
         self._classes.add_handler(self._class_changed, lambda _, new: self._class_changed(new), self._class_changed)
@@ -75,7 +77,7 @@ class PersistentVolumeBinder(Controller[str]):
             self._taken.pop(key_of(volume), None)
             self._wake_holder(volume)
         elif (volume.get("status") or {}).get("phase") == "Available":
-            self._wake_unbound(key_of(volume))
+            self._wake_unbound(volume)
 
     def _volume_updated(self, old: Object, new: Object) -> None:
         self._volume_changed(new)
@@ -87,18 +89,31 @@ class PersistentVolumeBinder(Controller[str]):
         self._wake_holder(volume)
 
     def _wake_holder(self, volume: Object) -> None:
-        for key in _holders(volume):
+        if key := _holder(volume):
             self.queue.add(_CLAIM + key)
 
-    def _class_changed(self, _: Object) -> None:
-        self._wake_unbound()
-
-    def _wake_unbound(self, volume: str = "") -> None:
-        """Claims that any volume would do for, and those that have asked for this one."""
-        for claim in self._claims.store:
-            bound = matching.BIND_COMPLETED in matching.annotations_of(claim)
-            if not bound and claim["spec"].get("volumeName", "") in ("", volume):
+    def _class_changed(self, storage_class: Object) -> None:
+        """Claims of the class, and those that may get it as the default one."""
+        name = storage_class["metadata"]["name"]
+        for claim in self._unbound():
+            if not matching.has_class_field(claim) or matching.class_of(claim) == name:
                 self.queue.add(_CLAIM + key_of(claim))
+
+    def _unbound(self) -> Iterator[Object]:
+        return (c for c in self._claims.store if matching.BIND_COMPLETED not in matching.annotations_of(c))
+
+    def _wake_unbound(self, volume: Object) -> None:
+        """Claims that a free volume would do for, and those that have asked for it."""
+        for claim in self._unbound():
+            name = claim["spec"].get("volumeName") or ""
+            if name == volume["metadata"]["name"] or (not name and self._would_do(volume, claim)):
+                self.queue.add(_CLAIM + key_of(claim))
+
+    def _would_do(self, volume: Object, claim: Object) -> bool:
+        return matching.best((volume,), claim, only_reserved=self._delayed(claim)) is not None
+
+    def _delayed(self, claim: Object) -> bool:
+        return matching.delayed(self._classes.store.get(None, matching.class_of(claim)))
 
     def _pod_added(self, pod: Object) -> None:
         """For the event on a claim that waits for its first consumer."""
@@ -153,8 +168,9 @@ class PersistentVolumeBinder(Controller[str]):
         class_name = matching.class_of(claim)
         storage_class = self._classes.store.get(None, class_name) if class_name else None
         delayed, uid = matching.delayed(storage_class), claim["metadata"]["uid"]
-        free = (v for v in self._volumes.store if self._taken.get(v["metadata"]["name"], uid) == uid)
-        found = matching.best(free, claim, only_reserved=delayed)
+        volumes = [v for holder in (key_of(claim), _FREE) for v in self._volumes.store.by_index(_BY_HOLDER, holder)]
+        not_taken = (v for v in volumes if self._taken.get(v["metadata"]["name"], uid) == uid)
+        found = matching.best(not_taken, claim, only_reserved=delayed)
         if found is not None:
             await self._bind(found, claim)
             return True
