@@ -43,8 +43,19 @@ DEPLOYMENT = published.type_of(orjson.loads(openapi.v3(BUILTIN, "apis/apps/v1"))
 )
 def test_check(text: str, why: str | None):
     assert DEPLOYMENT is not None
-    found = type_checking.check(text, DEPLOYMENT)
-    assert (found.why if found else None) == why
+    assert [wrong.why for wrong in type_checking.check(text, DEPLOYMENT)] == ([why] if why else [])
+
+
+def test_all_that_is_wrong_is_told():
+    assert DEPLOYMENT is not None
+    text = "object.spec.replicas > '1' && object.spec.nonExisting == 1"
+    policy = {"spec": {"validations": [{"expression": text}]}}
+    (found,) = type_checking.warnings(policy, [Matched("apps/v1", "Deployment", DEPLOYMENT)])
+    assert found["warning"] == (
+        "apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload for '_>_' applied to '(int, string)'"
+        f"\n | {text}\n | .....................^\n"
+        f"ERROR: <input>:1:42: undefined field 'nonExisting'\n | {text}\n | {'.' * 41}^\n"
+    )
 
 
 def rule(groups: str, versions: str, resources: str) -> dict[str, Any]:

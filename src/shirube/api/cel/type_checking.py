@@ -55,11 +55,10 @@ def warnings(policy: Json, kinds: Sequence[Matched]) -> list[Json]:
     for path, text in _expressions(policy.get("spec") or {}):
         lines = []
         for matched in kinds:
-            wrong = check(text, matched.type)
-            if wrong is not None:
+            if wrongs := check(text, matched.type):
                 where = f"{matched.api_version}, Kind={matched.kind}"
-                error = str(located(text, wrong.at, wrong.why)).removeprefix("compilation failed: ")
-                lines.append(f"{where}: {error}\n")
+                errors = [str(located(text, *wrong)).removeprefix("compilation failed: ") for wrong in wrongs]
+                lines.append(f"{where}: " + "\n".join(errors) + "\n")
         if lines:
             found.append({"fieldRef": path, "warning": "".join(lines)})
     return found
@@ -74,14 +73,11 @@ def _expressions(spec: Json) -> Iterator[tuple[str, str]]:
         yield f"spec.variables[{i}].expression", variable.get("expression", "")
 
 
-def check(text: str, kind: Type) -> Wrong | None:
-    """The first thing that is wrong with an expression about an object of this type."""
+def check(text: str, kind: Type) -> list[Wrong]:
+    """What is wrong with an expression about an object of this type, in the order of the text."""
     code = without_texts(text)
-    for match in _CHAIN.finditer(code):
-        wrong = _follow(text, code, match.end(), kind)
-        if wrong is not None:
-            return wrong
-    return None
+    found = (_follow(text, code, match.end(), kind) for match in _CHAIN.finditer(code))
+    return [wrong for wrong in found if wrong is not None]
 
 
 def _follow(text: str, code: str, at: int, kind: Type | None) -> Wrong | None:
