@@ -250,6 +250,36 @@ def test_scopes_of_pods(quota: dict[str, Any], high: bool, none: bool):
     assert (quota_usage.matches(quota, pods, one), quota_usage.matches(quota, pods, other)) == (high, none)
 
 
+@pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
+@pytest.mark.parametrize("preferred", [False, True])
+@pytest.mark.parametrize(
+    ("term", "crosses"),
+    [
+        ({}, False),
+        ({"namespaces": []}, False),
+        ({"namespaces": ["other"]}, True),
+        ({"namespaceSelector": {}}, True),
+        ({"namespaceSelector": {"matchLabels": {"a": "b"}}}, True),
+    ],
+)
+def test_the_scope_of_pods_that_look_at_other_namespaces(kind: str, preferred: bool, term: Any, crosses: bool):
+    when = f"{'preferred' if preferred else 'required'}DuringSchedulingIgnoredDuringExecution"
+    one = pod()
+    one["spec"]["affinity"] = {kind: {when: [{"weight": 1, "podAffinityTerm": term} if preferred else term]}}
+    quota = {"spec": {"scopes": ["CrossNamespacePodAffinity"]}}
+    assert quota_usage.matches(quota, resource("pods"), one) is crosses
+
+
+def test_of_init_containers_the_largest_counts_and_sidecars_always():
+    def container(cpu: str, **more: str) -> dict[str, Any]:
+        return {"name": "c", "resources": {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}, **more}
+
+    one = {"spec": {"containers": [container("1"), container("2")], "initContainers": [container("4"), container("1")]}}
+    assert used("pods", one) | {"requests.cpu": "4", "limits.cpu": "4", "cpu": "4"} == used("pods", one)
+    one["spec"]["initContainers"] = [container("2", restartPolicy="Always"), container("1")]
+    assert used("pods", one)["requests.cpu"] == "5"
+
+
 @pytest.mark.parametrize(
     ("quota", "asked", "changing", "without"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.controllers.live import live
@@ -10,7 +12,8 @@ from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, PODS, RESOURCECLAIMS, RESOURCESLICES
-from shirube.controllers.device_taint_eviction import deadline
+from shirube.controllers.context import Context
+from shirube.controllers.device_taint_eviction import DeviceTaintEvictionController, deadline
 
 DRIVER = "gpu.example.com"
 THEN = "2026-01-01T00:00:00Z"
@@ -153,3 +156,53 @@ async def test_a_claim_that_is_no_longer_reserved_keeps_nobody_waiting(house):
     await until(lambda: leaving(house, "hasty"))
     await house.admin.patch(RESOURCECLAIMS, "patient", {"status": {"reservedFor": []}}, "default", subresource="status")
     assert await until(lambda: messages(house, "patient")) == ["Cancelling deletion"]
+
+
+class Evictions:
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    async def patch(self, gvr: Any, name: str, *_: Any, **__: Any) -> None:
+        pass
+
+    async def delete(self, gvr: Any, name: str, *_: Any, **__: Any) -> None:
+        self.deleted.append(name)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+async def test_in_whatever_order_things_are_heard_of(order):
+    """Slices, claims and pods are followed each by itself."""
+    client = Evictions()
+    context = Context(client, lambda _: client)  # type: ignore[arg-type, return-value]
+    controller = DeviceTaintEvictionController(context)
+    pool = {"name": "n", "generation": 1, "resourceSliceCount": 1}
+    devices = [{"name": "gpu-0", "taints": [TAINT]}]
+    result = {"request": "gpu", "driver": DRIVER, "pool": "n", "device": "gpu-0"}
+    reserved = [{"resource": "pods", "name": "p", "uid": "u"}]
+    told = [
+        (RESOURCESLICES, {"metadata": {"name": "s"}, "spec": {"driver": DRIVER, "pool": pool, "devices": devices}}),
+        (
+            RESOURCECLAIMS,
+            {
+                "metadata": {"name": "c", "namespace": "default", "uid": "c"},
+                "status": {"allocation": {"devices": {"results": [result]}}, "reservedFor": reserved},
+            },
+        ),
+        (
+            PODS,
+            {
+                "metadata": {"name": "p", "namespace": "default", "uid": "u"},
+                "spec": {"nodeName": "n", "containers": []},
+            },
+        ),
+    ]
+    for number in order:
+        gvr, obj = told[number]
+        obj["metadata"]["resourceVersion"] = "1"
+        context.informer(gvr)._event("ADDED", obj)
+        while not controller.queue.idle:
+            key = await controller.queue.get()
+            await controller.process(key)
+            controller.queue.done(key)
+    await context.close(0.0)
+    assert client.deleted == ["p"]
