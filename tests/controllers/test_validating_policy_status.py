@@ -11,6 +11,7 @@ import orjson
 import pytest
 from tests.controllers.conftest import House
 from tests.controllers.live import Live, live
+from tests.simulation.identity_stories import crank_definition
 from tests.waiting import until
 
 from shirube.api.errors import ApiError
@@ -28,27 +29,6 @@ NAME = "validatingadmissionpolicy-status-controller"
 def policy(name: str, group: str, resource: str, **spec: Any) -> dict[str, Any]:
     rule = {"apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["*"]}
     return {"metadata": {"name": name}, "spec": {"matchConstraints": {"resourceRules": [rule]}, **spec}}
-
-
-def definition(**properties: str) -> dict[str, Any]:
-    fields = {name: {"type": kind} for name, kind in properties.items()}
-    spec = {"type": "object", "properties": fields}
-    return {
-        "metadata": {"name": "cranks.t.example.com"},
-        "spec": {
-            "group": "t.example.com",
-            "scope": "Namespaced",
-            "names": {"plural": "cranks", "singular": "crank", "kind": "Crank"},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
-                }
-            ],
-        },
-    }
 
 
 async def checked(client: Client, name: str, generation: int = 1) -> list[tuple[str, str]]:
@@ -113,7 +93,7 @@ async def test_custom_resources_are_looked_at_as_their_definitions_are(house: Li
     validations = [{"expression": "object.spec.size > 1 && object.spec.seize"}]
     await admin.create(VALIDATINGADMISSIONPOLICIES, policy("own", "t.example.com", "cranks", validations=validations))
     assert await checked(admin, "own") == []
-    await admin.create(CUSTOMRESOURCEDEFINITIONS, definition(size="integer"))
+    await admin.create(CUSTOMRESOURCEDEFINITIONS, crank_definition(size="integer"))
 
     def wrong(text: str) -> Any:
         async def found() -> bool:
@@ -122,7 +102,7 @@ async def test_custom_resources_are_looked_at_as_their_definitions_are(house: Li
         return found
 
     await until(wrong("t.example.com/v1, Kind=Crank: ERROR: <input>:1:36: undefined field 'seize'"), 10)
-    version = definition(size="string", seize="boolean")["spec"]["versions"]
+    version = crank_definition(size="string", seize="boolean")["spec"]["versions"]
     await admin.patch(CUSTOMRESOURCEDEFINITIONS, "cranks.t.example.com", {"spec": {"versions": version}})
     await until(wrong("found no matching overload for '_>_' applied to '(string, int)'"), 10)
     await admin.delete(CUSTOMRESOURCEDEFINITIONS, "cranks.t.example.com")
@@ -217,6 +197,6 @@ async def test_without_policies_nothing_is_loaded_for_them(client: Client):
         del sys.modules[name]
     quiet = House(client)
     async with quiet.running(ValidatingPolicyStatusController) as controllers:
-        await client.create(CUSTOMRESOURCEDEFINITIONS, definition(size="integer"))
+        await client.create(CUSTOMRESOURCEDEFINITIONS, crank_definition(size="integer"))
         await quiet.settle(controllers)
     assert "shirube.api.cel.type_checking" not in sys.modules

@@ -176,8 +176,10 @@ TRUST = Scenario(
 )
 
 
-def _definition(kind: str) -> Object:
-    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": kind}}}}}
+def crank_definition(**properties: str) -> Object:
+    """Of a kind whose spec has these properties, each of its type."""
+    spec = {"type": "object", "properties": {name: {"type": kind} for name, kind in properties.items()}}
+    schema = {"type": "object", "properties": {"spec": spec}}
     return {
         "metadata": {"name": "cranks.t.example.com"},
         "spec": {
@@ -208,7 +210,7 @@ POLICIES = Scenario(
                 VALIDATINGADMISSIONPOLICIES, _policy("own", "t.example.com", "cranks", "object.spec.size > 1"), None
             ),
         ),
-        step(create(CUSTOMRESOURCEDEFINITIONS, _definition("string"), None)),
+        step(create(CUSTOMRESOURCEDEFINITIONS, crank_definition(size="string"), None)),
         step(
             patch(
                 VALIDATINGADMISSIONPOLICIES,
@@ -219,7 +221,7 @@ POLICIES = Scenario(
             patch(
                 CUSTOMRESOURCEDEFINITIONS,
                 "cranks.t.example.com",
-                {"spec": {"versions": _definition("integer")["spec"]["versions"]}},
+                {"spec": {"versions": crank_definition(size="integer")["spec"]["versions"]}},
                 None,
             ),
         ),
