@@ -17,6 +17,7 @@ from shirube.api.gvr import ENDPOINTS, PODS, SERVICES
 from shirube.client.rest import Client
 from shirube.controllers import service_backends as behind
 from shirube.controllers.endpoints import EndpointsController, subsets_of, truncated
+from shirube.controllers.pod_selection import index_labels
 
 HEADLESS = "service.kubernetes.io/headless"
 OVER = "endpoints.kubernetes.io/over-capacity"
@@ -249,6 +250,49 @@ async def test_a_change_that_does_not_concern_them_writes_nothing(house: House, 
         await client.patch(PODS, "p1", {"metadata": {"annotations": {"a": "b"}}}, "default")
         await house.settle(controllers)
         assert (await items(client, ENDPOINTS)) == [made]
+
+
+@pytest.mark.parametrize("phase", ["Running", "Pending", "Unknown", "Failed", "Succeeded"])
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("deleted", [False, True])
+@pytest.mark.parametrize("ready", [False, True])
+async def test_what_state_of_a_pod_counts(house: House, phase: str, published: bool, deleted: bool, ready: bool):
+    one = pod(1, ready=ready, **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleted else {}))
+    one["status"]["phase"] = phase
+    informer = house.context().informer(PODS)
+    index_labels(informer)
+    informer.store.put("default/p1", one)
+    subsets = subsets_of(service(publishNotReadyAddresses=published), behind.backends(service(), informer))
+    counted = [len(s.get(f, ())) for s in subsets for f in ("addresses", "notReadyAddresses")] or [0, 0]
+    if phase in ("Failed", "Succeeded"):
+        assert counted == [0, 0]
+    elif published:
+        assert counted == [1, 0]
+    else:
+        assert counted == ([0, 0] if deleted else [1, 0] if ready else [0, 1])
+
+
+async def test_a_change_back_is_not_lost_in_an_old_picture(house: House, client: Client):
+    """Ready, not ready, ready: by the time of the third the cache still shows the first."""
+    context = house.context()
+    controller = EndpointsController(context)
+    stores = {g: context.informer(g).store for g in (SERVICES, PODS, ENDPOINTS)}
+
+    async def readiness(value: bool) -> float | None:
+        stores[PODS].put("default/p1", pod(1, ready=value))
+        return await controller.reconcile("default/web")
+
+    stores[SERVICES].put("default/web", service())
+    await readiness(True)
+    first = await client.get(ENDPOINTS, "web", "default")
+    stores[ENDPOINTS].put("default/web", first)
+    await readiness(False)
+    assert ips((await client.get(ENDPOINTS, "web", "default"))["subsets"][0], "notReadyAddresses")
+    assert await readiness(True) is not None, "it waits for its own write"
+    stores[ENDPOINTS].put("default/web", await client.get(ENDPOINTS, "web", "default"))
+    await readiness(True)
+    assert ips((await client.get(ENDPOINTS, "web", "default"))["subsets"][0]) == ["10.0.0.2"]
+    await context.close()
 
 
 async def test_a_pod_that_ends_leaves_and_one_that_is_relabelled_moves(house: House, client: Client):

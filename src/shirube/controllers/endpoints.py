@@ -24,6 +24,7 @@ from shirube.controllers.pod_control import namespace_terminating
 
 _ACCOUNT = "endpoint-controller"
 _MOST = 1000
+_STALE_SECONDS = 30.0
 _OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 _MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 
@@ -92,7 +93,32 @@ class EndpointsController(Controller[str]):
         self._recorder = context.recorder(self.name, _ACCOUNT)
         self._pace = Pace(context.clock)
         behind.watch_backends(self._services, self._pods, self.queue, self._pace)
-        self._endpoints.add_handler(None, None, lambda gone: self.queue.add(key_of(gone)))
+        self._clock = context.clock
+        # What we wrote last and the cache may not show yet: (resourceVersion, when). To decide on an older picture is
+        # to think that what has changed back meanwhile is there already.
+        self._written: dict[str, tuple[int, float]] = {}
+        self._waiting: set[str] = set()
+        self._endpoints.add_handler(self._seen, lambda _, new: self._seen(new), self._gone)
+
+    def _seen(self, endpoints: Object) -> None:
+        key = key_of(endpoints)
+        if not self._stale(key, endpoints) and key in self._waiting:
+            self._waiting.discard(key)
+            self.queue.add(key)
+
+    def _gone(self, endpoints: Object) -> None:
+        key = key_of(endpoints)
+        self._written.pop(key, None)
+        self._waiting.discard(key)
+        self.queue.add(key)
+
+    def _stale(self, key: str, current: Object | None) -> bool:
+        version, at = self._written.get(key, (0, 0.0))
+        seen = current is not None and int(current["metadata"]["resourceVersion"]) >= version
+        if not version or seen or self._clock.monotonic() - at > _STALE_SECONDS:
+            self._written.pop(key, None)
+            return False
+        return True
 
     async def started(self) -> None:
         """Endpoints whose service went away while nobody was looking."""
@@ -102,40 +128,38 @@ class EndpointsController(Controller[str]):
                 metadata = endpoints["metadata"]
                 self.queue.add(f"{metadata['namespace']}/{metadata['name']}")
 
-    async def reconcile(self, key: str) -> None:
+    async def reconcile(self, key: str) -> float | None:
         namespace, name = split_key(key)
         service = self._services.store.get(namespace, name)
         current = self._endpoints.store.get(namespace, name)
         if service is None:
             if current is not None:
                 await self._delete(namespace, name)
-            return
+            return None
         if not behind.selects(service):
-            return
+            return None
+        if self._stale(key, current):
+            self._waiting.add(key)
+            return 1.0
         pods = behind.backends(service, self._pods)
         wanted = self._wanted(service, pods, current)
         if current is not None and _same(current, wanted):
-            return
+            return None
         wanted["metadata"]["annotations"][behind.TRIGGER_TIME] = behind.trigger_time(service, pods)
         self._pace.wrote(key)
         try:
-            if current is None:
-                await self._client.create(ENDPOINTS, wanted)
-            else:
-                await self._client.update(ENDPOINTS, wanted)
+            verb = self._client.create if current is None else self._client.update
+            made = await verb(ENDPOINTS, wanted)
+            self._written[key] = int(made["metadata"]["resourceVersion"]), self._clock.monotonic()
         except ApiError as error:
             if namespace_terminating(error):
-                return
+                return None
             if error.code not in (404, 409):
-                verb = "create" if current is None else "update"
-                what = f"for service {key}" if current is None else key
-                self._recorder.event(
-                    wanted,
-                    WARNING,
-                    f"FailedTo{verb.capitalize()}Endpoint",
-                    f"Failed to {verb} endpoint {what}: {error.message}",
-                )
+                did, what = ("create", f"for service {key}") if current is None else ("update", key)
+                reason, message = f"FailedTo{did.capitalize()}Endpoint", f"Failed to {did} endpoint {what}: "
+                self._recorder.event(wanted, WARNING, reason, message + error.message)
             raise
+        return None
 
     def _wanted(self, service: Object, pods: list[Object], current: Object | None) -> Object:
         metadata = service["metadata"]
