@@ -19,6 +19,7 @@ from shirube.controllers.autoscaling_metrics import Metrics, Target
 from shirube.controllers.autoscaling_replicas import MetricError, Sample, Tolerance
 from shirube.foundation.clock import rfc3339
 
+AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 NOW = 1_800_000_000.0
 LONG_AGO = rfc3339(NOW - 10_000)
 
@@ -233,6 +234,14 @@ async def test_what_keeps_an_autoscaler_from_scaling_is_told(tmp_path: Path):
             condition = await until(lambda: refused("web"), 10)
             assert condition["reason"] == "FailedGetResourceMetric"
             assert condition["message"] == f"the HPA was unable to compute the replica count: {nothing}"
+            path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/web"
+            older = orjson.loads(await admin.raw("GET", path))
+            assert (
+                "FailedGetResourceMetric"
+                in older["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/conditions"]
+            )
+            table = await admin.raw("GET", path.replace("v1/", "v2/", 1), headers={"Accept": AS_TABLE})
+            assert orjson.loads(table)["rows"][0]["cells"][2] == "memory: <unknown>/50%"
             await admin.create(HORIZONTALPODAUTOSCALERS, by_memory("rival"), "default")
             condition = await until(lambda: refused("rival"), 10)
             rivals = "pods by selector app=web are controlled by multiple HPAs: [default/rival default/web]"
