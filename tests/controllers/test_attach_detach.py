@@ -238,3 +238,32 @@ async def test_a_node_is_told_before_a_volume_is_detached(tmp_path: Path):
             assert not await shown()
             writes = [method for method, path, _ in house.tokens.log if "nodes/n1" in path or "volumeatt" in path]
             assert [one for one in writes if one != "GET"] == ["PATCH", "DELETE"]
+
+
+async def test_a_node_that_comes_back_gets_what_its_pods_wait_for(tmp_path: Path):
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(NODES, {"metadata": {"name": "n1"}})
+        await admin.create(PERSISTENTVOLUMES, csi_volume())
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+        async with house.controllers(only="persistentvolume-binder-controller"):
+            await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+
+            async def bound() -> bool:
+                found = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")
+                return found["status"]["phase"] == "Bound"
+
+            await until(bound, 10)
+        await admin.delete(NODES, "n1")
+        async with house.controllers(only="persistentvolume-attach-detach-controller") as controllers:
+            one = next(c for c in controllers if c.name == "persistentvolume-attach-detach-controller")
+            await until(lambda: all(i.synced for i in one.informers) and one.queue.idle, 10)
+            assert not (await admin.list(VOLUMEATTACHMENTS))["items"]
+            await admin.create(NODES, {"metadata": {"name": "n1"}})
+
+            async def attached() -> bool:
+                return bool((await admin.list(VOLUMEATTACHMENTS))["items"])
+
+            await until(attached, 10)

@@ -172,6 +172,21 @@ async def test_a_claim_that_names_a_volume_on_its_way_out_waits(house: Live):
         assert not (await get(house, PERSISTENTVOLUMES, "pv"))["spec"].get("claimRef")
 
 
+async def test_a_claim_that_has_lost_its_volume_takes_it_when_it_comes_back(house: Live):
+    admin = house.admin
+    async with house.controllers(only=BINDER):
+        await admin.create(PERSISTENTVOLUMES, volume("pv"))
+        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+        await admin.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
+        await admin.delete(PERSISTENTVOLUMES, "pv")
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Lost"), 10)
+        await admin.create(PERSISTENTVOLUMES, volume("pv", "2Gi"))
+        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "pv", BOUND), 10)
+        assert (await get(house, PERSISTENTVOLUMECLAIMS, "c"))["status"]["capacity"] == {"storage": "2Gi"}
+
+
 async def test_two_claims_want_one_volume(house: Live):
     admin = house.admin
     async with house.controllers(only=BINDER):

@@ -79,6 +79,25 @@ async def test_a_class_that_is_made_again_serves_those_who_waited(house: Live):
         await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
 
 
+async def test_a_volume_deleted_before_it_is_bound_is_made_again(house: Live):
+    admin = house.admin
+    await admin.create(NODES, {"metadata": {"name": "n1"}})
+    await admin.create(STORAGECLASSES, storage_class("local", PROVISIONER))
+    names = "local-path-provisioner,persistentvolume-protection-controller"
+    async with house.controllers(only=names, local_path_directory="/data"):
+        asked = plain(claim(storageClassName="local"))
+        asked["metadata"]["annotations"] = {matching.PROVISIONER: PROVISIONER, matching.SELECTED_NODE: "n1"}
+        await admin.create(PERSISTENTVOLUMECLAIMS, asked)
+
+        async def made(but: str = "") -> list[dict[str, Any]]:
+            return [v for v in (await admin.list(PERSISTENTVOLUMES))["items"] if v["metadata"]["uid"] != but]
+
+        (first,) = await until(made, 10)
+        await admin.delete(PERSISTENTVOLUMES, first["metadata"]["name"])
+        (again,) = await until(lambda: made(but=first["metadata"]["uid"]), 10)
+        assert again["metadata"]["name"] == first["metadata"]["name"]
+
+
 async def test_a_volume_that_comes_after_its_claim_was_deleted_goes_again(house: Live):
     """Provisioned too late, by another provisioner: it is released, and its own provisioner's to remove."""
     admin = house.admin

@@ -320,6 +320,15 @@ async def test_an_ephemeral_claim_of_somebody_else_is_told_at_the_pod(house: Liv
             return any((e["reason"], e["message"]) == ("FailedBinding", wanted) for e in events)
 
         await until(told, 10)
+        # Once that is gone the pod gets its own.
+        await admin.patch(PERSISTENTVOLUMECLAIMS, "p-v", {"metadata": {"finalizers": None}}, "default")
+        await admin.delete(PERSISTENTVOLUMECLAIMS, "p-v", "default")
+
+        async def owned() -> bool:
+            found = (await admin.list(PERSISTENTVOLUMECLAIMS, "default"))["items"]
+            return [o["name"] for c in found for o in c["metadata"].get("ownerReferences") or ()] == ["p"]
+
+        await until(owned, 2)
 
 
 async def test_a_claim_waits_for_the_volume_that_it_names(house: Live):

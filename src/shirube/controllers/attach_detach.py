@@ -171,6 +171,8 @@ class AttachDetachController(Controller[str]):
     def _volume_updated(self, old: Object, new: Object) -> None:
         if deleting(new) and not deleting(old):
             self._volume_ends(new)
+        if old["spec"] != new["spec"]:
+            self._volume_seen(new)  # more nodes may have it now
 
     def _volume_ends(self, volume: Object) -> None:
         """Another that stands for the same storage may have waited for it."""
@@ -187,9 +189,12 @@ class AttachDetachController(Controller[str]):
             self._pod_changed(pod)
 
     def _node_seen(self, node: Object) -> None:
-        """It may still show a volume whose attachment went just before a predecessor of ours died."""
+        """It may still show a volume whose attachment went just before a predecessor of ours died; or it has come back,
+        and its pods wait."""
         if (node.get("status") or {}).get("volumesAttached"):
             self.queue.add(key_of(node))
+        for pod in self._pods.store.by_index(_BY_NODE, key_of(node)):
+            self._pod_changed(pod)
 
     def _node_updated(self, old: Object, new: Object) -> None:
         before, after = ((o.get("status") or {}).get("volumesInUse") for o in (old, new))

@@ -14,6 +14,7 @@ from shirube.client.rest import Object
 from shirube.controllers.context import Context
 from shirube.controllers.ownership import controller_of, controller_reference, deleting
 from shirube.controllers.pod_control import namespace_terminating
+from shirube.controllers.volume_protection import BY_CLAIM, claims_of
 
 _ACCOUNT = "ephemeral-volume-controller"
 
@@ -47,6 +48,7 @@ class EphemeralVolumeController(Controller[str]):
         super().__init__(self._pods, self._claims)
         self._client = context.client_of(_ACCOUNT)
         self._recorder = context.recorder("ephemeral_volume", _ACCOUNT)
+        self._pods.add_index(BY_CLAIM, claims_of)
         self._pods.add_handler(self._pod_added)
         self._claims.add_handler(on_delete=self._claim_deleted)
 
@@ -55,9 +57,9 @@ class EphemeralVolumeController(Controller[str]):
             self.queue.add(key_of(pod))
 
     def _claim_deleted(self, claim: Object) -> None:
-        owner = controller_of(claim)
-        if owner is not None and owner["kind"] == "Pod":
-            self.queue.add(f"{claim['metadata']['namespace']}/{owner['name']}")
+        """Whoever it belonged to: a pod may have waited for the name."""
+        for pod in self._pods.store.by_index(BY_CLAIM, key_of(claim)):
+            self._pod_added(pod)
 
     async def reconcile(self, key: str) -> None:
         pod = self._pods.store.get(*split_key(key))

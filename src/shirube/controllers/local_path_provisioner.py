@@ -74,7 +74,7 @@ class LocalPathProvisioner(provisioning.Provisioner):
         self._telling = asyncio.Lock()
         self._told: dict[str, Object] = {}  # nodes as they were after our last write
         self._claims.add_handler(self._claim_changed, lambda _, new: self._claim_changed(new))
-        self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new))
+        self._volumes.add_handler(self._volume_changed, lambda _, new: self._volume_changed(new), self._volume_gone)
         # Claims may have waited for a node, or for a class that was made again.
         self._classes.add_handler(self._look_again)
         self._nodes.add_handler(self._look_again)
@@ -86,6 +86,11 @@ class LocalPathProvisioner(provisioning.Provisioner):
     def _volume_changed(self, volume: Object) -> None:
         if provisioning.made_by(volume, PROVISIONER):
             self.queue.add(_VOLUME + key_of(volume))
+
+    def _volume_gone(self, volume: Object) -> None:
+        """Its claim may not have been bound yet: then it needs another."""
+        if (reference := volume["spec"].get("claimRef")) and provisioning.made_by(volume, PROVISIONER):
+            self.queue.add(f"{_CLAIM}{reference['namespace']}/{reference['name']}")
 
     def _look_again(self, _: Object) -> None:
         for claim in self._claims.store:

@@ -11,8 +11,6 @@ external ones, which are asked by annotation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from shirube.api.errors import ApiError
 from shirube.api.gvr import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from shirube.client.controller import Controller
@@ -95,16 +93,15 @@ class PersistentVolumeBinder(Controller[str]):
     def _class_changed(self, storage_class: Object) -> None:
         """Claims of the class, and those that may get it as the default one."""
         name = storage_class["metadata"]["name"]
-        for claim in self._unbound():
+        for claim in self._claims.store:
+            if matching.BIND_COMPLETED in matching.annotations_of(claim):
+                continue
             if not matching.has_class_field(claim) or matching.class_of(claim) == name:
                 self.queue.add(_CLAIM + key_of(claim))
 
-    def _unbound(self) -> Iterator[Object]:
-        return (c for c in self._claims.store if matching.BIND_COMPLETED not in matching.annotations_of(c))
-
     def _wake_unbound(self, volume: Object) -> None:
-        """Claims that a free volume would do for, and those that have asked for it."""
-        for claim in self._unbound():
+        """Claims that a free volume would do for, and those that name it, even if they have lost it long ago."""
+        for claim in self._claims.store:
             name = claim["spec"].get("volumeName") or ""
             if name == volume["metadata"]["name"] or (not name and self._would_do(volume, claim)):
                 self.queue.add(_CLAIM + key_of(claim))
