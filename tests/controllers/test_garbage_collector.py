@@ -65,6 +65,13 @@ async def gone(client: Client, name: str, gvr: GVR = CONFIGMAPS) -> None:
     await until(check, what=f"{name} gone")
 
 
+async def deleting(client: Client, name: str) -> None:
+    async def check() -> bool:
+        return bool((await client.get(CONFIGMAPS, name, "default"))["metadata"].get("deletionTimestamp"))
+
+    await until(check, what=f"{name} on its way out")
+
+
 async def test_dependents_go_with_their_owner_down_the_line(house: House, client: Client):
     owner = await make(client, "owner")
     child = await make(client, "child", reference(owner), gvr=SECRETS)
@@ -118,16 +125,98 @@ async def test_foreground_deletion_waits_for_what_blocks(house: House, client: C
     async with house.running(GarbageCollector) as controllers:
         await house.settle(controllers)
         await client.delete(CONFIGMAPS, "owner", "default", propagation_policy="Foreground")
-
-        async def child_deleting() -> bool:
-            child = await client.get(CONFIGMAPS, "child", "default")
-            return bool(child["metadata"].get("deletionTimestamp"))
-
-        await until(child_deleting)
+        await deleting(client, "child")
         await house.settle(controllers)
         assert await exists(client, "owner"), "the child is still there"
         await client.patch(CONFIGMAPS, "child", {"metadata": {"finalizers": None}}, "default")
         await gone(client, "owner")
+
+
+async def test_what_does_not_block_holds_nobody_back(house: House, client: Client):
+    owner = await make(client, "owner")
+    await make(client, "blocks", reference(owner, block=True))
+    await make(client, "stays", reference(owner), finalizers=["test/hold"])
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        await client.delete(CONFIGMAPS, "owner", "default", propagation_policy="Foreground")
+        await gone(client, "owner")
+        assert not await exists(client, "blocks")
+        await deleting(client, "stays")
+
+
+@pytest.mark.parametrize("both_at_once", [False, True])
+async def test_an_owner_that_stays_saves_the_dependent(house: House, client: Client, both_at_once: bool):
+    """The one that goes does not wait for it, and is not mentioned any more. When both go, it goes."""
+    going, solid = await make(client, "going"), await make(client, "solid")
+    await make(client, "child", reference(going, block=True), reference(solid, block=True))
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        await client.delete(CONFIGMAPS, "going", "default", propagation_policy="Foreground")
+        if both_at_once:
+            await client.delete(CONFIGMAPS, "solid", "default", propagation_policy="Foreground")
+        await gone(client, "going")
+        await house.settle(controllers)
+        if both_at_once:
+            await gone(client, "child")
+            await gone(client, "solid")
+            return
+        child = await client.get(CONFIGMAPS, "child", "default")
+        assert [o["name"] for o in child["metadata"]["ownerReferences"]] == ["solid"]
+        assert not child["metadata"].get("deletionTimestamp")
+
+
+async def test_deleted_twice_and_held_by_somebody_else(house: House, client: Client):
+    """The collector takes its own finalizer off; the second deletion does not put it on again."""
+    await make(client, "a", finalizers=["test/hold"])
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        for _ in range(2):
+            await client.delete(CONFIGMAPS, "a", "default", propagation_policy="Foreground")
+
+            async def held_by_one() -> bool:
+                found = (await client.get(CONFIGMAPS, "a", "default"))["metadata"]
+                return bool(found.get("deletionTimestamp")) and found["finalizers"] == ["test/hold"]
+
+            await until(held_by_one)
+            await house.settle(controllers)
+        await client.patch(CONFIGMAPS, "a", {"metadata": {"finalizers": None}}, "default")
+        await gone(client, "a")
+
+
+async def test_a_foreground_deletion_is_finished_by_a_successor(house: House, client: Client):
+    owner = await make(client, "owner")
+    await make(client, "child", reference(owner, block=True), finalizers=["test/hold"])
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        await client.delete(CONFIGMAPS, "owner", "default", propagation_policy="Foreground")
+        await deleting(client, "child")
+    await client.patch(CONFIGMAPS, "child", {"metadata": {"finalizers": None}}, "default")
+    assert await exists(client, "owner")
+    async with house.running(GarbageCollector):
+        await gone(client, "owner")
+
+
+async def test_many_orphans_and_children_at_once(house: House, client: Client):
+    """Some owners go with their children, some leave them, some children lose their owner by other hands."""
+    policies = ("Background", "Foreground", "Orphan")
+    for n in range(12):
+        owner = await make(client, f"owner{n}")
+        for m in range(4):
+            await make(client, f"child{n}-{m}", reference(owner, block=m % 2 == 0), gvr=SECRETS)
+    async with house.running(GarbageCollector) as controllers:
+        await house.settle(controllers)
+        for n in range(12):
+            await client.delete(CONFIGMAPS, f"owner{n}", "default", propagation_policy=policies[n % 3])
+            await client.delete(SECRETS, f"child{n}-3", "default")
+
+        async def left() -> bool:
+            owners = (await client.list(CONFIGMAPS, "default"))["items"]
+            children = (await client.list(SECRETS, "default"))["items"]
+            names = {c["metadata"]["name"] for c in children}
+            free = all(not c["metadata"].get("ownerReferences") for c in children)
+            return not owners and free and names == {f"child{n}-{m}" for n in (2, 5, 8, 11) for m in range(3)}
+
+        await until(left, 10)
 
 
 async def test_orphans_stay_without_their_owner(house: House, client: Client):
