@@ -8,6 +8,7 @@ however many servers allocate at once. Nothing is kept in memory.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +17,7 @@ from shirube.api import gvr as g
 from shirube.apiserver.allocation.bands import Range, address_range, port_range
 from shirube.apiserver.allocation.families import family_of
 from shirube.foundation.clock import rfc3339
-from shirube.storage.types import Compare, CompareFailed, Delete, Put
+from shirube.storage.types import Compare, CompareFailed, Delete, Op, Put, Storage
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
@@ -40,6 +41,15 @@ def _is_ready(block: dict[str, Any]) -> bool:
     conditions = (block.get("status") or {}).get("conditions") or ()
     said = next((c["status"] for c in conditions if c["type"] == "Ready"), "True")
     return said == "True" and not block["metadata"].get("deletionTimestamp")
+
+
+async def commit_if(storage: Storage, unchanged: Sequence[Compare], op: Op) -> bool:
+    """Whether all was still so, and is written. Raises StorageError."""
+    try:
+        await storage.commit(unchanged, [op])
+    except CompareFailed:
+        return False
+    return True
 
 
 class Ledger:

@@ -22,10 +22,10 @@ from shirube.api import gvr as g
 from shirube.apiserver.allocation.bands import Range, address_range
 from shirube.apiserver.allocation.book import AT_ONCE, Address, Book, Service
 from shirube.apiserver.allocation.families import family_of
-from shirube.apiserver.allocation.ledger import Ledger
+from shirube.apiserver.allocation.ledger import Ledger, commit_if
 from shirube.client.events import WARNING, EventRecorder
 from shirube.foundation import log
-from shirube.storage.types import Compare, CompareFailed, Delete, Op, Put, StorageError
+from shirube.storage.types import Compare, Delete, Put, StorageError
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
@@ -121,7 +121,7 @@ class AddressRepair:
         elif held.labelled:
             return
         # Away with it first: what comes in its place is another object, and has another uid.
-        if await self._commit([Compare(service.key, service.revision), _as(held)], Delete(held.key)):
+        if await commit_if(self._ctx.storage, [Compare(service.key, service.revision), _as(held)], Delete(held.key)):
             if not mine:
                 message = f"the ClusterIP [{family}]: {address} for Service {where} has a wrong reference; repairing"
                 self._tell(service, "ClusterIPNotAllocated", _ALLOCATION, message)
@@ -131,7 +131,7 @@ class AddressRepair:
         ledger = Ledger(self._ctx, service.namespace, service.name)
         key = self._book.address_key(address)
         unchanged = [Compare(service.key, service.revision), Compare(key, 0)]
-        return await self._commit(unchanged, Put(key, orjson.dumps(ledger.address_object(address))))
+        return await commit_if(self._ctx.storage, unchanged, Put(key, orjson.dumps(ledger.address_object(address))))
 
     async def _check_address(self, address: Address) -> None:
         if not address.managed:
@@ -141,7 +141,7 @@ class AddressRepair:
             said = ",".join(f"{field.capitalize()}:{value}" for field, value in parent._asdict().items())
             message = f"IPAddress {address.name} appears to have been modified, not referencing a Service "
             message += f"&ParentReference{{{said},}}: cleaning up"
-            if await self._commit([_as(address)], Delete(address.key)):
+            if await commit_if(self._ctx.storage, [_as(address)], Delete(address.key)):
                 self._tell(address, "IPAddressNotAllocated", _OF_ADDRESS, message)
             return
         service = self._book.services.get(self._book.parent_key(address))
@@ -151,7 +151,7 @@ class AddressRepair:
         if not self._due(address, service):
             return
         service_key, revision = self._book.parent_key(address), service.revision if service is not None else 0
-        if not await self._commit([Compare(service_key, revision), _as(address)], Delete(address.key)):
+        if not await commit_if(self._ctx.storage, [Compare(service_key, revision), _as(address)], Delete(address.key)):
             return
         what = f"IPAddress: {address.name} for Service {parent.namespace}/{parent.name}"
         if service is None:
@@ -175,14 +175,6 @@ class AddressRepair:
         due = clock.monotonic() + left
         self.again = due if self.again is None else min(self.again, due)
         return False
-
-    async def _commit(self, unchanged: list[Compare], op: Op) -> bool:
-        """Whether all was still as it was when the verdict fell."""
-        try:
-            await self._ctx.storage.commit(unchanged, [op])
-        except CompareFailed:
-            return False
-        return True
 
 
 def _as(address: Address) -> Compare:

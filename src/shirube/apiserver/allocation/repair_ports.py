@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from shirube.apiserver.allocation.book import Book, Service
-from shirube.apiserver.allocation.ledger import PORTS_PREFIX, Ledger
+from shirube.apiserver.allocation.ledger import PORTS_PREFIX, Ledger, commit_if
 from shirube.client.events import WARNING, EventRecorder
 from shirube.foundation import log
-from shirube.storage.types import Compare, CompareFailed, Delete, KeyValue, Op, Put, StorageError
+from shirube.storage.types import Compare, Delete, KeyValue, Put, StorageError
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
@@ -72,8 +72,10 @@ class PortRepair:
             return
         key, revision = f"{PORTS_PREFIX}{port}", record.mod_revision if record is not None else 0
         try:
-            written = await self._commit(
-                [Compare(service.key, service.revision), Compare(key, revision)], Put(key, _owner(service))
+            written = await commit_if(
+                self._ctx.storage,
+                [Compare(service.key, service.revision), Compare(key, revision)],
+                Put(key, _owner(service)),
             )
         except StorageError:
             self._tell(service, "UnknownError", f"Unable to allocate port {port} due to an unknown error")
@@ -92,17 +94,10 @@ class PortRepair:
             leaks[key] = (record.mod_revision, looks)
             if looks < LOOKS:
                 _logger.info("a node port may have leaked", port=port)
-            elif await self._commit([Compare(key, record.mod_revision)], Delete(key)):
+            elif await commit_if(self._ctx.storage, [Compare(key, record.mod_revision)], Delete(key)):
                 _logger.warning("returned a node port that no service has", port=port)
                 del leaks[key]
         self._leaks = leaks
-
-    async def _commit(self, unchanged: list[Compare], op: Op) -> bool:
-        try:
-            await self._ctx.storage.commit(unchanged, [op])
-        except CompareFailed:
-            return False
-        return True
 
 
 def _owner(service: Service) -> bytes:
