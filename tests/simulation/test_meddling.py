@@ -15,9 +15,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulation.lives import ATTACK, SEEDS, converged, deaths, live
+from tests.simulation.storage_stories import LOCAL_CLASS, RETENTION, claim_template
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, GVR, PODS, REPLICASETS, STATEFULSETS
+from shirube.api.gvr import (
+    CONTROLLERREVISIONS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    GVR,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    REPLICASETS,
+    STATEFULSETS,
+    STORAGECLASSES,
+)
 from shirube.client.rest import Object
 from shirube.controllers.deployment_rollout import DESIRED, REVISION
 from shirube.controllers.ownership import controller_of
@@ -27,16 +39,20 @@ from shirube.simulation.laws import Laws
 from shirube.simulation.wire import Death
 
 OWNERS = ((DEPLOYMENTS, "web"), (STATEFULSETS, "db"), (STATEFULSETS, "log"), (DAEMONSETS, "agent"))
+TAINT = {"key": "example.com/away", "effect": "NoSchedule"}
 DYING = ("deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller")
 
 
 async def _furnish(cluster: Cluster, surging: bool) -> None:
     made = world.daemon_set("agent")
+    del made["spec"]["template"]["spec"]["tolerations"]
     if surging:
         made["spec"]["updateStrategy"]["rollingUpdate"] = {"maxSurge": 1, "maxUnavailable": 0}
+    claims = {"volumeClaimTemplates": [claim_template("data")], "persistentVolumeClaimRetentionPolicy": RETENTION}
+    await cluster.admin.create(STORAGECLASSES, LOCAL_CLASS)
     for gvr, obj in (
         (DEPLOYMENTS, world.deployment("web", 4, surge=1, unavailable=1)),
-        (STATEFULSETS, world.stateful_set("db", 3)),
+        (STATEFULSETS, world.stateful_set("db", 3, **claims)),
         (STATEFULSETS, world.stateful_set("log", 3, podManagementPolicy="Parallel")),
         (DAEMONSETS, made),
     ):
@@ -66,18 +82,24 @@ class Meddler:
             "delete a revision": lambda n, _: self._delete(CONTROLLERREVISIONS, n),
             "take a revision's owner": lambda n, _: self._disown(CONTROLLERREVISIONS, n),
             "unlabel a revision": self._unlabel_revision,
+            "delete a claim": lambda n, _: self._delete(PERSISTENTVOLUMECLAIMS, n),
+            "take a claim's owner": lambda n, _: self._disown(PERSISTENTVOLUMECLAIMS, n),
+            "put another in its place": self._replace,
+            "change how it is rolled": self._strategy,
+            "taint a node": self._taint,
         }
         with contextlib.suppress(ApiError):  # gone meanwhile, or refused: it is only a try
             await acts[what](which, value)
 
     async def _pick(self, gvr: GVR, which: int) -> Object | None:
-        found = sorted((await self._admin.list(gvr, "default"))["items"], key=lambda o: o["metadata"]["name"])
+        namespace = None if gvr == NODES else "default"
+        found = sorted((await self._admin.list(gvr, namespace))["items"], key=lambda o: o["metadata"]["name"])
         return found[which % len(found)] if found else None
 
     async def _patch(self, gvr: GVR, which: int, change: Object, subresource: str = "") -> None:
         if (one := await self._pick(gvr, which)) is not None:
-            name = one["metadata"]["name"]
-            await self._admin.patch(gvr, name, change, "default", subresource=subresource)
+            metadata = one["metadata"]
+            await self._admin.patch(gvr, metadata["name"], change, metadata.get("namespace"), subresource=subresource)
 
     async def _delete(self, gvr: GVR, which: int) -> None:
         if (one := await self._pick(gvr, which)) is not None:
@@ -118,7 +140,42 @@ class Meddler:
     async def _unlabel_revision(self, which: int, _: int) -> None:
         await self._patch(CONTROLLERREVISIONS, which, {"metadata": {"labels": {"controller-revision-hash": None}}})
 
+    async def _replace(self, which: int, value: int) -> None:
+        """By the same name, of the same selector; its objects are left behind, or on their way out."""
+        gvr, name = OWNERS[which % len(OWNERS)]
+        old = await self._admin.get(gvr, name, "default")
+        policy = ("Orphan", "Background", "Foreground")[value % 3]
+        await self._admin.delete(gvr, name, "default", propagation_policy=policy)
+        again = {"apiVersion": old["apiVersion"], "kind": old["kind"], "metadata": {"name": name}, "spec": old["spec"]}
+        deadline = self._cluster.clock.monotonic() + 120
+        while self._cluster.clock.monotonic() < deadline:
+            try:
+                await self._admin.create(gvr, again, "default")
+                return
+            except ApiError as error:
+                assert error.reason == "AlreadyExists", error
+            await asyncio.sleep(0.5)
+        raise AssertionError(f"{name} never goes")
+
+    async def _strategy(self, which: int, value: int) -> None:
+        gvr, name = OWNERS[which % len(OWNERS)]
+        if gvr == DEPLOYMENTS:
+            rolling = {"maxSurge": value % 3, "maxUnavailable": "50%"}
+            strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+            change = {"strategy": {"type": "Recreate", "rollingUpdate": None} if value % 2 else strategy}
+        elif gvr == DAEMONSETS:
+            rolling = {"maxSurge": "50%", "maxUnavailable": 0} if value % 2 else {"maxSurge": 0, "maxUnavailable": 2}
+            change = {"updateStrategy": {"rollingUpdate": rolling}}
+        else:
+            change = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": value % 3 + 1}}}
+        await self._admin.patch(gvr, name, {"spec": change}, "default")
+
+    async def _taint(self, which: int, value: int) -> None:
+        await self._patch(NODES, which, {"spec": {"taints": [TAINT] if value % 2 else None}})
+
     async def tidy(self) -> None:
+        for node in (await self._admin.list(NODES))["items"]:
+            await self._admin.patch(NODES, node["metadata"]["name"], {"spec": {"taints": None}})
         for pod in (await self._admin.list(PODS, "default"))["items"]:
             if controller_of(pod) is None:
                 with contextlib.suppress(ApiError):  # adopted or gone meanwhile
@@ -140,6 +197,11 @@ KINDS = (
     "delete a revision",
     "take a revision's owner",
     "unlabel a revision",
+    "delete a claim",
+    "take a claim's owner",
+    "put another in its place",
+    "change how it is rolled",
+    "taint a node",
 )
 ACTS = st.lists(
     st.tuples(
