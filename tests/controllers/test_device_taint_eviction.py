@@ -11,7 +11,7 @@ from tests.controllers.live import live
 from tests.waiting import until
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import EVENTS, PODS, RESOURCECLAIMS, RESOURCESLICES
+from shirube.api.gvr import EVENTS, NAMESPACES, PODS, RESOURCECLAIMS, RESOURCESLICES
 from shirube.controllers.context import Context
 from shirube.controllers.device_taint_eviction import DeviceTaintEvictionController, deadline
 
@@ -206,3 +206,22 @@ async def test_in_whatever_order_things_are_heard_of(order):
             controller.queue.done(key)
     await context.close(0.0)
     assert client.deleted == ["p"]
+
+
+async def test_nobody_evicts_pods_of_another_namespace(house):
+    """By a claim of his own that says that it is reserved for one."""
+    await slice_with(house, TAINT)
+    body = {"metadata": {"name": "victim"}, "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "x"}]}}
+    victim = await house.admin.create(PODS, body, "default")
+    await house.admin.create(NAMESPACES, {"metadata": {"name": "other"}})
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu"}}
+    claim = {"metadata": {"name": "c"}, "spec": {"devices": {"requests": [request]}}}
+    await house.admin.create(RESOURCECLAIMS, claim, "other")
+    result = {"request": "gpu", "driver": DRIVER, "pool": "n", "device": "gpu-0"}
+    reserved = [{"resource": "pods", "name": "victim", "uid": victim["metadata"]["uid"]}]
+    status = {"allocation": {"devices": {"results": [result]}}, "reservedFor": reserved}
+    await house.admin.patch(RESOURCECLAIMS, "c", {"status": status}, "other", subresource="status")
+    await user(house, "own")
+    await until(lambda: leaving(house, "own"))
+    assert await house.admin.get(PODS, "victim", "default")
+    assert not await leaving(house, "victim")

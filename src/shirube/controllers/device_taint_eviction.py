@@ -126,6 +126,8 @@ class DeviceTaintEvictionController(Controller[str]):
 
     def _deadlines(self, pod: Object, now: float) -> Iterator[float]:
         for claim in self._claims.store.by_index(_RESERVED, pod["metadata"]["uid"]):
+            if claim["metadata"]["namespace"] != pod["metadata"]["namespace"]:
+                continue  # what others say of a pod that is not theirs
             for result in results_of(claim):
                 taints = self._taints(result)
                 where = (_pool(result["driver"], result["pool"]), result["device"])

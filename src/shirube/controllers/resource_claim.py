@@ -184,9 +184,13 @@ class ResourceClaimController(Controller[str]):
             if owner is not None and owner["uid"] == uid:
                 return ""
         for claim in self._claims.store.by_index("pod-owner", uid):
-            # Made before the status could be written.
-            if not deleting(claim) and (claim["metadata"].get("annotations") or {}).get(ANNOTATION) == one.name:
-                return str(claim["metadata"]["name"])
+            # Made before the status could be written. (Whoever writes this UID in another namespace is not believed.)
+            metadata = claim["metadata"]
+            meant = (
+                metadata["namespace"] == namespace and (metadata.get("annotations") or {}).get(ANNOTATION) == one.name
+            )
+            if meant and not deleting(claim):
+                return str(metadata["name"])
         template = self._templates.store.get(namespace, one.template)
         if template is None:
             raise ApiError(404, "NotFound", f'resource claim template "{one.template}" not found')
