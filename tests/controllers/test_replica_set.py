@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House, items, kubelet
 from tests.waiting import until
@@ -9,9 +10,11 @@ from tests.waiting import until
 from shirube.api import errors
 from shirube.api.gvr import EVENTS, PODS, REPLICASETS, REPLICATIONCONTROLLERS
 from shirube.client.rest import Client
+from shirube.controllers.expectations import Expectations
 from shirube.controllers.pod_control import slow_start
-from shirube.controllers.replica_set import Plan, ReplicaSetController, plan
+from shirube.controllers.replica_set import Plan, ReplicaSetController, plan, status_of
 from shirube.controllers.replication_controller import ReplicationControllerController
+from shirube.foundation.clock import ManualClock, rfc3339
 
 
 def replica_set(replicas: int = 2, **spec: Any) -> dict[str, Any]:
@@ -42,6 +45,95 @@ def test_plan():
     assert plan(5, pods, pods, 0) == Plan(create=2)
     assert plan(2000, pods, pods, 0) == Plan(create=500)
     assert len(plan(1, pods, pods, 0).delete) == 2
+
+
+def counted(name: str, *, ready: bool = True, going: bool = False, since: float = 0, **labels: str) -> dict[str, Any]:
+    one = pod(name, {"app": "rs", **labels}, uid=name)
+    if going:
+        one["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": rfc3339(NOW - since)}
+    one["status"] = {"phase": "Running", "conditions": [condition]}
+    return one
+
+
+NOW = 1_750_000_000.0
+
+
+# pods -> replicas, fully labelled, ready, available, terminating
+@pytest.mark.parametrize(
+    "pods,expected",
+    [
+        ([], (0, 0, 0, 0, 0)),
+        ([counted("a", since=60)], (1, 0, 1, 1, 0)),
+        ([counted("a", since=60, tier="x"), counted("b", since=5, tier="x")], (2, 2, 2, 1, 0)),
+        ([counted("a", ready=False, tier="x"), counted("b", tier="y")], (2, 1, 1, 0, 0)),
+        ([counted("a", since=60, tier="x"), counted("b", going=True, tier="x")], (1, 1, 1, 1, 1)),
+        ([{**counted("a", tier="x"), "status": {"phase": "Succeeded"}}], (0, 0, 0, 0, 0)),
+    ],
+)
+def test_what_its_pods_make_of_a_status(pods: list[dict[str, Any]], expected: tuple[int, ...]):
+    owner = replica_set(2, minReadySeconds=30)
+    status = status_of(owner, pods, NOW, None, {"app": "rs", "tier": "x"})
+    names = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "terminatingReplicas")
+    assert tuple(status.get(name, 0) for name in names) == expected
+
+
+@pytest.mark.parametrize(
+    "known,failure,expected",
+    [
+        (None, ("FailedCreate", "no"), ("FailedCreate", "no")),
+        (None, ("FailedDelete", "no"), ("FailedDelete", "no")),
+        (("FailedCreate", "first"), ("FailedCreate", "second"), ("FailedCreate", "first")),
+        (("FailedCreate", "first"), None, None),
+        (None, None, None),
+    ],
+)
+def test_failures_are_told_until_they_are_over(
+    known: tuple[str, str] | None, failure: tuple[str, str] | None, expected: tuple[str, str] | None
+):
+    owner = replica_set(2)
+    other = {"type": "Other", "status": "True"}
+    owner["status"] = {"conditions": [other]}
+    if known:
+        told = {"type": "ReplicaFailure", "status": "True", "reason": known[0], "message": known[1]}
+        owner["status"]["conditions"].append(told)
+    conditions = status_of(owner, [], NOW, failure, {})["conditions"]
+    assert conditions[0] == other, "what is not ours stays"
+    assert [(c["reason"], c["message"]) for c in conditions[1:]] == ([expected] if expected else [])
+
+
+def test_a_spec_is_seen_when_what_was_done_for_the_one_before_is_seen():
+    owner = replica_set(2)
+    owner["metadata"]["generation"] = 3
+    owner["status"] = {"observedGeneration": 2}
+    assert status_of(owner, [], NOW, None, {}, settled=False)["observedGeneration"] == 2
+    assert status_of(owner, [], NOW, None, {}, settled=True)["observedGeneration"] == 3
+
+
+def test_what_was_done_is_expected_until_it_is_seen_or_long_ago():
+    clock = ManualClock()
+    expected = Expectations(clock)
+    assert expected.satisfied("k")
+    expected.expect_creations("k", 2)
+    expected.creation_observed("k")
+    assert not expected.satisfied("k") and expected.satisfied("other")
+    expected.creation_observed("k", 5)  # more than were expected are no credit for later
+    expected.expect_creations("k", 1)
+    assert not expected.satisfied("k")
+    expected.creation_observed("k")
+    expected.expect_deletions("k", ["a", "b"])
+    expected.deletion_observed("k", "a")
+    expected.deletion_observed("k", "a")
+    expected.deletion_observed("k", "stranger")
+    assert not expected.satisfied("k"), "each deletion counts for itself"
+    clock.advance(300)
+    assert not expected.satisfied("k")
+    clock.advance(1)
+    assert expected.satisfied("k"), "an event may have been lost"
+    expected.expect_deletions("k", ["c"])
+    assert not expected.satisfied("k"), "what is done now is expected for as long again"
+    expected.forget("k")
+    assert expected.satisfied("k")
 
 
 async def _status(client: Client, **wanted: int) -> bool:
@@ -135,6 +227,20 @@ async def test_slow_start_stops_at_the_first_failing_batch():
     done, error = await slow_start(100, work)
     assert (done, len(seen)) == (6, 7)
     assert error is not None
+
+
+@pytest.mark.parametrize("count,room,done,calls", [(10, 0, 0, 1), (10, 10, 10, 10), (10, 5, 5, 7), (0, 0, 0, 0)])
+async def test_slow_start_asks_no_more_than_it_must(count: int, room: int, done: int, calls: int):
+    asked = 0
+
+    async def work(_: int) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > room:
+            raise errors.forbidden("pods", "", "exceeded quota")
+
+    succeeded, error = await slow_start(count, work)
+    assert (succeeded, asked, error is None) == (done, calls, done == count)
 
 
 async def test_replication_controllers_run_on_the_same_engine(house: House, client: Client):

@@ -256,6 +256,62 @@ def test_claims_belong_to_whom_the_policy_says():
     assert its["kind"] == "Pod"
 
 
+RETAIN, DELETE = "Retain", "Delete"
+
+
+# (when the set is deleted, when it is scaled, beyond its size) -> whose the claim is
+@pytest.mark.parametrize(
+    "deleted,scaled,ordinal,wanted",
+    [
+        (RETAIN, RETAIN, 0, ""),
+        (RETAIN, RETAIN, 2, ""),
+        (DELETE, RETAIN, 0, "StatefulSet"),
+        (DELETE, RETAIN, 2, "StatefulSet"),
+        (RETAIN, DELETE, 0, ""),
+        (RETAIN, DELETE, 2, "Pod"),
+        (DELETE, DELETE, 0, "StatefulSet"),
+        (DELETE, DELETE, 2, "Pod"),
+    ],
+)
+@pytest.mark.parametrize("has", [(), ("StatefulSet",), ("Pod",), ("StatefulSet", "Pod")], ids="-".join)
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "with others"])
+def test_whose_a_claim_is(deleted: str, scaled: str, ordinal: int, wanted: str, has: tuple[str, ...], others: bool):
+    policy = {"whenDeleted": deleted, "whenScaled": scaled}
+    template = {"metadata": {"name": "data"}, "spec": {}}
+    owner = stateful_set(2, volumeClaimTemplates=[template], persistentVolumeClaimRetentionPolicy=policy)
+    claim = identity.new_claims(owner, ordinal)[0]
+    references = {
+        "StatefulSet": {"kind": "StatefulSet", "name": "db", "uid": "u"},
+        "Pod": {"kind": "Pod", "name": f"db-{ordinal}", "uid": str(ordinal)},
+    }
+    other = {"kind": "Backup", "name": "x", "uid": "x"}
+    claim["metadata"]["ownerReferences"] = [references[kind] for kind in has] + ([other] if others else [])
+    after = identity.claim_owners(owner, ordinal, pod(ordinal), claim)
+    right = has == ((wanted,) if wanted else ())
+    assert (after is None) is right, "written only when something is to change"
+    if after is not None:
+        assert [r["kind"] for r in after] == (["Backup"] if others else []) + ([wanted] if wanted else [])
+
+
+def test_a_claim_of_another_controller_is_let_alone():
+    template = {"metadata": {"name": "data"}, "spec": {}}
+    policy = {"whenDeleted": DELETE, "whenScaled": DELETE}
+    owner = stateful_set(2, volumeClaimTemplates=[template], persistentVolumeClaimRetentionPolicy=policy)
+    claim = identity.new_claims(owner, 0)[0]
+    claim["metadata"]["ownerReferences"] = [{"kind": "Backup", "name": "x", "uid": "x", "controller": True}]
+    assert identity.claim_owners(owner, 0, pod(0), claim) is None
+
+
+def test_claims_take_the_place_of_volumes_of_their_name():
+    template = {"metadata": {"name": "data"}, "spec": {}}
+    owner = stateful_set(2, volumeClaimTemplates=[template])
+    volumes = identity.volumes_of(owner, 1, [{"name": "data", "emptyDir": {}}, {"name": "home", "hostPath": {}}])
+    assert volumes == [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-1"}},
+        {"name": "home", "hostPath": {}},
+    ]
+
+
 async def _status(client: Client, **wanted: Any) -> bool:
     status = (await client.get(STATEFULSETS, "db", "default")).get("status") or {}
     return all(status.get(k, 0) == v for k, v in wanted.items())
