@@ -76,6 +76,57 @@ def test_what_was_written_by_hand_without_a_time_is_out_of_date():
     assert stale_target(marked, NOW) == 0
 
 
+@pytest.mark.parametrize(
+    "phase,going,status,expected",
+    [
+        ("Running", False, "True", 100),
+        ("Running", True, "True", None),  # goes
+        ("Failed", False, "True", None),  # went
+        ("Succeeded", False, "True", None),
+        ("Running", False, "False", None),  # taken back already
+    ],
+)
+def test_whose_disruption_is_out_of_date(phase: str, going: bool, status: str, expected: float | None):
+    marked = pod("a", going=going)
+    marked["status"]["phase"] = phase
+    condition = {"type": "DisruptionTarget", "status": status, "lastTransitionTime": rfc3339(NOW - 20)}
+    marked["status"]["conditions"].append(condition)
+    assert stale_target(marked, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    "selector,healthy",
+    [
+        ({}, 3),
+        ({"matchExpressions": [{"key": "none", "operator": "DoesNotExist"}]}, 3),
+        ({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, 2),
+        ({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}, 2),
+        ({"matchLabels": {"app": "a"}}, 1),
+        ({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}, 0),
+        (None, 0),
+    ],
+)
+async def test_pods_without_labels_are_counted_too(house: House, client: Client, selector: Any, healthy: int):
+    """The budget is there before them."""
+    await client.create(
+        PODDISRUPTIONBUDGETS, budget(minAvailable=1, **({} if selector is None else {"selector": selector}))
+    )
+    async with house.running(DisruptionController) as (controller,):
+        await house.settle([controller])
+        for name, labels in (("a", {"app": "a"}), ("b", {}), ("c", None)):
+            made = pod(name)
+            made["metadata"]["labels"] = labels
+            await client.create(PODS, made)
+
+        async def counted() -> bool:
+            status = (await client.get(PODDISRUPTIONBUDGETS, "b", "default")).get("status") or {}
+            return status.get("currentHealthy") == healthy == status.get("expectedPods")
+
+        await until(counted)
+        await house.settle([controller])
+        assert await counted()
+
+
 def owner(kind: str, name: str, group: str = "apps/v1") -> dict[str, Any]:
     return {"apiVersion": group, "kind": kind, "name": name, "uid": name, "controller": True}
 

@@ -23,7 +23,7 @@ from shirube.controllers.node_lifecycle import (
     wanted_taints,
 )
 from shirube.controllers.pod_gc import PodGCController, excess_finished, held_by_finalizers
-from shirube.controllers.taint_eviction import leaves_at
+from shirube.controllers.taint_eviction import TaintEvictionController, leaves_at
 from shirube.foundation.clock import ManualClock, rfc3339
 
 OS, ARCH = "kubernetes.io/os", "kubernetes.io/arch"
@@ -284,6 +284,50 @@ def test_a_pod_that_comes_later_has_its_whole_time():
     one = bearing(tolerating("a", 100))
     one["status"]["conditions"].append({"type": "PodScheduled", "lastTransitionTime": rfc3339(NOW)})
     assert leaves_at([taint], one, NOW) == NOW + 100
+
+
+@pytest.mark.parametrize("status,reason", [(500, "InternalError"), (429, "TooManyRequests"), (409, "Conflict")])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_an_eviction_is_tried_until_it_works(
+    house: House, client: Client, api: MemoryApi, method: str, status: int, reason: str
+):
+    await client.create(NODES, node(taints=[{"key": "a", "effect": "NoExecute"}]))
+    await client.create(PODS, pod(finalizers=["test/hold"]))
+    left = [ApiError(status, reason, "not now")] * 6
+
+    def fault(asked: str, path: str) -> None:
+        if asked == method and "/pods/" in path and left:
+            raise left.pop()
+
+    api.fault = fault
+    async with house.running(TaintEvictionController):
+
+        async def gone() -> bool:
+            return bool((await client.get(PODS, "p", "default"))["metadata"].get("deletionTimestamp"))
+
+        await until(gone, 10)
+    found = await client.get(PODS, "p", "default")
+    target = [c for c in found["status"]["conditions"] if c["type"] == "DisruptionTarget"]
+    assert [(c["status"], c["reason"]) for c in target] == [("True", "DeletionByTaintManager")]
+    assert not left
+
+
+async def test_an_eviction_that_failed_is_dropped_when_the_taint_goes(house: House, client: Client, api: MemoryApi):
+    await client.create(NODES, node(taints=[{"key": "a", "effect": "NoExecute"}]))
+    await client.create(PODS, pod())
+
+    def fault(method: str, path: str) -> None:
+        if method == "DELETE":
+            raise ApiError(500, "InternalError", "not now")
+
+    api.fault = fault
+    async with house.running(TaintEvictionController) as (controller,):
+        await until(lambda: ("DELETE", "/api/v1/namespaces/default/pods/p") in api.requests)
+        await client.patch(NODES, "n1", {"spec": {"taints": None}})
+        await until(lambda: not controller._nodes.store.get(None, "n1")["spec"].get("taints"))
+        api.fault = None
+        await house.settle([controller])
+        assert len(await items(client, PODS)) == 1
 
 
 # -- pod CIDRs ---------------------------------------------------------------------------------------------

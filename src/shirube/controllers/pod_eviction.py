@@ -9,7 +9,8 @@ from shirube.foundation.clock import rfc3339
 
 
 async def evict(client: Client, pod: Object, reason: str, message: str, now: float) -> None:
-    """Both steps are held to this very pod: one that is gone, or another of its name, is left alone."""
+    """Both steps are held to this very pod: one that is gone is left alone, for another of its name, or one that
+    changes all the time, there is a conflict and the caller looks again."""
     metadata = pod["metadata"]
     target = {
         "type": "DisruptionTarget",
@@ -24,5 +25,5 @@ async def evict(client: Client, pod: Object, reason: str, message: str, now: flo
         await client.patch(PODS, name, patch, namespace, type="strategic", subresource="status")
         await client.delete(PODS, name, namespace, preconditions=uid)
     except ApiError as error:
-        if error.code not in (404, 409):
+        if error.code != 404:
             raise
