@@ -334,6 +334,33 @@ async def test_revisions_that_people_touch_stop_no_daemon(house: House, client: 
         await until(lambda: _status(client, numberAvailable=1, updatedNumberScheduled=1))
 
 
+async def test_on_delete_waits_for_a_hand(house: House, client: Client):
+    for name in "ab":
+        await client.create(NODES, node(name))
+    await client.create(DAEMONSETS, daemon_set(updateStrategy={"type": "OnDelete"}))
+    async with kubelet(client), house.running(DaemonSetController) as controllers:
+        await until(lambda: _status(client, numberAvailable=2, updatedNumberScheduled=2))
+        template = {"metadata": {"annotations": {"v": "2"}}}
+        await client.patch(DAEMONSETS, "agent", {"spec": {"template": template}}, "default")
+        await until(lambda: _status(client, numberAvailable=2, updatedNumberScheduled=0))
+        await house.settle(controllers)
+        first = min(p["metadata"]["name"] for p in await items(client, PODS))
+        await client.delete(PODS, first, "default")
+        await until(lambda: _status(client, numberAvailable=2, updatedNumberScheduled=1))
+        # Back again: what was never touched is of the present template, and stays.
+        before = {p["metadata"]["uid"] for p in await items(client, PODS) if not p["metadata"].get("annotations")}
+        rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}
+        back = {"template": {"metadata": {"annotations": None}}, "updateStrategy": rolling}
+        await client.patch(DAEMONSETS, "agent", {"spec": back}, "default")
+
+        async def all_back() -> bool:
+            return not any(p["metadata"].get("annotations") for p in await items(client, PODS))
+
+        await until(all_back)
+        await until(lambda: _status(client, numberAvailable=2, updatedNumberScheduled=2))
+        assert before and before <= {p["metadata"]["uid"] for p in await items(client, PODS)}
+
+
 async def test_a_failed_daemon_is_replaced_and_then_more_slowly(house: House, client: Client):
     clock = ManualClock()
     await client.create(NODES, node("a"))

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
 from tests.waiting import until
 
+from shirube.api import errors
 from shirube.api.gvr import CONTROLLERREVISIONS, EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
 from shirube.client.rest import Client
 from shirube.controllers import stateful_set_identity as identity
@@ -384,6 +386,57 @@ async def test_a_claim_and_its_pod_taken_away_by_hand_come_back(house: House, cl
         after = await client.get(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
         assert after["metadata"]["uid"] != before["metadata"]["uid"]
         await house.settle(controllers)
+
+
+async def test_the_claim_of_a_pod_that_waits_for_it_is_made_again(house: House, client: Client):
+    template = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}
+    await client.create(STATEFULSETS, stateful_set(1, volumeClaimTemplates=[template]))
+    async with house.running(StatefulSetController) as controllers:
+        await until(lambda: items(client, PODS))
+        await house.settle(controllers)
+        await client.delete(PERSISTENTVOLUMECLAIMS, "data-db-0", "default")
+        await until(lambda: items(client, PERSISTENTVOLUMECLAIMS))
+        assert len(await items(client, PODS)) == 1
+
+
+async def test_pods_that_are_refused_are_told_with_the_status(house: House, client: Client, api: MemoryApi):
+    def fault(method: str, path: str) -> None:
+        if method == "POST" and path.endswith("/pods"):
+            raise errors.forbidden("pods", "db-0", "exceeded quota")
+
+    api.fault = fault
+    await client.create(STATEFULSETS, stateful_set(2))
+    async with kubelet(client), house.running(StatefulSetController):
+        await until(lambda: _status(client, observedGeneration=1, replicas=0))
+
+        async def told() -> bool:
+            return "create Pod db-0 in StatefulSet db failed error: " in str(
+                [e["message"] for e in await items(client, EVENTS) if e["reason"] == "FailedCreate"]
+            )
+
+        await until(told)
+        api.fault = None
+        await until(lambda: _status(client, readyReplicas=2))
+
+
+@pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
+async def test_a_new_template_and_a_new_size_at_once(house: House, client: Client, policy: str):
+    await client.create(STATEFULSETS, stateful_set(3, podManagementPolicy=policy))
+    async with kubelet(client), house.running(StatefulSetController):
+        for size, version in ((5, "2"), (2, "3"), (0, "4"), (3, "5")):
+            template = {"metadata": {"annotations": {"version": version}}}
+            await client.patch(STATEFULSETS, "db", {"spec": {"replicas": size, "template": template}}, "default")
+            await until(lambda size=size: _whole(client, size))  # type: ignore[misc]
+            versions = {p["metadata"]["annotations"]["version"] for p in await items(client, PODS)}
+            assert versions == ({version} if size else set())
+
+
+async def _whole(client: Client, size: int) -> bool:
+    owner = await client.get(STATEFULSETS, "db", "default")
+    status = owner.get("status") or {}
+    counts = [status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas", "currentReplicas")]
+    seen = status.get("observedGeneration") == owner["metadata"]["generation"]
+    return seen and counts == [size] * 4 and status["currentRevision"] == status["updateRevision"]
 
 
 @pytest.mark.parametrize("deleted", [True, False], ids=["it goes", "it is kept"])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House, items, kubelet
+from tests.controllers.live import live
 from tests.controllers.test_deployment import BOTH, deployment, finished
 from tests.controllers.test_replica_set import pod, replica_set
 from tests.waiting import until
 
 from shirube.api import errors
-from shirube.api.gvr import DEPLOYMENTS, PODS, REPLICASETS
+from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, NODES, PODS, REPLICASETS
 from shirube.client.rest import Client
 from shirube.controllers import deployment_rollout as rollout
 from shirube.controllers.ownership import controller_of
@@ -250,3 +252,26 @@ async def test_labels_of_the_template_that_pods_lack_are_counted(house: House, c
         await until(counted)
         await house.settle(controllers)
         assert await counted()
+
+
+@pytest.mark.parametrize("length", [253, 243, 10])
+async def test_owners_may_have_the_longest_names(tmp_path: Path, length: int):
+    name = "n" * length
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"selector": {"matchLabels": {"app": "x"}}, "template": template}
+    metadata = {"name": name, "namespace": "default"}
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(NODES, {"metadata": {"name": "n1"}})
+        await admin.patch(NODES, "n1", {"spec": {"taints": None}})
+        async with house.controllers(only="replicaset-controller,daemonset-controller"):
+            await admin.create(REPLICASETS, {"metadata": metadata, "spec": {**spec, "replicas": 1}})
+            await admin.create(DAEMONSETS, {"metadata": metadata, "spec": spec})
+
+            async def both() -> bool:
+                kinds = {(controller_of(p) or {}).get("kind") for p in await items(admin, PODS)}
+                return kinds == {"ReplicaSet", "DaemonSet"}
+
+            await until(both, 10)
+            (revision,) = await items(admin, CONTROLLERREVISIONS)
+    assert len(revision["metadata"]["name"]) <= 253

@@ -12,14 +12,15 @@ from shirube.client.rest import Client, Object
 from shirube.controllers.ownership import controller_reference
 
 _AT_ONCE = 32
+_LONGEST_NAME = 253
 
 
 def pod_from_template(template: Object, owner: Object, api_version: str, kind: str) -> Object:
     """A pod of `owner` as its template describes it, to be named by the server."""
     described = template.get("metadata") or {}
-    prefix = owner["metadata"]["name"] + "-"
+    name = owner["metadata"]["name"]
     metadata: Object = {
-        "generateName": prefix,
+        "generateName": name if len(name) >= _LONGEST_NAME else name + "-",
         "namespace": owner["metadata"]["namespace"],
         "labels": dict(described.get("labels") or {}),
         "ownerReferences": [controller_reference(owner, api_version, kind)],

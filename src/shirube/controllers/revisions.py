@@ -21,6 +21,7 @@ from shirube.controllers.pods import created
 
 HASH_LABEL = "controller.kubernetes.io/hash"
 POD_LABEL = "controller-revision-hash"
+_MOST_OF_A_NAME = 223  # of the owner's: with the hash it is still a name
 _KEPT_AS_IS = ("kubectl.kubernetes.io/last-applied-configuration",)
 
 
@@ -54,7 +55,7 @@ def new_revision(owner: Object, kind: str, revision: int, labels: Object, label:
         k: v for k, v in (owner["metadata"].get("annotations") or {}).items() if k not in _KEPT_AS_IS
     }  # what kubectl rollout history shows as CHANGE-CAUSE is among them
     metadata: Object = {
-        "name": f"{owner['metadata']['name']}-{digest}",
+        "name": f"{owner['metadata']['name'][:_MOST_OF_A_NAME]}-{digest}",
         "namespace": owner["metadata"]["namespace"],
         "labels": {**labels, label: digest},
         "ownerReferences": [controller_reference(owner, "apps/v1", kind)],
