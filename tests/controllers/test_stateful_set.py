@@ -155,7 +155,8 @@ def test_an_update_that_comes_up_broken_goes_on_with_the_next_one():
         ("xdb-1", -1),
         ("db-1-1", -1),
         ("db-2147483647", 2**31 - 1),
-        ("db-2147483648", -1),
+        ("db-2147483648", 2**31),
+        ("db-4294967296", -1),
         ("db-1\n", -1),
     ],
 )

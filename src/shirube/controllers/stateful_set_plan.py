@@ -21,7 +21,7 @@ from shirube.controllers.deployment_rollout import int_or_percent
 from shirube.controllers.revisions import POD_LABEL
 
 _NAME = re.compile(r"(.*)-(0|[1-9][0-9]{0,9})")
-_MOST = 2**31
+_MOST = 2**32  # the first ordinal and the size have 31 bits each
 _AT_ONCE = 500
 
 
