@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House, items, make_ready
+from tests.controllers.test_daemon_set import daemon_set
 from tests.controllers.test_endpoint_slice import pod, service
 from tests.controllers.test_replica_set import replica_set
 from tests.waiting import until
 
-from shirube.api.gvr import ENDPOINTSLICES, NODES, PODDISRUPTIONBUDGETS, PODS, REPLICASETS, SERVICES
+from shirube.api.gvr import DAEMONSETS, ENDPOINTSLICES, NODES, PODDISRUPTIONBUDGETS, PODS, REPLICASETS, SERVICES
 from shirube.client.rest import Client
 from shirube.controllers import pace as pacing
+from shirube.controllers.daemon_set import DaemonSetController
+from shirube.controllers.daemon_set_plan import node_of
 from shirube.controllers.disruption import DisruptionController
 from shirube.controllers.endpoint_slice import EndpointSliceController
 from shirube.controllers.endpoints import EndpointsController
@@ -83,6 +86,38 @@ async def test_many_that_become_ready_are_few_writes(
 
 def _told(api: MemoryApi, before: int) -> list[str]:
     return [path for _, path in api.writes()[before:] if "/pods/" not in path and "/events" not in path]
+
+
+async def test_daemons_on_many_nodes_are_few_writes(
+    house: House, client: Client, api: MemoryApi, monkeypatch: pytest.MonkeyPatch
+):
+    for n in range(10):
+        await client.create(NODES, {"metadata": {"name": f"n{n}"}, "spec": {}})
+    await client.create(DAEMONSETS, daemon_set())
+    async with house.running(DaemonSetController) as controllers:
+        await until(lambda: _count(client, 10))
+        await house.settle(controllers)
+        before = len(api.writes())
+        *most, last = await items(client, PODS)
+        monkeypatch.setattr(Pace, "left", lambda *_: 3600.0)
+        for one in most:
+            await make_ready(client, one, node=node_of(one))
+        await house.settle(controllers)
+        assert _told(api, before) == [], "neither that they are bound nor that they are ready"
+        monkeypatch.setattr(Pace, "left", lambda *_: 0.0)
+        await make_ready(client, last, node=node_of(last))
+        await until(lambda: _status_says(client, numberReady=10))
+        await house.settle(controllers)
+        assert len(_told(api, before)) == 1
+        monkeypatch.setattr(Pace, "left", lambda *_: 3600.0)
+        unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        await client.patch(PODS, last["metadata"]["name"], unready, "default", subresource="status")
+        await until(lambda: _status_says(client, numberReady=9))
+
+
+async def _status_says(client: Client, **wanted: int) -> bool:
+    (found,) = await items(client, DAEMONSETS)
+    return all(found["status"].get(name) == value for name, value in wanted.items())
 
 
 async def _count(client: Client, wanted: int) -> bool:

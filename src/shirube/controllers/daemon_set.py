@@ -30,7 +30,9 @@ from shirube.controllers.ownership import (
     index_by_controller,
     owned_and_orphans,
 )
+from shirube.controllers.pace import Pace
 from shirube.controllers.pod_control import PodControl, namespace_terminating, pod_from_template, slow_start
+from shirube.controllers.told import Told
 
 _ACCOUNT = "daemon-set-controller"
 _BURST = 250
@@ -58,6 +60,19 @@ class _BackOff:
             del self._waits[key]
 
 
+def _counted(pod: Object) -> tuple[object, ...]:
+    """What of a pod that is on its node decides what is next, or is told."""
+    metadata = pod["metadata"]
+    ready = of_pods.condition(pod, "Ready")
+    return (
+        ready and (ready.get("status"), ready.get("lastTransitionTime")),
+        of_pods.phase(pod) if of_pods.finished(pod) else "",
+        metadata.get("deletionTimestamp"),
+        metadata.get("labels"),
+        metadata.get("ownerReferences"),
+    )
+
+
 class DaemonSetController(Controller[str]):
     name = "daemonset-controller"
     workers = 2
@@ -77,9 +92,11 @@ class DaemonSetController(Controller[str]):
         self._history = history.RevisionHistory(self._client, DAEMONSETS, "DaemonSet", history.POD_LABEL)
         self._expectations = Expectations(self._clock)
         self._back_off = _BackOff()
+        self._told = Told()
+        self._pace = Pace(self._clock)
         index_by_controller(self._pods)
         index_by_controller(self._revisions)
-        self._sets.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._set_deleted)
+        self._sets.add_handler(self._enqueue, self._set_updated, self._set_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
         self._nodes.add_handler(self._node_changed, self._node_updated, self._node_changed)
 
@@ -88,7 +105,12 @@ class DaemonSetController(Controller[str]):
     def _enqueue(self, owner: Object) -> None:
         self.queue.add(key_of(owner))
 
+    def _set_updated(self, old: Object, new: Object) -> None:
+        if not self._told.echo(old, new):
+            self._enqueue(new)
+
     def _set_deleted(self, owner: Object) -> None:
+        self._told.forget(key_of(owner))
         self._expectations.forget(key_of(owner))
         self._back_off.forget(owner["metadata"]["uid"])
 
@@ -132,7 +154,8 @@ class DaemonSetController(Controller[str]):
         if key is not None:
             if deleting(new):
                 self._expectations.deletion_observed(key, new["metadata"]["uid"])
-            self.queue.add(key)
+            if key != before or _counted(old) != _counted(new):
+                self.queue.add_after(key, self._pace.left(key) if of_pods.became_ready(old, new) else 0.0)
             self._look_again_when_available(key, old, new)
         elif controller_of(new) is None and old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._wake_for_orphan(new)
@@ -277,7 +300,9 @@ class DaemonSetController(Controller[str]):
         status = planning.status_of(
             owner, self._nodes.store, planning.by_node(pods), digest, collisions, self._clock.now()
         )
+        self._told.remember(key_of(owner), status)
         if status != owner.get("status"):
+            self._pace.wrote(key_of(owner))
             await self._client.update_status(DAEMONSETS, {**owner, "status": status})
 
     async def _clean_up(self, owner: Object, kept: list[Object], current: Object, pods: list[Object]) -> None:

@@ -58,7 +58,15 @@ def ready(pod: Object) -> bool:
 
 
 def became_ready(old: Object, new: Object) -> bool:
-    return ready(new) and not ready(old) and not new["metadata"].get("deletionTimestamp")
+    """Good news and nothing else: it is still whose it was, and stays."""
+    before, after = old["metadata"], new["metadata"]
+    return (
+        ready(new)
+        and not ready(old)
+        and not after.get("deletionTimestamp")
+        and before.get("labels") == after.get("labels")
+        and before.get("ownerReferences") == after.get("ownerReferences")
+    )
 
 
 def out_of_service(node: Object) -> bool:

@@ -195,8 +195,7 @@ class ReplicaSetController(Controller[str]):
         if old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences"):
             self._wake_claimants(new)
         elif key is not None and (relabelled or _counted(old) != _counted(new)):
-            can_wait = not relabelled and of_pods.became_ready(old, new)
-            self.queue.add_after(key, self._pace.left(key) if can_wait else 0.0)
+            self.queue.add_after(key, self._pace.left(key) if of_pods.became_ready(old, new) else 0.0)
         if key is None and controller_of(new) is None and (before is not None or relabelled):
             self._wake_for_orphan(new)
 

@@ -192,7 +192,7 @@ def watch_backends(
         relabelled = old["metadata"].get("labels") != new["metadata"].get("labels")
         if not relabelled and _shown(old) == _shown(new):
             return
-        can_wait = not relabelled and of_pods.became_ready(old, new)
+        can_wait = of_pods.became_ready(old, new)
         for key in matching(new) | (matching(old) if relabelled else {}):
             queue.add_after(key, pace.left(key) if can_wait else 0.0)
 
