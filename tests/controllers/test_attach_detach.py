@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.controllers.live import live
-from tests.controllers.test_volumes import claim, plain, volume
+from tests.controllers.test_volumes import claim, plain, user, volume
 from tests.waiting import until
 
 from shirube.api.gvr import (
@@ -16,6 +16,7 @@ from shirube.api.gvr import (
     PODS,
     VOLUMEATTACHMENTS,
 )
+from shirube.client.rest import Client
 from shirube.controllers.attach_detach import (
     attachment_name,
     elsewhere,
@@ -33,6 +34,12 @@ def csi_volume() -> dict[str, Any]:
     one = volume("pv", csi=CSI)
     del one["spec"]["hostPath"]
     return one
+
+
+async def furnish(admin: Client) -> None:
+    await admin.create(NODES, {"metadata": {"name": "n1"}})
+    await admin.create(PERSISTENTVOLUMES, csi_volume())
+    await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
 
 
 def test_one_node_at_a_time():
@@ -56,12 +63,8 @@ async def test_attaches_shows_and_detaches(tmp_path: Path):
         admin = house.admin
         names = "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
         async with house.controllers(only=names):
-            await admin.create(NODES, {"metadata": {"name": "n1"}})
-            await admin.create(PERSISTENTVOLUMES, csi_volume())
-            await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-            volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
-            spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
-            await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+            await furnish(admin)
+            await admin.create(PODS, user("p"), "default")
 
             async def attachments() -> list[dict[str, Any]]:
                 return (await admin.list(VOLUMEATTACHMENTS))["items"]
@@ -76,8 +79,7 @@ async def test_attaches_shows_and_detaches(tmp_path: Path):
 
             await until(lambda: shown("kubernetes.io/csi/disk.example.com^v1"), 10)
             await admin.create(NODES, {"metadata": {"name": "n2"}})
-            other = {"metadata": {"name": "q"}, "spec": {**spec, "nodeName": "n2"}}
-            await admin.create(PODS, other, "default")
+            await admin.create(PODS, user("q", nodeName="n2"), "default")
             refused = 'Multi-Attach error for volume "pv" Volume is already used by pod(s) p'
 
             async def told() -> bool:
@@ -155,9 +157,7 @@ async def test_storage_that_another_volume_stands_for_is_attached_anew(tmp_path:
                 await admin.create(PERSISTENTVOLUMES, one)
                 asked = claim(f"c{number}", modes=("ReadWriteMany",), storageClassName="", volumeName=f"pv{number}")
                 await admin.create(PERSISTENTVOLUMECLAIMS, plain(asked))
-                volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": f"c{number}"}}]
-                spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
-                await admin.create(PODS, {"metadata": {"name": f"p{number}"}, "spec": spec}, "default")
+                await admin.create(PODS, user(f"p{number}", f"c{number}"), "default")
                 if number == 1:
                     await until(lambda: uses("pv1"), 10)
             await admin.delete(PODS, "p1", "default", grace_period_seconds=0)
@@ -209,14 +209,10 @@ async def test_a_node_is_told_before_a_volume_is_detached(tmp_path: Path):
     """Here because its driver says, late, that it attaches nothing."""
     async with live(tmp_path) as house:
         admin = house.admin
-        await admin.create(NODES, {"metadata": {"name": "n1"}})
-        await admin.create(PERSISTENTVOLUMES, csi_volume())
-        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
-        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+        await furnish(admin)
         names = "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
         async with house.controllers(only=names):
-            await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+            await admin.create(PODS, user("p"), "default")
 
             async def attachments() -> list[dict[str, Any]]:
                 return (await admin.list(VOLUMEATTACHMENTS))["items"]
@@ -243,13 +239,9 @@ async def test_a_node_is_told_before_a_volume_is_detached(tmp_path: Path):
 async def test_a_node_that_comes_back_gets_what_its_pods_wait_for(tmp_path: Path):
     async with live(tmp_path) as house:
         admin = house.admin
-        await admin.create(NODES, {"metadata": {"name": "n1"}})
-        await admin.create(PERSISTENTVOLUMES, csi_volume())
-        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
-        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
+        await furnish(admin)
         async with house.controllers(only="persistentvolume-binder-controller"):
-            await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+            await admin.create(PODS, user("p"), "default")
 
             async def bound() -> bool:
                 found = await admin.get(PERSISTENTVOLUMECLAIMS, "c", "default")

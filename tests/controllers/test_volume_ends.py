@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.controllers.live import Live, live
 from tests.controllers.test_volume_binding import BOUND, PENDING, get, storage_class, told
-from tests.controllers.test_volumes import BINDER, PROTECTION, claim, gone, phase, plain, volume
+from tests.controllers.test_volumes import BINDER, PROTECTION, claim, gone, phase, plain, user, volume
 from tests.waiting import until
 
 from shirube.api.gvr import NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
@@ -156,12 +156,6 @@ async def test_volumes_made_at_once_are_spread_over_the_nodes_that_the_class_all
 # -- protection --------------------------------------------------------------------------------------------------------
 
 
-def _pod(name: str, **spec: Any) -> dict[str, Any]:
-    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
-    spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1", **spec}
-    return {"metadata": {"name": name}, "spec": spec}
-
-
 async def test_a_claim_stays_until_the_last_of_its_pods_is_gone(house: Live):
     """One of them has finished; one has never been scheduled and does not count."""
     admin = house.admin
@@ -169,8 +163,8 @@ async def test_a_claim_stays_until_the_last_of_its_pods_is_gone(house: Live):
     async with house.controllers(only=f"{BINDER},{PROTECTION}"):
         await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
         for name in ("runs", "finished"):
-            await admin.create(PODS, _pod(name), "default")
-        unscheduled = _pod("waits")
+            await admin.create(PODS, user(name), "default")
+        unscheduled = user("waits")
         del unscheduled["spec"]["nodeName"]
         await admin.create(PODS, unscheduled, "default")
         await admin.patch(PODS, "finished", {"status": {"phase": "Succeeded"}}, "default", subresource="status")

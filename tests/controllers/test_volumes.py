@@ -41,6 +41,16 @@ def volume(name: str, size: str = "1Gi", modes: tuple[str, ...] = ("ReadWriteOnc
     return {"metadata": {"name": name, "labels": {"disk": name}}, "spec": spec}
 
 
+def user(name: str, claim_name: str = "c", **spec: Any) -> dict[str, Any]:
+    """A pod on node n1 that uses a claim."""
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": claim_name}}]
+    containers = [{"name": "c", "image": "x"}]
+    return {
+        "metadata": {"name": name},
+        "spec": {"containers": containers, "volumes": volumes, "nodeName": "n1", **spec},
+    }
+
+
 def best(volumes: list[dict[str, Any]], one: dict[str, Any], **options: Any) -> str | None:
     found = matching.best(volumes, one, **{"only_reserved": False, **options})
     return found["metadata"]["name"] if found else None
@@ -145,10 +155,8 @@ async def test_a_claim_in_use_stays_until_its_pod_is_gone(house: Live):
     admin = house.admin
     async with house.controllers(only=f"{BINDER},{PROTECTION}"):
         await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-        volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
-        spec = {"containers": [{"name": "c", "image": "x"}], "volumes": volumes, "nodeName": "n1"}
         await admin.create(NODES, {"metadata": {"name": "n1"}})
-        await admin.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+        await admin.create(PODS, user("p"), "default")
         await admin.delete(PERSISTENTVOLUMECLAIMS, "c", "default")
         assert not await gone(house, PERSISTENTVOLUMECLAIMS, "c")
         await admin.delete(PODS, "p", "default", grace_period_seconds=0)
