@@ -218,6 +218,30 @@ def test_jobs_that_never_began_count_as_the_youngest():
     assert planning.to_clean_up(cron_job(), done) == []  # no limit
 
 
+async def test_a_job_that_is_held_is_told_to_go_once(house: House, client: Client):
+    one = cron_job(suspend=True, successfulJobsHistoryLimit=0)
+    made = await client.create(CRONJOBS, one)
+    done = job("done", "Complete")
+    done["metadata"] |= {
+        "finalizers": ["test/hold"],
+        "ownerReferences": planning.new_job(made, Schedule("* * * * *"), NOW)["metadata"]["ownerReferences"],
+    }
+    await client.create(JOBS, done)
+    async with house.running(CronJobController) as (controller,):
+
+        async def told() -> int:
+            return sum(e.get("count", 1) for e in await items(client, EVENTS) if e["reason"] == "SuccessfulDelete")
+
+        await until(told)
+        await until(lambda: controller._jobs.store.get("default", "done")["metadata"].get("deletionTimestamp"))
+        await house.settle([controller])
+        before = await told()
+        for _ in range(3):
+            controller.queue.add("default/tick")
+            await house.settle([controller])
+        assert await told() == before
+
+
 async def test_somebody_elses_job_of_that_name_costs_one_time_only(house: House, client: Client):
     clock = ManualClock(NOW)
     one = cron_job(schedule="* * * * *")

@@ -146,6 +146,8 @@ class CronJobController(Controller[str]):
         await self._client.update_status(CRONJOBS, {**cron_job, "status": status})
 
     async def _delete(self, cron_job: Object, job: Object) -> None:
+        if deleting(job):
+            return  # told to go, and held by somebody
         metadata = job["metadata"]
         try:
             await self._client.delete(
