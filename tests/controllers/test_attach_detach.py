@@ -10,10 +10,12 @@ from tests.waiting import until
 from shirube.api.gvr import (
     CSIDRIVERS,
     EVENTS,
+    NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
     PODS,
+    SERVICEACCOUNTS,
     VOLUMEATTACHMENTS,
 )
 from shirube.client.rest import Client
@@ -259,3 +261,45 @@ async def test_a_node_that_comes_back_gets_what_its_pods_wait_for(tmp_path: Path
                 return bool((await admin.list(VOLUMEATTACHMENTS))["items"])
 
             await until(attached, 10)
+
+
+async def test_who_holds_a_volume_is_told_as_far_as_one_may_know(tmp_path: Path):
+    """Two PersistentVolumes of two namespaces stand for one storage, which only one node may have."""
+    async with live(tmp_path) as house:
+        admin = house.admin
+        await admin.create(NAMESPACES, {"metadata": {"name": "else"}})
+        for number, namespace in ((1, "else"), (2, "default")):
+            await admin.create(NODES, {"metadata": {"name": f"n{number}"}})
+            one = csi_volume()
+            one["metadata"]["name"] = f"pv{number}"
+            await admin.create(PERSISTENTVOLUMES, one)
+            asked = plain(claim(storageClassName="", volumeName=f"pv{number}"))
+            asked["metadata"]["namespace"] = namespace
+            await admin.create(PERSISTENTVOLUMECLAIMS, asked)
+        refused = 'Multi-Attach error for volume "pv2" Volume is already used by'
+        names = "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
+        async with house.controllers(only=names):
+
+            async def said() -> set[str]:
+                events = (await admin.list(EVENTS, "default"))["items"]
+                return {e["message"].removeprefix(refused) for e in events if e["reason"] == "FailedAttachVolume"}
+
+            async def furnished() -> bool:
+                return bool((await admin.list(SERVICEACCOUNTS, "else"))["items"])
+
+            await until(furnished, 10)
+            await admin.create(PODS, user("p"), "else")
+
+            async def attached() -> bool:
+                return bool((await admin.list(VOLUMEATTACHMENTS))["items"])
+
+            await until(attached, 10)
+            await admin.create(PODS, user("q", nodeName="n2"), "default")
+
+            async def told(words: str) -> bool:
+                return words in await said()
+
+            await until(lambda: told(" 1 pod(s) in different namespaces"), 10)
+            await admin.create(PODS, user("mine"), "default")
+            await admin.create(PODS, user("r", nodeName="n2"), "default")
+            await until(lambda: told(" pod(s) mine and 1 pod(s) in different namespaces"), 10)

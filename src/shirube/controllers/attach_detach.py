@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import (
@@ -217,19 +217,21 @@ class AttachDetachController(Controller[str]):
 
     # -- reconcile ------------------------------------------------------------------------------------------
 
+    def _volumes_of(self, pod: Object) -> Iterator[Object]:
+        """Those of a pod's volumes that have to be attached."""
+        for key in claims_of(pod) if holds(pod) else ():
+            claim = self._claims.store.get_by_key(key)
+            if claim is None or matching.BIND_COMPLETED not in matching.annotations_of(claim):
+                continue
+            volume = self._volumes.store.get(None, claim["spec"].get("volumeName") or "")
+            if volume is not None and self._needs_attaching(volume):
+                yield volume
+
     def _wanted(self, node: str) -> dict[str, tuple[Object, Object]]:
         """Attachment's name -> (volume, a pod that uses it)."""
-        out = {}
+        out: dict[str, tuple[Object, Object]] = {}
         for pod in self._pods.store.by_index(_BY_NODE, node):
-            if not holds(pod):
-                continue
-            for key in claims_of(pod):
-                claim = self._claims.store.get_by_key(key)
-                if claim is None or matching.BIND_COMPLETED not in matching.annotations_of(claim):
-                    continue
-                volume = self._volumes.store.get(None, claim["spec"].get("volumeName") or "")
-                if volume is None or not self._needs_attaching(volume):
-                    continue
+            for volume in self._volumes_of(pod):
                 csi = volume["spec"]["csi"]
                 name = attachment_name(csi["volumeHandle"], csi["driver"], node)
                 if name not in out or not deleting(volume):
@@ -272,7 +274,7 @@ class AttachDetachController(Controller[str]):
         if self._nodes.store.get(None, node) is None:
             return
         if other := elsewhere(volume, node, self._attachments.store):
-            text = f'Multi-Attach error for volume "{name}" {self._why_not(volume, other)}'
+            text = f'Multi-Attach error for volume "{name}" {self._why_not(volume, other, pod)}'
             self._recorder.event(pod, WARNING, "FailedAttachVolume", text)
             self.log.debug("volume is attached elsewhere", volume=name, node=other)
             return
@@ -282,13 +284,20 @@ class AttachDetachController(Controller[str]):
             if error.reason != "AlreadyExists":
                 raise
 
-    def _why_not(self, volume: Object, node: str) -> str:
-        """In the words of the pods that hold the volume there; all are of its claim's namespace."""
-        claim = volume["spec"].get("claimRef") or {}
-        pods = self._pods.store.by_index(BY_CLAIM, f"{claim.get('namespace')}/{claim.get('name')}")
-        names = sorted(p["metadata"]["name"] for p in pods if p["spec"].get("nodeName") == node and holds(p))
-        if names:
-            return f"Volume is already used by pod(s) {', '.join(names)}"
+    def _why_not(self, volume: Object, node: str, waiting: Object) -> str:
+        """In the words of the pods that hold the volume there, as far as the one that waits may know them."""
+        unique, namespace = unique_name(volume), waiting["metadata"]["namespace"]
+        pods = [
+            pod["metadata"]
+            for pod in self._pods.store.by_index(_BY_NODE, node)
+            if any(unique_name(one) == unique for one in self._volumes_of(pod))
+        ]
+        names = sorted(one["name"] for one in pods if one["namespace"] == namespace)
+        others = len(pods) - len(names)
+        said = [f"pod(s) {', '.join(names)}"] if names else []
+        said += [f"{others} pod(s) in different namespaces"] if others else []
+        if said:
+            return f"Volume is already used by {' and '.join(said)}"
         return "Volume is already exclusively attached to one node and can't be attached to another"
 
     def _left(self, node: Object | None, one: Object) -> float | None:
