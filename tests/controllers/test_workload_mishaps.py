@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,22 @@ from shirube.controllers.ownership import controller_of
 from shirube.controllers.replica_set import ReplicaSetController
 
 
+@asynccontextmanager
+async def rolled_out(house: House, client: Client, replicas: int) -> AsyncIterator[tuple[list[Any], dict[str, Any]]]:
+    """A Deployment that is whole, with its controllers at work: (them, its ReplicaSet)."""
+    await client.create(DEPLOYMENTS, deployment(replicas=replicas))
+    async with kubelet(client), house.running(*BOTH) as controllers:
+        await until(lambda: finished(client))
+        (first,) = await sets_of(client)
+        yield controllers, first
+
+
 async def sets_of(client: Client, name: str = "web") -> list[dict[str, Any]]:
     return [rs for rs in await items(client, REPLICASETS) if (controller_of(rs) or {}).get("name") == name]
 
 
 async def test_a_set_that_is_relabelled_is_let_go_and_taken_back(house: House, client: Client):
-    await client.create(DEPLOYMENTS, deployment(replicas=1))
-    async with kubelet(client), house.running(*BOTH) as controllers:
-        await until(lambda: finished(client))
-        (first,) = await sets_of(client)
+    async with rolled_out(house, client, 1) as (controllers, first):
         name = first["metadata"]["name"]
         await client.patch(REPLICASETS, name, {"metadata": {"labels": {"app": "x"}}}, "default")
 
@@ -54,10 +63,7 @@ async def test_a_set_that_is_relabelled_is_let_go_and_taken_back(house: House, c
 
 
 async def test_a_set_without_an_owner_is_adopted_and_used(house: House, client: Client):
-    await client.create(DEPLOYMENTS, deployment(replicas=2))
-    async with kubelet(client), house.running(*BOTH) as controllers:
-        await until(lambda: finished(client))
-        (first,) = await sets_of(client)
+    async with rolled_out(house, client, 2) as (controllers, first):
         name = first["metadata"]["name"]
         await client.patch(REPLICASETS, name, {"metadata": {"ownerReferences": None}}, "default")
         await until(lambda: sets_of(client))
@@ -69,10 +75,7 @@ async def test_a_set_without_an_owner_is_adopted_and_used(house: House, client: 
 
 @pytest.mark.parametrize("size", [0, 7])
 async def test_a_size_given_to_a_set_by_hand_does_not_last(house: House, client: Client, size: int):
-    await client.create(DEPLOYMENTS, deployment(replicas=3))
-    async with kubelet(client), house.running(*BOTH) as controllers:
-        await until(lambda: finished(client))
-        (first,) = await sets_of(client)
+    async with rolled_out(house, client, 3) as (controllers, first):
         await client.patch(REPLICASETS, first["metadata"]["name"], {"spec": {"replicas": size}}, "default")
         await house.settle(controllers)
         await until(lambda: finished(client))
@@ -80,11 +83,8 @@ async def test_a_size_given_to_a_set_by_hand_does_not_last(house: House, client:
 
 
 async def test_scaled_together_with_its_set_a_deployment_still_rolls(house: House, client: Client):
-    await client.create(DEPLOYMENTS, deployment(replicas=3))
-    async with kubelet(client), house.running(*BOTH) as controllers:
-        await until(lambda: finished(client))
+    async with rolled_out(house, client, 3) as (controllers, first):
         await house.settle(controllers)
-        (first,) = await sets_of(client)
     await client.patch(REPLICASETS, first["metadata"]["name"], {"spec": {"replicas": 5}}, "default")
     await client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "default")
     async with kubelet(client), house.running(*BOTH):
@@ -97,10 +97,7 @@ async def test_scaled_together_with_its_set_a_deployment_still_rolls(house: Hous
 
 @pytest.mark.parametrize("word", ["lots", "-1", "2"])
 async def test_a_size_written_into_the_notes_of_a_set_stops_nothing(house: House, client: Client, word: str):
-    await client.create(DEPLOYMENTS, deployment(replicas=3))
-    async with kubelet(client), house.running(*BOTH):
-        await until(lambda: finished(client))
-        (first,) = await sets_of(client)
+    async with rolled_out(house, client, 3) as (_, first):
         note = {"metadata": {"annotations": {rollout.DESIRED: word, rollout.MAXIMUM: word}}}
         await client.patch(REPLICASETS, first["metadata"]["name"], note, "default")
         change = {"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}}

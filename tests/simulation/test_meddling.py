@@ -67,29 +67,8 @@ class Meddler:
         self._admin = cluster.admin
 
     async def act(self, what: str, which: int, value: int) -> None:
-        acts: dict[str, Callable[[int, int], Awaitable[Any]]] = {
-            "scale": self._scale,
-            "change": self._change,
-            "delete a pod": self._delete_pod,
-            "relabel a pod": self._relabel_pod,
-            "take a pod's owner": lambda n, _: self._disown(PODS, n),
-            "give a pod's revision away": self._misname_pod,
-            "fail a pod": self._fail_pod,
-            "resize a set": self._resize,
-            "annotate a set": self._annotate,
-            "take a set's owner": lambda n, _: self._disown(REPLICASETS, n),
-            "delete a set": lambda n, _: self._delete(REPLICASETS, n),
-            "delete a revision": lambda n, _: self._delete(CONTROLLERREVISIONS, n),
-            "take a revision's owner": lambda n, _: self._disown(CONTROLLERREVISIONS, n),
-            "unlabel a revision": self._unlabel_revision,
-            "delete a claim": lambda n, _: self._delete(PERSISTENTVOLUMECLAIMS, n),
-            "take a claim's owner": lambda n, _: self._disown(PERSISTENTVOLUMECLAIMS, n),
-            "put another in its place": self._replace,
-            "change how it is rolled": self._strategy,
-            "taint a node": self._taint,
-        }
         with contextlib.suppress(ApiError):  # gone meanwhile, or refused: it is only a try
-            await acts[what](which, value)
+            await KINDS[what](self, which, value)
 
     async def _pick(self, gvr: GVR, which: int) -> Object | None:
         namespace = None if gvr == NODES else "default"
@@ -113,9 +92,6 @@ class Meddler:
         gvr, name = OWNERS[which % len(OWNERS)]
         template = {"metadata": {"annotations": {"version": str(value % 3)}}}
         await self._admin.patch(gvr, name, {"spec": {"template": template}}, "default")
-
-    async def _delete_pod(self, which: int, _: int) -> None:
-        await self._delete(PODS, which)
 
     async def _relabel_pod(self, which: int, _: int) -> None:
         await self._patch(PODS, which, {"metadata": {"labels": {"app": "nobody"}}})
@@ -182,30 +158,30 @@ class Meddler:
                     await self._admin.delete(PODS, pod["metadata"]["name"], "default")
 
 
-KINDS = (
-    "scale",
-    "change",
-    "delete a pod",
-    "relabel a pod",
-    "take a pod's owner",
-    "give a pod's revision away",
-    "fail a pod",
-    "resize a set",
-    "annotate a set",
-    "take a set's owner",
-    "delete a set",
-    "delete a revision",
-    "take a revision's owner",
-    "unlabel a revision",
-    "delete a claim",
-    "take a claim's owner",
-    "put another in its place",
-    "change how it is rolled",
-    "taint a node",
-)
+KINDS: dict[str, Callable[[Meddler, int, int], Awaitable[Any]]] = {
+    "scale": Meddler._scale,
+    "change": Meddler._change,
+    "delete a pod": lambda m, n, _: m._delete(PODS, n),
+    "relabel a pod": Meddler._relabel_pod,
+    "take a pod's owner": lambda m, n, _: m._disown(PODS, n),
+    "give a pod's revision away": Meddler._misname_pod,
+    "fail a pod": Meddler._fail_pod,
+    "resize a set": Meddler._resize,
+    "annotate a set": Meddler._annotate,
+    "take a set's owner": lambda m, n, _: m._disown(REPLICASETS, n),
+    "delete a set": lambda m, n, _: m._delete(REPLICASETS, n),
+    "delete a revision": lambda m, n, _: m._delete(CONTROLLERREVISIONS, n),
+    "take a revision's owner": lambda m, n, _: m._disown(CONTROLLERREVISIONS, n),
+    "unlabel a revision": Meddler._unlabel_revision,
+    "delete a claim": lambda m, n, _: m._delete(PERSISTENTVOLUMECLAIMS, n),
+    "take a claim's owner": lambda m, n, _: m._disown(PERSISTENTVOLUMECLAIMS, n),
+    "put another in its place": Meddler._replace,
+    "change how it is rolled": Meddler._strategy,
+    "taint a node": Meddler._taint,
+}
 ACTS = st.lists(
     st.tuples(
-        st.sampled_from(KINDS),
+        st.sampled_from(list(KINDS)),
         st.integers(0, 40),
         st.integers(0, 11),
         st.one_of(st.floats(0.0, 0.2), st.floats(0.0, 10.0)),
