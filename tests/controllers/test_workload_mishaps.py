@@ -272,3 +272,17 @@ async def test_owners_may_have_the_longest_names(tmp_path: Path, length: int):
             await until(both, 10)
             (revision,) = await items(admin, CONTROLLERREVISIONS)
     assert len(revision["metadata"]["name"]) <= 253
+
+
+async def test_old_pods_that_have_finished_hold_no_recreation(house: House, client: Client):
+    await client.create(DEPLOYMENTS, deployment(replicas=2, strategy={"type": "Recreate"}))
+    async with kubelet(client), house.running(*BOTH):
+        await until(lambda: finished(client))
+        left = (await items(client, PODS))[0]["metadata"]["name"]
+        await client.patch(PODS, left, {"status": {"phase": "Succeeded"}}, "default", subresource="status")
+        await until(lambda: finished(client))
+        change = {"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}}
+        await client.patch(DEPLOYMENTS, "web", change, "default")
+        await until(lambda: finished(client))
+        alive = [p for p in await items(client, PODS) if p["metadata"]["name"] != left]
+    assert [p["metadata"]["labels"].get("v") for p in alive] == ["2", "2"]
