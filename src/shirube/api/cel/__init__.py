@@ -1,9 +1,9 @@
 """CEL as Kubernetes speaks it: expressions compiled once, evaluated on plain objects.
 
 The engine is the Rust `cel` crate; `rewriting` gives it the syntax that it lacks, `library` the functions of
-Kubernetes. The engine is imported with the first expression. Expressions come from people who may write policies or
-definitions, so their length, the nesting of their loops and their work on the objects at hand (`cost`) are bounded;
-regular expressions are linear by nature.
+Kubernetes; `type_checking` holds expressions to types without it. The engine is imported with the first expression.
+Expressions come from people who may write policies or definitions, so their length, the nesting of their loops and
+their work on the objects at hand (`cost`) are bounded; regular expressions are linear by nature.
 """
 
 from __future__ import annotations
