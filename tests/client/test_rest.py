@@ -99,6 +99,31 @@ async def test_watch_lines_are_put_together_from_pieces(http_server):
     ]
 
 
+async def test_a_watch_of_a_server_that_has_vanished_ends(monkeypatch: pytest.MonkeyPatch):
+    """It said one thing and then nothing, not even that it is over."""
+    monkeypatch.setattr(rest, "_WATCH_GRACE_SECONDS", 0.05)
+    gone = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        line = b'{"type":"ADDED","object":{}}\n'
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(line), line))
+        await gone.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = Client.from_config(KubeConfig(server=f"http://127.0.0.1:{port}"), "tester")
+    try:
+        async with asyncio.timeout(5):
+            assert [e async for e in client.watch(PODS, timeout_seconds=0)] == [{"type": "ADDED", "object": {}}]
+    finally:
+        gone.set()
+        await client.close()
+        server.close()
+        await server.wait_closed()
+
+
 async def test_nobody_there_is_unreachable():
     client = Client.from_config(KubeConfig(server="http://127.0.0.1:1"), "tester")
     with pytest.raises(Unreachable, match="cannot reach the API server"):

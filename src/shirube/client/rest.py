@@ -66,8 +66,8 @@ def unreachable(what: str) -> ApiError:
 
 
 class Answer(Protocol):
-    """A response whose body has not been read. `close` frees the connection; reading to the end does so
-    too.
+    """A response whose body has not been read. `close` frees the connection, and ends who reads from it with an
+    ApiError; reading to the end frees it, too.
     """
 
     status: int
@@ -358,24 +358,29 @@ class Client:
         options = {**params, "watch": True, "timeoutSeconds": timeout_seconds}
         headers = {"Accept": METADATA_ONLY if metadata_only else "application/json"}
         answer = await self.send("GET", gvr.path(namespace), options, headers=headers)
-        # A server that has vanished without a word must not hold us for ever.
-        deadline = asyncio.get_running_loop().time() + timeout_seconds + _WATCH_GRACE_SECONDS
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            answer.close()
+
+        # A server that has vanished without a word must not hold us for ever. One timer for the whole watch: a time
+        # limit for each chunk costs as much as decoding it.
+        timer = asyncio.get_running_loop().call_later(timeout_seconds + _WATCH_GRACE_SECONDS, expire)
         buffer = b""
         try:
-            chunks = answer.chunks()
-            while True:
-                async with asyncio.timeout_at(deadline):
-                    chunk = await anext(chunks, b"")
-                if not chunk:
-                    return
+            async for chunk in answer.chunks():
                 buffer += chunk
                 if b"\n" not in chunk:
                     continue
                 *lines, buffer = buffer.split(b"\n")
                 yield [orjson.loads(line) for line in lines if line]
-        except TimeoutError:
-            return
+        except ApiError:
+            if not expired:
+                raise
         finally:
+            timer.cancel()
             answer.close()
 
     async def raw(
