@@ -160,3 +160,66 @@ async def test_finalizing_a_namespace_that_is_not_deleted_keeps_it(api):
     await api.delete(url)
     await api.put(f"{url}/finalize", {"metadata": {"name": "staying"}, "spec": {}})
     assert (await api.get(url)).status == 404
+
+
+JOB = {
+    "metadata": {"name": "a"},
+    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}},
+}
+RC = {
+    "metadata": {"name": "a"},
+    "spec": {
+        "replicas": 1,
+        "selector": {"app": "a"},
+        "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}},
+    },
+}
+JOBS = "/apis/batch/v1/namespaces/default/jobs"
+RCS = "/api/v1/namespaces/default/replicationcontrollers"
+PRESERVED = "child pods are preserved by default when jobs are deleted"
+
+
+@pytest.mark.parametrize(("path", "body"), [(JOBS, JOB), (RCS, RC)])
+@pytest.mark.parametrize(
+    ("options", "finalizers"),
+    [
+        ({}, ["orphan"]),
+        ({"gracePeriodSeconds": 0}, ["orphan"]),
+        ({"propagationPolicy": "Orphan"}, ["orphan"]),
+        ({"propagationPolicy": "Foreground"}, ["foregroundDeletion"]),
+        ({"propagationPolicy": "Background"}, None),
+        ({"orphanDependents": False}, None),
+    ],
+)
+async def test_what_the_oldest_kinds_made_stays_unless_said(api, path, body, options, finalizers):
+    await api.ok("POST", path, body)
+    answer = await api.delete(f"{path}/a", options)
+    assert answer.status == 200
+    unsaid = path == JOBS and not {"propagationPolicy", "orphanDependents"} & set(options)
+    assert (PRESERVED in str(answer.warnings)) == unsaid
+    found = await api.get(f"{path}/a")
+    assert (found.json["metadata"]["finalizers"] if found.status == 200 else None) == finalizers
+
+
+async def test_what_was_said_first_holds_for_a_second_deletion(api):
+    await api.ok("POST", JOBS, JOB)
+    await api.delete(f"{JOBS}/a", {"propagationPolicy": "Foreground"})
+    again = await api.delete(f"{JOBS}/a")
+    assert again.json["metadata"]["finalizers"] == ["foregroundDeletion"]
+
+
+async def test_a_collection_is_warned_about_once(api):
+    for name in ("a", "b", "c"):
+        await api.ok("POST", JOBS, {**JOB, "metadata": {"name": name}})
+    answer = await api.delete(JOBS)
+    assert answer.status == 200
+    assert str(answer.warnings).count(PRESERVED) == 1
+
+
+@pytest.mark.parametrize("policy", ["Foreground", "Orphan", "Background"])
+async def test_nobody_follows_the_dependents_of_events(api, policy):
+    about = {"kind": "Pod", "namespace": "default", "name": "p"}
+    events = "/api/v1/namespaces/default/events"
+    await api.ok("POST", events, {"metadata": {"name": "e"}, "involvedObject": about, "reason": "x"})
+    await api.delete(f"{events}/e?propagationPolicy={policy}")
+    assert (await api.get(f"{events}/e")).status == 404

@@ -48,6 +48,11 @@ class Strategy:
     qualified_finalizers: bool = True
     # an update without resourceVersion overwrites whatever is there
     allow_unconditional_update: bool = True
+    # what a deletion means for the dependents when it does not say; "" where no policy is heeded, as nobody follows
+    # the kind's dependents
+    default_propagation: str = "Background"
+    # what to tell whoever deletes without saying
+    unsaid_propagation_warning: str = ""
 
     def __init__(
         self,

@@ -99,6 +99,7 @@ async def delete(w: Write, options: DeleteOptions) -> Deleted:
             await w.server.admission.mutate(request)
             await w.validate(request)
         key = w.hub.key(w.namespace, w.name)
+        _warn(w, options)
         gone, changed = mark(w, obj, options)
         if not gone and not changed:
             return Deleted(data, False)
@@ -124,7 +125,7 @@ def mark(w: Write, obj: Json, options: DeleteOptions) -> tuple[bool, bool]:
     now = w.server.clock.now()
     if w.hub.kind == "CustomResourceDefinition" and not meta.get("deletionTimestamp"):
         finalization.begin(obj, now)
-    finalizers = _finalizers(meta.get("finalizers") or [], options)
+    finalizers = _finalizers(meta.get("finalizers") or [], options, w.strategy.default_propagation)
     changed = finalizers != (meta.get("finalizers") or [])
     if changed:
         _set_finalizers(meta, finalizers)
@@ -160,13 +161,25 @@ def _shorten(meta: Json, options: DeleteOptions) -> tuple[bool, bool]:
     return True, wanted > 0
 
 
-def _finalizers(have: list[str], options: DeleteOptions) -> list[str]:
-    """The finalizers after the propagation policy has had its say; an unset policy leaves them."""
+def _warn(w: Write, options: DeleteOptions) -> None:
+    text = w.strategy.unsaid_propagation_warning
+    unsaid = options.propagation_policy is None and options.orphan_dependents is None
+    if unsaid and text and text not in w.warnings:
+        w.warnings.append(text)
+
+
+def _finalizers(have: list[str], options: DeleteOptions, default: str = "Background") -> list[str]:
+    """The finalizers after the propagation policy has had its say; one that was said earlier, and stands there as a
+    finalizer, outweighs the kind's own."""
     policy = options.propagation_policy
     if policy is None and options.orphan_dependents is not None:
         policy = "Orphan" if options.orphan_dependents else "Background"
-    if policy is None:
-        return have
+    if not default:
+        policy = "Background"
+    elif policy is None:
+        if ORPHAN in have or FOREGROUND in have:
+            return have
+        policy = default
     wanted = {"Orphan": ORPHAN, "Foreground": FOREGROUND}.get(policy)
     kept = [f for f in have if f not in (ORPHAN, FOREGROUND) or f == wanted]
     return kept if wanted is None or wanted in kept else [*kept, wanted]

@@ -21,6 +21,7 @@ _MAX_NOTE = 1024
 
 class CoreEventStrategy(Strategy):
     allow_create_on_update = True
+    default_propagation = ""
 
     def default(self, obj: Obj) -> None:
         # the decoded object always carries these two in upstream's answers

@@ -46,6 +46,12 @@ def default_failure_policy(spec: Obj) -> None:
 
 
 class JobStrategy(WorkloadStrategy):
+    default_propagation = "Orphan"  # what it was before there was a garbage collector
+    unsaid_propagation_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
+        "or set propagationPolicy=Orphan to suppress this warning"
+    )
+
     def default(self, obj: Obj) -> None:
         super().default(obj)
         labels = obj["spec"]["template"]["metadata"].get("labels")

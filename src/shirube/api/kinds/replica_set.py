@@ -76,6 +76,8 @@ def _validate_controller_spec(causes: list[Cause], spec: Obj) -> None:
 
 
 class ReplicationControllerStrategy(_Replicas):
+    default_propagation = "Orphan"  # what it was before there was a garbage collector
+
     def default(self, obj: Obj) -> None:
         super().default(obj)
         spec = obj["spec"]
