@@ -63,9 +63,7 @@ class _BackOff:
 def _counted(pod: Object) -> tuple[object, ...]:
     """What of a pod that is on its node decides what is next, or is told."""
     metadata = pod["metadata"]
-    ready = of_pods.condition(pod, "Ready")
     return (
-        ready and (ready.get("status"), ready.get("lastTransitionTime")),
         of_pods.phase(pod) if of_pods.finished(pod) else "",
         metadata.get("deletionTimestamp"),
         metadata.get("labels"),
@@ -114,9 +112,14 @@ class DaemonSetController(Controller[str]):
         self._expectations.forget(key_of(owner))
         self._back_off.forget(owner["metadata"]["uid"])
 
+    def _join(self, key: str) -> None:
+        """With what else happens in this moment: a look at a set is one at all nodes, and a zone that fails is many
+        events."""
+        self.queue.add_after(key, self._pace.left(key))
+
     def _node_changed(self, _: Object) -> None:
         for owner in self._sets.store:
-            self._enqueue(owner)
+            self._join(key_of(owner))
 
     def _node_updated(self, old: Object, new: Object) -> None:
         if old["metadata"].get("labels") != new["metadata"].get("labels") or (old.get("spec") or {}).get("taints") != (
@@ -155,7 +158,9 @@ class DaemonSetController(Controller[str]):
             if deleting(new):
                 self._expectations.deletion_observed(key, new["metadata"]["uid"])
             if key != before or _counted(old) != _counted(new):
-                self.queue.add_after(key, self._pace.left(key) if of_pods.became_ready(old, new) else 0.0)
+                self.queue.add(key)
+            elif of_pods.condition(old, "Ready") != of_pods.condition(new, "Ready"):
+                self._join(key)
             self._look_again_when_available(key, old, new)
         elif controller_of(new) is None and old["metadata"].get("labels") != new["metadata"].get("labels"):
             self._wake_for_orphan(new)
@@ -194,6 +199,7 @@ class DaemonSetController(Controller[str]):
             return None
         if deleting(owner):
             return None
+        self._pace.done(key)
         kept = await self._revision_claimer.claim(owner, owned_and_orphans(self._revisions, owner), selector)
         labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
         current, collisions = await self._history.current(owner, kept, labels)
@@ -302,7 +308,6 @@ class DaemonSetController(Controller[str]):
         )
         self._told.remember(key_of(owner), status)
         if status != owner.get("status"):
-            self._pace.wrote(key_of(owner))
             await self._client.update_status(DAEMONSETS, {**owner, "status": status})
 
     async def _clean_up(self, owner: Object, kept: list[Object], current: Object, pods: list[Object]) -> None:

@@ -264,7 +264,7 @@ class DisruptionController(Controller[str]):
     async def _write(self, budget: Object, status: Object) -> None:
         self._told.remember(key_of(budget), status)
         if status != budget.get("status"):
-            self._pace.wrote(key_of(budget))
+            self._pace.done(key_of(budget))
             await self._client.update_status(PODDISRUPTIONBUDGETS, {**budget, "status": status})
 
     async def _scale(self, budget: Object, pods: list[Object]) -> int:

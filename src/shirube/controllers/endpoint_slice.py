@@ -173,7 +173,7 @@ class EndpointSliceController(Controller[str]):
         work = [self._write(key, _stamped(s, stamp), create=True) for s in todo.create]
         work += [self._write(key, _stamped(s, stamp), create=False) for s in todo.update]
         work += [self._delete(key, s) for s in todo.delete]
-        self._pace.wrote(key)
+        self._pace.done(key)
         self._seen_early[key] = {}
         try:
             results = await asyncio.gather(*work, return_exceptions=True)

@@ -146,7 +146,7 @@ class EndpointsController(Controller[str]):
         if current is not None and _same(current, wanted):
             return None
         wanted["metadata"]["annotations"][behind.TRIGGER_TIME] = behind.trigger_time(service, pods)
-        self._pace.wrote(key)
+        self._pace.done(key)
         try:
             verb = self._client.create if current is None else self._client.update
             made = await verb(ENDPOINTS, wanted)

@@ -2,8 +2,8 @@
 
 When many pods of one owner start, each of them would be a write of the owner's status, of its budget's and of its
 endpoints, and each of these writes wakes others. `Pace` knows when an object was last written: the first pod that is
-ready is told at once, those that follow within a moment with one write at its end. Only for good news: what is lost, or
-to be done, is never held back.
+ready is told at once, those that follow within a moment with one write at its end. What is lost, or to be done, is not
+held back, but for DaemonSets when nodes come and go in crowds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Pace:
         self._clock, self._seconds = clock, seconds
         self._next: dict[str, float] = {}  # key -> when it may be written again
 
-    def wrote(self, key: str) -> None:
+    def done(self, key: str) -> None:
+        """The object was just written, or looked at with all that it has."""
         now = self._clock.monotonic()
         if len(self._next) >= _MANY:
             self._next = {known: at for known, at in self._next.items() if at > now}

@@ -292,5 +292,5 @@ class ReplicaSetController(Controller[str]):
         self._told.remember(key, status)
         if _without_zeros(owner.get("status") or {}) == status:
             return
-        self._pace.wrote(key)
+        self._pace.done(key)
         await self._client.update_status(self.gvr, {**owner, "status": status})
