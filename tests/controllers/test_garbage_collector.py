@@ -12,16 +12,13 @@ from shirube.api.gvr import CONFIGMAPS, EVENTS, GVR, NODES, PODS, SECRETS
 from shirube.client.rest import Client
 from shirube.controllers.garbage_collector import GarbageCollector
 
+SERVED = [(CONFIGMAPS, "ConfigMap", True), (SECRETS, "Secret", True), (PODS, "Pod", True), (NODES, "Node", False)]
+
 
 @pytest.fixture
 def api() -> MemoryApi:
     api = MemoryApi()
-    api.served = [
-        (CONFIGMAPS, "ConfigMap", True),
-        (SECRETS, "Secret", True),
-        (PODS, "Pod", True),
-        (NODES, "Node", False),
-    ]
+    api.served = list(SERVED)
     return api
 
 
@@ -119,16 +116,25 @@ async def test_one_of_two_owners_gone_takes_only_its_reference(house: House, cli
         assert await exists(client, "child")
 
 
-async def test_foreground_deletion_waits_for_what_blocks(house: House, client: Client):
+@pytest.mark.parametrize("successor", [False, True])
+async def test_foreground_deletion_waits_for_what_blocks(house: House, client: Client, successor: bool):
+    """Also when another collector takes over meanwhile."""
     owner = await make(client, "owner")
     await make(client, "child", reference(owner, block=True), finalizers=["test/hold"])
+    free = {"metadata": {"finalizers": None}}
     async with house.running(GarbageCollector) as controllers:
         await house.settle(controllers)
         await client.delete(CONFIGMAPS, "owner", "default", propagation_policy="Foreground")
         await deleting(client, "child")
         await house.settle(controllers)
         assert await exists(client, "owner"), "the child is still there"
-        await client.patch(CONFIGMAPS, "child", {"metadata": {"finalizers": None}}, "default")
+        if not successor:
+            await client.patch(CONFIGMAPS, "child", free, "default")
+            await gone(client, "owner")
+            return
+    await client.patch(CONFIGMAPS, "child", free, "default")
+    assert await exists(client, "owner")
+    async with house.running(GarbageCollector):
         await gone(client, "owner")
 
 
@@ -181,19 +187,6 @@ async def test_deleted_twice_and_held_by_somebody_else(house: House, client: Cli
             await house.settle(controllers)
         await client.patch(CONFIGMAPS, "a", {"metadata": {"finalizers": None}}, "default")
         await gone(client, "a")
-
-
-async def test_a_foreground_deletion_is_finished_by_a_successor(house: House, client: Client):
-    owner = await make(client, "owner")
-    await make(client, "child", reference(owner, block=True), finalizers=["test/hold"])
-    async with house.running(GarbageCollector) as controllers:
-        await house.settle(controllers)
-        await client.delete(CONFIGMAPS, "owner", "default", propagation_policy="Foreground")
-        await deleting(client, "child")
-    await client.patch(CONFIGMAPS, "child", {"metadata": {"finalizers": None}}, "default")
-    assert await exists(client, "owner")
-    async with house.running(GarbageCollector):
-        await gone(client, "owner")
 
 
 async def test_many_orphans_and_children_at_once(house: House, client: Client):

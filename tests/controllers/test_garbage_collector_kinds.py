@@ -9,11 +9,12 @@ import pytest
 from tests.client.memory_api import MemoryApi
 from tests.controllers.conftest import House
 from tests.controllers.live import Live, live
-from tests.controllers.test_garbage_collector import exists, gone, make, reference
+from tests.controllers.test_disruption import WIDGETS
+from tests.controllers.test_garbage_collector import SERVED, exists, gone, make, reference
 from tests.waiting import until
 
 from shirube.api.errors import ApiError
-from shirube.api.gvr import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, GVR, NODES, PODS, SECRETS
+from shirube.api.gvr import CONFIGMAPS, CUSTOMRESOURCEDEFINITIONS, GVR, NODES, PODS
 from shirube.client.rest import Client
 from shirube.controllers.garbage_collector import GarbageCollector, Task
 from shirube.controllers.owner_graph import OwnerGraph
@@ -22,12 +23,7 @@ from shirube.controllers.owner_graph import OwnerGraph
 @pytest.fixture
 def api() -> MemoryApi:
     api = MemoryApi()
-    api.served = [
-        (CONFIGMAPS, "ConfigMap", True),
-        (SECRETS, "Secret", True),
-        (PODS, "Pod", True),
-        (NODES, "Node", False),
-    ]
+    api.served = list(SERVED)
     return api
 
 
@@ -123,18 +119,10 @@ async def test_an_owner_that_shows_itself_while_it_is_asked_for_stays_known(hous
 
 def definition(*versions: str, stored: str, served: tuple[str, ...] | None = None) -> dict[str, Any]:
     schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    return {
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"plural": "widgets", "kind": "Widget"},
-            "scope": "Namespaced",
-            "versions": [
-                {"name": v, "served": served is None or v in served, "storage": v == stored, "schema": schema}
-                for v in versions
-            ],
-        },
-    }
+    made = [
+        {"name": v, "served": served is None or v in served, "storage": v == stored, "schema": schema} for v in versions
+    ]
+    return {**WIDGETS, "spec": {**WIDGETS["spec"], "versions": made}}
 
 
 @pytest.fixture
