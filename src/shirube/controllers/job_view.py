@@ -63,8 +63,9 @@ def finished_at(pod: Object) -> float:
         ((one.get("state") or {}).get("terminated") or {}).get("finishedAt")
         for one in (pod.get("status") or {}).get("containerStatuses") or ()
     ]
-    if ends and all(ends):
-        return max(parse_rfc3339(end) for end in ends)
+    known = [parse_rfc3339(end) for end in ends if end]
+    if known and len(known) == len(ends):
+        return max(known)
     ready = of_pods.condition(pod, "Ready")
     if ready is not None and ready["status"] == "False" and ready.get("lastTransitionTime"):
         return parse_rfc3339(ready["lastTransitionTime"])
