@@ -13,14 +13,16 @@ from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
 from tests.controllers.test_deployment import BOTH, deployment, finished
 from tests.controllers.test_replica_set import pod, replica_set
+from tests.controllers.test_stateful_set import stateful_set
 from tests.waiting import until
 
 from shirube.api import errors
-from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, NODES, PODS, REPLICASETS
+from shirube.api.gvr import CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, NODES, PODS, REPLICASETS, STATEFULSETS
 from shirube.client.rest import Client
 from shirube.controllers import deployment_rollout as rollout
 from shirube.controllers.ownership import controller_of
 from shirube.controllers.replica_set import ReplicaSetController
+from shirube.controllers.stateful_set import StatefulSetController
 
 
 @asynccontextmanager
@@ -286,3 +288,20 @@ async def test_old_pods_that_have_finished_hold_no_recreation(house: House, clie
         await until(lambda: finished(client))
         alive = [p for p in await items(client, PODS) if p["metadata"]["name"] != left]
     assert [p["metadata"]["labels"].get("v") for p in alive] == ["2", "2"]
+
+
+async def test_a_name_that_comes_free_is_taken_at_once(house: House, client: Client, monkeypatch: pytest.MonkeyPatch):
+    """A StatefulSet cannot make its pod while another has the name; nobody wants to wait for its next try."""
+    await client.create(PODS, pod("db-0", {}))
+    await client.create(STATEFULSETS, stateful_set(1))
+    async with house.running(StatefulSetController) as (controller,):
+        failed: list[Any] = []
+        monkeypatch.setattr(controller.queue, "add_rate_limited", failed.append)
+        await until(lambda: failed)
+        await house.settle([controller])
+        await client.delete(PODS, "db-0", "default")
+
+        async def made() -> bool:
+            return any(controller_of(p) for p in await items(client, PODS))
+
+        await until(made)

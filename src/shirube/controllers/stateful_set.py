@@ -52,7 +52,7 @@ class StatefulSetController(Controller[str]):
         index_by_controller(self._pods)
         index_by_controller(self._revisions)
         self._sets.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
-        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_gone)
         self._claims.add_handler(on_update=self._claim_updated, on_delete=self._claim_gone)
 
     # -- what wakes us -------------------------------------------------------------------------------------
@@ -78,6 +78,14 @@ class StatefulSetController(Controller[str]):
         if controller_of(old) != controller_of(new):
             self._pod_changed(old)
         self._pod_changed(new)
+
+    def _pod_gone(self, pod: Object) -> None:
+        """Whosever it was: one of ours may have waited for its name."""
+        self._pod_changed(pod)
+        metadata = pod["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"].rpartition("-")[0]
+        if self._sets.store.get(namespace, name) is not None:
+            self.queue.add(f"{namespace}/{name}")
 
     def _claim_updated(self, old: Object, new: Object) -> None:
         if old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences"):
