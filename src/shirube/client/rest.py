@@ -358,16 +358,11 @@ class Client:
         options = {**params, "watch": True, "timeoutSeconds": timeout_seconds}
         headers = {"Accept": METADATA_ONLY if metadata_only else "application/json"}
         answer = await self.send("GET", gvr.path(namespace), options, headers=headers)
-        expired = False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            answer.close()
-
         # A server that has vanished without a word must not hold us for ever. One timer for the whole watch: a time
         # limit for each chunk costs as much as decoding it.
-        timer = asyncio.get_running_loop().call_later(timeout_seconds + _WATCH_GRACE_SECONDS, expire)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds + _WATCH_GRACE_SECONDS
+        timer = loop.call_at(deadline, answer.close)
         buffer = b""
         try:
             async for chunk in answer.chunks():
@@ -377,7 +372,7 @@ class Client:
                 *lines, buffer = buffer.split(b"\n")
                 yield [orjson.loads(line) for line in lines if line]
         except ApiError:
-            if not expired:
+            if loop.time() < deadline - 0.01:  # loops' timers are rounded
                 raise
         finally:
             timer.cancel()
