@@ -97,3 +97,11 @@ async def test_the_scheduler_writes_the_new_form(client: Client):
     assert event["reportingController"] == "default-scheduler"
     assert event["action"] == "Binding"
     assert event["series"]["count"] == 2
+
+
+def test_which_messages_are_known_depends_on_their_order_alone():
+    correlator = Correlator()
+    for n in range(10):
+        correlator.combine(("group",), f"m{n}")
+    assert correlator.combine(("group",), "m9") == ("m9", "m9"), "told a moment ago"
+    assert correlator.combine(("group",), "m0") == ("(combined from similar events): m0", ""), "told longest ago"

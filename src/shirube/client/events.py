@@ -52,7 +52,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class _Similar:
-    messages: set[str] = field(default_factory=set)
+    messages: dict[str, None] = field(default_factory=dict)  # in the order they came in
     last: float = 0.0
 
 
@@ -91,11 +91,11 @@ class Correlator:
         if similar is None or now - similar.last > _SIMILAR_SECONDS:
             similar = _Similar()
         similar.last = now
-        similar.messages.add(message)
+        similar.messages[message] = None
         _remember(self._similar, group, similar)
         if len(similar.messages) < _SIMILAR:
             return message, message
-        similar.messages.pop()  # bounded, and still at the limit with the next new one
+        del similar.messages[next(iter(similar.messages))]  # bounded, and still at the limit with the next new one
         return "(combined from similar events): " + message, ""
 
     def known(self, key: Key) -> _Known | None:
