@@ -36,10 +36,11 @@ class _Clock:
         return self.time
 
 
-def test_good_news_waits_only_after_a_write(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pacing, "_MANY", 2)
+def test_good_news_waits_only_after_other_good_news(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pacing, "_MANY", 4)
     clock = _Clock()
     pace = Pace(clock, 0.5)
+    pace.done("a")  # pods that are not ready yet
     assert pace.left("a") == 0
     pace.done("a")
     clock.time += 0.125
@@ -47,9 +48,20 @@ def test_good_news_waits_only_after_a_write(monkeypatch: pytest.MonkeyPatch):
     assert pace.left("b") == 0
     clock.time += 1
     assert pace.left("a") == 0
-    for key in ("b", "c", "d"):
-        pace.done(key)  # what is over is forgotten
-    assert [pace.left(key) for key in "abcd"] == [0, 0.5, 0.5, 0.5]
+
+
+def test_what_is_over_is_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pacing, "_MANY", 2)
+    clock = _Clock()
+    pace = Pace(clock, 0.5)
+    for key in ("a", "b", "c"):
+        pace.left(key)
+        pace.done(key)
+        clock.time += 0.25
+    assert len(pace._next) == 2
+    for key in "defg":
+        assert pace.left(key) == 0
+    assert len(pace._untold) <= 2
 
 
 async def test_many_that_become_ready_are_few_writes(
