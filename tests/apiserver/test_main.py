@@ -151,6 +151,16 @@ def test_the_server_imports_only_what_it_uses():
         "import sys, shirube.apiserver.main\n"
         "print(*sorted({m.partition('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
     )
-    unwanted = ["grpc", "numpy", "rich", "kubernetes_validate", "prometheus_client", "pyroute2", "dns", "re2"]
+    unwanted = [
+        "grpc",
+        "numpy",
+        "rich",
+        "kubernetes_validate",
+        "prometheus_client",
+        "pyroute2",
+        "dns",
+        "re2",
+        "aiohttp",
+    ]
     done = subprocess.run([sys.executable, "-c", code, *unwanted], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -18,14 +18,16 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, EVENTS_V1, GVR
-from shirube.client.rest import Object
 from shirube.foundation import log
 from shirube.foundation.clock import SYSTEM, Clock, rfc3339, rfc3339_micro
 from shirube.foundation.tasks import cancel, signalled, spawn
+
+if TYPE_CHECKING:  # the API server tells events, too, and has no use for an HTTP client
+    from shirube.client.rest import Object
 
 NORMAL, WARNING = "Normal", "Warning"
 
