@@ -41,6 +41,13 @@ def deaths(most: int, *, times: int = 3) -> st.SearchStrategy[list[Death]]:
     return st.lists(st.builds(Death, st.integers(1, most), st.booleans()), max_size=times)
 
 
+def acts_of(kinds: Sequence[str], pause: float) -> st.SearchStrategy[list[tuple[str, int, int, float]]]:
+    """What hands do: the kind of act, to which object, a value, and the seconds before it, at most `pause`."""
+    pauses = st.one_of(st.floats(0.0, 0.2), st.floats(0.0, pause))
+    act = st.tuples(st.sampled_from(kinds), st.integers(0, 40), st.integers(0, 11), pauses)
+    return st.lists(act, min_size=3, max_size=14)
+
+
 def live(
     seed: int,
     life: Life,

@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.simulation.lives import ATTACK, SEEDS, converged, deaths, live
+from tests.simulation.lives import ATTACK, SEEDS, acts_of, converged, deaths, live
 from tests.simulation.storage_stories import LOCAL_CLASS, RETENTION, claim_template
 
 from shirube.api.errors import ApiError
@@ -179,16 +179,7 @@ KINDS: dict[str, Callable[[Meddler, int, int], Awaitable[Any]]] = {
     "change how it is rolled": Meddler._strategy,
     "taint a node": Meddler._taint,
 }
-ACTS = st.lists(
-    st.tuples(
-        st.sampled_from(list(KINDS)),
-        st.integers(0, 40),
-        st.integers(0, 11),
-        st.one_of(st.floats(0.0, 0.2), st.floats(0.0, 10.0)),
-    ),
-    min_size=3,
-    max_size=14,
-)
+ACTS = acts_of(list(KINDS), 10.0)
 
 
 @ATTACK

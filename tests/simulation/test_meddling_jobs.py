@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.simulation.lives import ATTACK, SEEDS, deaths, live
+from tests.simulation.lives import ATTACK, SEEDS, acts_of, deaths, live
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import CRONJOBS, GVR, JOBS, NAMESPACES, NODES, PODDISRUPTIONBUDGETS, PODS
@@ -112,31 +112,21 @@ class Meddler:
         await self._patch(NODES, which, {"spec": {"taints": taints}})
 
 
-ACTS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            [
-                "delete a pod",
-                "evict a pod",
-                "end a pod",
-                "relabel a pod",
-                "disown a pod",
-                "free a pod",
-                "spoil an index",
-                "suspend",
-                "resize",
-                "delete a job",
-                "taint a node",
-                "delete a node",
-            ]
-        ),
-        st.integers(0, 40),
-        st.integers(0, 11),
-        st.one_of(st.floats(0.0, 0.2), st.floats(0.0, 8.0)),
-    ),
-    min_size=3,
-    max_size=14,
-)
+KINDS = [
+    "delete a pod",
+    "evict a pod",
+    "end a pod",
+    "relabel a pod",
+    "disown a pod",
+    "free a pod",
+    "spoil an index",
+    "suspend",
+    "resize",
+    "delete a job",
+    "taint a node",
+    "delete a node",
+]
+ACTS = acts_of(KINDS, 8.0)
 
 
 @ATTACK

@@ -7,19 +7,18 @@ one of the two. Follows upstream's kubernetes-service-cidr-controller, which als
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from typing import TYPE_CHECKING, Any
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import SERVICECIDRS
 from shirube.apiserver.allocation.ledger import DEFAULT_RANGE
+from shirube.apiserver.allocation.looking import keep_looking
 from shirube.apiserver.allocation.telling import recorder
 from shirube.apiserver.bootstrap.objects import default_range_ready
 from shirube.client.events import WARNING
 from shirube.foundation import log
 from shirube.foundation.clock import rfc3339
-from shirube.storage.types import StorageError
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
@@ -33,16 +32,7 @@ _logger = log.get("allocation")
 
 async def keep(ctx: ServerContext) -> None:
     """Runs until cancelled."""
-    default = DefaultRange(ctx)
-    try:
-        while True:
-            try:
-                await default.look()
-            except (StorageError, ApiError) as error:
-                _logger.warning("cannot look after the default ServiceCIDR", error=str(error))
-            await asyncio.sleep(INTERVAL)
-    finally:
-        await default.close()
+    await keep_looking(DefaultRange(ctx), "the default ServiceCIDR", INTERVAL)
 
 
 class DefaultRange:

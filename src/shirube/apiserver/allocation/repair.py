@@ -11,36 +11,23 @@ controllers inside the API server: pkg/registry/core/service/{ipallocator,portal
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
-from shirube.api.errors import ApiError
 from shirube.apiserver.allocation import repair_addresses, repair_ports
 from shirube.apiserver.allocation.book import Book
+from shirube.apiserver.allocation.looking import keep_looking
 from shirube.apiserver.allocation.telling import recorder
-from shirube.foundation import log
-from shirube.storage.types import StorageError
 
 if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
-_logger = log.get("allocation")
 INTERVAL = 180.0
 LOOK_SECONDS = 1.0  # at whether something has changed
 
 
 async def keep(ctx: ServerContext) -> None:
     """Repair when there is a reason, and now and then; runs until cancelled."""
-    repair = Repair(ctx)
-    try:
-        while True:
-            try:
-                await repair.look()
-            except (StorageError, ApiError) as error:
-                _logger.warning("cannot check service addresses and ports", error=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
-    finally:
-        await repair.close()
+    await keep_looking(Repair(ctx), "service addresses and ports", LOOK_SECONDS)
 
 
 class Repair:
