@@ -158,6 +158,13 @@ def test_a_volume_that_has_yet_to_grow_on_its_node():
 # -- the binder at work ------------------------------------------------------------------------------------------------
 
 
+async def a_bound_pair(house: Live) -> None:
+    """Volume `pv` and claim `c`."""
+    await house.admin.create(PERSISTENTVOLUMES, volume("pv"))
+    await house.admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
+    await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+
+
 async def test_a_claim_that_names_a_volume_on_its_way_out_waits(house: Live):
     admin = house.admin
     held = volume("pv")
@@ -175,9 +182,7 @@ async def test_a_claim_that_names_a_volume_on_its_way_out_waits(house: Live):
 async def test_a_claim_that_has_lost_its_volume_takes_it_when_it_comes_back(house: Live):
     admin = house.admin
     async with house.controllers(only=BINDER):
-        await admin.create(PERSISTENTVOLUMES, volume("pv"))
-        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+        await a_bound_pair(house)
         await admin.patch(PERSISTENTVOLUMES, "pv", {"metadata": {"finalizers": None}})
         await admin.delete(PERSISTENTVOLUMES, "pv")
         await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", "Lost"), 10)
@@ -360,9 +365,7 @@ async def test_the_class_of_attributes_is_the_resizers_once_a_claim_is_bound(hou
 async def test_a_bound_claim_whose_volume_was_given_to_another(house: Live):
     admin = house.admin
     async with house.controllers(only=BINDER):
-        await admin.create(PERSISTENTVOLUMES, volume("pv"))
-        await admin.create(PERSISTENTVOLUMECLAIMS, plain(claim(storageClassName="")))
-        await until(lambda: phase(house, PERSISTENTVOLUMECLAIMS, "c", BOUND), 10)
+        await a_bound_pair(house)
         # Edited by hand: first free, which is mended, then somebody else's.
         await admin.patch(PERSISTENTVOLUMES, "pv", {"spec": {"claimRef": None}})
 
