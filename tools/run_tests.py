@@ -63,6 +63,18 @@ class Run:
             print(f"tests/{name}: {result} ({time.monotonic() - began:.0f} s in all)", flush=True)
 
 
+def summary(failures: list[str]) -> list[str]:
+    """One line for each reason, however many tests it fails: what a fixture broke does not bury the rest."""
+    by_reason: dict[str, list[str]] = {}
+    for line in failures:
+        test, _, reason = line.partition(" - ")
+        by_reason.setdefault(reason or test, []).append(test)
+    return [
+        test + (f" and {len(more)} more" if more else "") + (f" - {reason}" if reason != test else "")
+        for reason, (test, *more) in by_reason.items()
+    ]
+
+
 def main() -> int:
     if sys.argv[1:]:
         return pytest(sys.argv[1:], quiet=False).returncode
@@ -73,7 +85,7 @@ def main() -> int:
     for name in rooms:
         if name not in COMPUTING:
             run.room(name)
-    for line in run.failures:
+    for line in summary(run.failures):
         print(line)
     print("tests: good" if not run.failures else f"tests: {len(run.failures)} failed")
     return 1 if run.failures else 0

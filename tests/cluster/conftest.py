@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,9 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import kubectl as official  # noqa: E402
 
-# Two sessions on one machine need two names: clusters, namespaces and cgroups are named after it.
-NAME = os.environ.get("SHIRUBE_TEST_NAME", "shirube-test")
+# Clusters, namespaces and cgroups are named after it: two runs on one machine, and what is left of a run that was
+# killed, must not meet.
+NAME = os.environ.get("SHIRUBE_TEST_NAME", f"test-{os.getpid():07}")
 
 
 def free_port() -> int:
@@ -113,16 +115,19 @@ def cluster(host_before: dict[str, str]) -> Iterator[Cluster]:
     try:
         made.shirube("image", "build", "examples/hello", "--name", NAME)
         made.up()
-        yield made
-    finally:
-        down = made.shirube("down", "--name", NAME, check=False)
-        if os.environ.get("SHIRUBE_KEEP_LOGS"):
-            print(f"logs are kept in {made.layout.logs}")
-        else:
-            shutil.rmtree(made.home, ignore_errors=True)
-        assert down.returncode == 0, down.stderr
-        after = photograph()
-        assert after == host_before, "the machine is not as it was before the cluster"
+    except BaseException:
+        made.shirube("down", "--name", NAME, check=False)
+        shutil.rmtree(made.home, ignore_errors=True)
+        raise
+    yield made
+    down = made.shirube("down", "--name", NAME, check=False)
+    if os.environ.get("SHIRUBE_KEEP_LOGS"):
+        print(f"logs are kept in {made.layout.logs}")
+    else:
+        shutil.rmtree(made.home, ignore_errors=True)
+    assert down.returncode == 0, down.stderr
+    changed = differences(host_before, photograph())
+    assert not changed, "the machine is not as it was before the cluster:\n" + "\n".join(changed)
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +175,16 @@ _QUESTIONS = {
     "processes": f"ps -eo args | grep -F {NAME} | grep -v -e grep -e pytest || true",
     "files": "ls /run /var/lib /etc",
 }
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """A line for each line of a photograph that has gone ("-") or come ("+")."""
+    found = []
+    for what in _QUESTIONS:
+        was, is_now = Counter(before[what].splitlines()), Counter(after[what].splitlines())
+        found += [f"{what}: - {line}" for line in (was - is_now).elements()]
+        found += [f"{what}: + {line}" for line in (is_now - was).elements()]
+    return found
 
 
 def photograph() -> dict[str, str]:

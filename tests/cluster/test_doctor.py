@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.cluster.conftest import NAME
 
 from shirube.cli.commands import doctor as command
 from shirube.cluster import cgroups, doctor, doctor_network, namespaces
@@ -71,15 +72,15 @@ add rule inet filter output udp dport != 53 ip daddr 192.0.2.1 accept
 @pytest.mark.cluster
 def test_rules_that_drop_names_or_pods(monkeypatch, cluster):
     """A real firewall, in a network namespace of its own."""
-    subprocess.run(["ip", "netns", "add", "shirube-doctor"], check=True)
+    subprocess.run(["ip", "netns", "add", f"{NAME}-doctor"], check=True)
     try:
-        nft = ["ip", "netns", "exec", "shirube-doctor", "nft"]
+        nft = ["ip", "netns", "exec", f"{NAME}-doctor", "nft"]
         subprocess.run([*nft, "-f", "-"], input=RULES, text=True, check=True)
         monkeypatch.setattr(doctor_network, "run", lambda argv, **_: run([*nft[:-1], *argv]))
         ClusterSpec(ip_family="dual").save(cluster.spec)
         found = doctor_network.firewall(cluster, ClusterSpec())
     finally:
-        subprocess.run(["ip", "netns", "del", "shirube-doctor"], check=True)
+        subprocess.run(["ip", "netns", "del", f"{NAME}-doctor"], check=True)
     said = [f.cause for f in found]
     assert len(said) == 5 and all(f.effect and f.remedy for f in found)
     assert "drops what no rule accepts" in said[0]

@@ -8,6 +8,7 @@ import signal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cluster.conftest import NAME
 from tests.waiting import eventually
 
 from shirube.cluster import cgroups, control
@@ -15,7 +16,7 @@ from shirube.cluster.node_change import without
 from shirube.cluster.spec import ClusterSpec
 from shirube.cluster.supervisor import ChildSpec, Supervisor
 
-GROUP = "/shirube-test-nodes/children"
+GROUP = f"/{NAME}-nodes/children"
 
 
 @given(st.lists(st.integers(1, 8), max_size=8), st.sets(st.integers(1, 8)))

@@ -1,7 +1,9 @@
 """What must hold before `up`: one clear sentence each, and nothing changed."""
 
+import os
 import shutil
 import socket
+import tempfile
 from collections import namedtuple
 from dataclasses import replace
 
@@ -15,12 +17,13 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture
-def cluster(monkeypatch, tmp_path):
-    monkeypatch.setenv("SHIRUBE_HOME", str(tmp_path))
-    monkeypatch.setattr(packages, "missing", lambda table: [])
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    yield ClusterLayout.of("edge")
-    assert list(tmp_path.iterdir()) == []
+def cluster(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="shirube-", dir="/tmp") as home:  # (pytest's own have paths too long)
+        monkeypatch.setenv("SHIRUBE_HOME", home)
+        monkeypatch.setattr(packages, "missing", lambda table: [])
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        yield ClusterLayout.of("edge")
+        assert os.listdir(home) == []
 
 
 @pytest.fixture
@@ -47,6 +50,18 @@ def test_a_port_in_use(cluster):
         port = held.getsockname()[1]
         [said] = preflight.findings(cluster, ClusterSpec(api_port=port))
     assert f"127.0.0.1:{port}" in said and "--port" in said
+
+
+def test_a_name_whose_sockets_have_too_long_a_path(cluster, free, monkeypatch, tmp_path):
+    monkeypatch.delenv("SHIRUBE_HOME")
+    [said] = preflight.findings(ClusterLayout.of("a" * 26), free)
+    assert "kubelet.sock is longer" in said and said.endswith("choose a --name of at most 25 characters")
+    assert preflight.findings(ClusterLayout.of("a" * 25), free) == []
+    with socket.socket(socket.AF_UNIX) as longest, pytest.raises(OSError, match="too long"):
+        longest.bind(str(tmp_path) + "x" * (108 - len(str(tmp_path))))
+    monkeypatch.setenv("SHIRUBE_HOME", "/" + "deep/" * 15)
+    [said] = preflight.findings(ClusterLayout.of("edge"), free)
+    assert said.endswith("choose a shorter --name, or a shorter SHIRUBE_HOME")
 
 
 def test_no_disk_space(cluster, free, monkeypatch):

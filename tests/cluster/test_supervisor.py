@@ -9,13 +9,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.cluster.conftest import free_port
+from tests.cluster.conftest import NAME, free_port
 from tests.waiting import eventually
 
 from shirube.cluster import cgroups, control
 from shirube.cluster.supervisor import ChildSpec, Supervisor
 
-GROUP = "/shirube-test-supervisor/children"
+GROUP = f"/{NAME}-supervisor/children"
 
 
 @pytest.fixture

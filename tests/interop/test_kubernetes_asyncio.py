@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from kubernetes_asyncio import client, dynamic, watch
@@ -13,15 +15,24 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from kubernetes_asyncio.leaderelection import electionconfig, leaderelection
 from kubernetes_asyncio.leaderelection.resourcelock.leaselock import LeaseLock
 from tests.interop.conftest import definition
+from tests.waiting import until
 
 from shirube.foundation import tasks
 
 
+def sockets() -> int:
+    """How many this process has open."""
+    return sum("socket:" in os.path.realpath(file) for file in Path("/proc/self/fd").iterdir())
+
+
 @pytest.fixture
 async def api(config) -> AsyncIterator[client.ApiClient]:
+    before = sockets()
     made = await loading.new_client_from_config(str(config))
     async with made:
         yield made
+    # A connection whose request was given up is still saying goodbye; the loop must not end before it.
+    await until(lambda: sockets() <= before, what="the client's connections are closed")
 
 
 async def test_many_requests_at_once(api, namespace):

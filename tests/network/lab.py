@@ -60,12 +60,18 @@ class Probe:
 
 @dataclass
 class Lab:
-    """`node` with machines around it. Everything listens on every port of `ports`, at every address it has."""
+    """`node` with machines around it. Everything listens on every port of `ports`, at every address it has.
+
+    Their namespaces carry this process's number: two runs on one machine do not meet.
+    """
 
     name: str
     ports: tuple[tuple[str, int], ...]
     machines: list[str] = field(default_factory=list)
     _listeners: dict[int, tuple[str, str, int, socket.socket]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.name}-{os.getpid()}"
 
     def __enter__(self) -> Lab:
         self._add(self.node)

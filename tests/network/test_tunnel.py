@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -77,7 +78,7 @@ ROUTER = {"a": ("192.0.2.1/25", "2001:db8:a::1/64"), "far": ("198.51.100.1/24", 
 
 
 def name(machine):
-    return f"shirube-vx-{machine}"
+    return f"shirube-vx-{os.getpid()}-{machine}"
 
 
 @pytest.fixture(scope="module")

@@ -117,6 +117,11 @@ class NodeLayout:
         return self.run / "containerd.sock"
 
     @property
+    def device_plugin_socket(self) -> Path:
+        """The longest path of a socket that the cluster makes itself."""
+        return self.lib / "kubelet" / "device-plugins" / "kubelet.sock"
+
+    @property
     def cni_conf(self) -> Path:
         return self.lib / "cni" / "net.d"
 

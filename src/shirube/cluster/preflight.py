@@ -14,6 +14,8 @@ from shirube.cluster.spec import ClusterSpec
 _FILESYSTEMS = {"overlay": "overlayfs (container images)", "tmpfs": "tmpfs (secrets)"}
 _IPV6 = Path("/proc/sys/net/ipv6")
 _LEAST_FREE_BYTES = 512 * 1024 * 1024
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path; of the kernel's 108 the last is the end
+_MOST_NODES = 99
 
 
 def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
@@ -31,6 +33,7 @@ def findings(cluster: ClusterLayout, spec: ClusterSpec) -> list[str]:
             f"cannot start a cluster: etcd is not installed; run `apt-get install {etcd.PACKAGE}`, "
             "or `shirube up --install`, or keep the objects in SQLite (no --datastore)"
         )
+    found += _sockets(cluster)
     found += _families(spec)
     found += _foreign(cluster)
     found += _disk(cluster.lib)
@@ -45,6 +48,24 @@ def _families(spec: ClusterSpec) -> list[str]:
             "ipv6.disable=1, or use --ip-family ipv4"
         ]
     return []
+
+
+def _sockets(cluster: ClusterLayout) -> list[str]:
+    """A cluster's name is in the path of its sockets, once more for the node."""
+    longest = max(
+        (cluster.node(_MOST_NODES).device_plugin_socket, cluster.control_socket), key=lambda path: len(str(path))
+    )
+    over = len(os.fsencode(longest)) - _LONGEST_SOCKET
+    if over <= 0:
+        return []
+    shorter = len(cluster.name) - (over + 1) // 2
+    remedy = f"choose a --name of at most {shorter} characters" if shorter > 0 else "choose a shorter --name"
+    if os.environ.get("SHIRUBE_HOME"):
+        remedy += ", or a shorter SHIRUBE_HOME"
+    return [
+        f"cannot start a cluster: {longest} is longer than the path of a socket can be ({_LONGEST_SOCKET} bytes); "
+        + remedy
+    ]
 
 
 def _foreign(cluster: ClusterLayout) -> list[str]:
