@@ -39,8 +39,9 @@ def samples(**values: int) -> dict[str, Sample]:
 
 
 def utilization(pods: list[dict[str, Any]], used: dict[str, Sample], target: int, current: int) -> int:
-    requests = arithmetic.requests_of(pods, "cpu")
-    return arithmetic.by_utilization(pods, used, requests, target, "cpu", current, Tolerance(), NOW)[0]
+    return arithmetic.by_utilization(
+        pods, used, lambda: arithmetic.requests_of(pods, "cpu"), target, "cpu", current, Tolerance(), NOW
+    )[0]
 
 
 def test_utilization():

@@ -12,7 +12,7 @@ from shirube.controllers import autoscaling_behavior as behavior
 from shirube.controllers.autoscaling_behavior import Change, Recommendation
 from shirube.controllers.autoscaling_metrics import Proposal
 from shirube.controllers.autoscaling_replicas import MetricError
-from shirube.controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController
+from shirube.controllers.horizontal_pod_autoscaler import HorizontalPodAutoscalerController, _Memory
 
 NOW = 1_800_000_000.0
 
@@ -34,6 +34,7 @@ def resource(name: str) -> dict[str, Any]:
 class Decided:
     def __init__(self, status: dict[str, Any], written: list[int]) -> None:
         self.written = written
+        self.told: list[str] = []
         self.metrics = status.get("currentMetrics")
         self.current, self.desired = status["currentReplicas"], status["desiredReplicas"]
         self.reasons = {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
@@ -41,9 +42,18 @@ class Decided:
 
 
 async def decide(
-    house: House, wanted: dict[str, int | None], asked: int, *, selector: str = "app=web", there: int = 0, **spec: Any
+    house: House,
+    wanted: dict[str, int | None],
+    asked: int,
+    *,
+    selector: str = "app=web",
+    there: int = 0,
+    recent: tuple[int, ...] = (),
+    desired: int | None = None,
+    **spec: Any,
 ) -> Decided:
-    """`wanted`: replicas by metric, None for one that cannot be had."""
+    """`wanted`: replicas by metric, None for one that cannot be had. `recent`: what was recommended a minute ago.
+    `desired`: what the status says, as many as are there unless it is given."""
     context = house.context()
     controller = HorizontalPodAutoscalerController(context)
     scale = Scale()
@@ -62,10 +72,17 @@ async def decide(
         "spec": {"minReplicas": 1, "maxReplicas": 10, "metrics": [resource(n) for n in wanted], **spec},
     }
     of = {"spec": {"replicas": asked}, "status": {"replicas": there or asked, "selector": selector}}
-    stale = {"currentMetrics": [{"type": "Resource", "resource": {"name": "stale"}}], "desiredReplicas": asked}
+    stale = {"currentMetrics": [{"type": "Resource", "resource": {"name": "stale"}}]}
+    stale["desiredReplicas"] = asked if desired is None else desired
+    memory = controller._memory.setdefault("default/web", _Memory())
+    memory.recommendations += [Recommendation(replicas, NOW - 60) for replicas in recent]
+    told: list[str] = []
+    controller._recorder.event = lambda _, __, reason, text: told.append(f"{reason}: {text}")  # type: ignore[assignment,method-assign,misc]
     status = await controller._advance("default/web", autoscaler, DEPLOYMENTS, of, stale, NOW)
     await context.close()
-    return Decided(status, scale.written)
+    found = Decided(status, scale.written)
+    found.told = told
+    return found
 
 
 def measured(*names: str) -> list[dict[str, Any]]:
@@ -126,6 +143,30 @@ async def test_metrics_do_not_go_beyond_the_bounds(house: House, wanted: int, de
     assert (found.desired, found.reasons["ScalingLimited"][1]) == (desired, reason)
 
 
+async def test_the_reason_tells_of_the_metric_not_of_what_windows_make_of_it(house: House):
+    found = await decide(house, {"cpu": 4}, 5, recent=(8,))
+    assert found.told == ["SuccessfulRescale: New size: 8; reason: All metrics below target"], "as upstream says it"
+    found = await decide(house, {"cpu": 8}, 5)
+    assert found.told == ["SuccessfulRescale: New size: 8; reason: cpu above target"]
+
+
+@pytest.mark.parametrize("desired", [0, 4])
+async def test_what_cannot_be_computed_changes_nothing_that_was_said(house: House, desired: int):
+    """`1 current / 0 desired` of an autoscaler that never had a metric is how people know it."""
+    found = await decide(house, {"cpu": None}, 3, desired=desired)
+    assert (found.current, found.desired) == (3, desired)
+
+
+def test_tolerances_are_the_floats_that_upstream_makes_of_them():
+    def down(text: str) -> float:
+        return behavior.tolerance(ruled("scaleDown", tolerance=text)).down
+
+    assert (down("50m"), down("0.05"), down("0")) == (0.05, 0.05, 0.0)
+    assert down("570m") == 570 * 0.001 != 0.57
+    assert down("100u") == 100 * 1e-6, "finer than a thousandth"
+    assert behavior.tolerance(ruled("scaleDown", tolerance="0.02")).up == 0.1, "each direction has its own"
+
+
 @pytest.mark.parametrize("most", [10, 100])
 async def test_growth_is_capped(house: House, most: int):
     found = await decide(house, {"cpu": 90}, 3, maxReplicas=most)
@@ -163,6 +204,7 @@ def ruled(direction: str, *policies: dict[str, Any], **more: Any) -> dict[str, A
         ((policy("Pods", 4), policy("Percent", 100)), 10, (), (), 20),
         ((policy("Pods", 4), policy("Percent", 10)), 10, (), (), 14),
         ((policy("Percent", 10),), 5, (), (), 6),  # rounded up, or it would never grow
+        ((policy("Percent", 10),), 100, (), (), 111),  # 100 * 1.1 is 110.00000000000001, as upstream has it
         ((policy("Percent", 100),), 15, ((9, 50), (4, 10)), (), 15),  # of the 2 a minute ago: 4; it does not shrink
         ((policy("Percent", 100),), 15, ((9, 70), (4, 10)), (), 22),  # of the 11 a minute ago
         ((policy("Pods", 10),), 15, ((9, 50),), ((3, 20),), 19),  # 15 - 9 + 3 a minute ago
@@ -185,6 +227,7 @@ def test_how_fast_it_may_grow(rules, current, added, taken, limit):
         ((policy("Pods", 4), policy("Percent", 20)), 100, (), (), 80),
         ((policy("Pods", 4), policy("Percent", 20)), 10, (), (), 6),
         ((policy("Percent", 20),), 1, (), (), 0),  # rounded down, or the last would never go
+        ((policy("Percent", 90),), 10, (), (), 0),  # 10 * (1 - 0.9) is 0.9999999999999998, as upstream has it
         ((policy("Pods", 5),), 20, (), ((5, 30),), 20),  # 25 a minute ago: five are gone already
         ((policy("Pods", 5),), 20, (), ((5, 70),), 15),
         ((policy("Pods", 5),), 20, ((3, 10),), ((5, 30),), 17),  # those that came meanwhile may go

@@ -56,9 +56,10 @@ def told(*values: int, at: float = NOW, window: float = 60.0) -> dict[str, Sampl
 def by_cpu(
     of: list[dict[str, Any]], samples: dict[str, Sample], target: int, asked: int, tolerance: float = 0.1
 ) -> tuple[int, int, int]:
-    requests = arithmetic.requests_of(of, "cpu")
     allowed = Tolerance(tolerance, tolerance)
-    return arithmetic.by_utilization(of, samples, requests, target, "cpu", asked, allowed, NOW)
+    return arithmetic.by_utilization(
+        of, samples, lambda: arithmetic.requests_of(of, "cpu"), target, "cpu", asked, allowed, NOW
+    )
 
 
 NEVER_READY = {"ready": False, "turned": OLD}
@@ -140,6 +141,52 @@ def test_near_enough_is_near_enough():
     of = [pod("p0", cpu=900), pod("p1"), pod("p2", cpu=1100)]
     assert by_cpu(of, told(1010, 1030, 1020), 100, 3) == (3, 102, 1020)
     assert by_cpu(of, told(1010, 1030, 1020), 100, 3, tolerance=0.01)[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("pods", "used", "target", "replicas"),
+    [
+        (21, 900, 70, 28),  # 90/70 * 21 is 27.000000000000004 as a float
+        (25, 560, 50, 29),  # 56/50 * 25 is 28.000000000000004
+        (15, 1240, 60, 32),  # 124/60 * 15 is 31.000000000000004
+        (10, 1100, 100, 10),  # 1.1 is within a tenth, 1.0 + 0.1 being the same float
+        (10, 1110, 100, 12),  # 1.11 is not
+        (10, 900, 100, 10),
+        (10, 899, 100, 9),  # 89 %: percents are whole
+        (10, 1109, 100, 10),  # and 110.9 % are 110
+    ],
+)
+def test_counts_are_those_that_upstreams_floats_give(pods: int, used: int, target: int, replicas: int):
+    assert by_cpu(with_(pods, {}), told(*(used,) * pods), target, pods)[0] == replicas
+
+
+@pytest.mark.parametrize(
+    ("usage", "target", "ready", "replicas"),
+    [
+        (90, 70, 21, 28),
+        (110, 100, 7, 7),
+        (10**18, 1, 3, 2**31 - 1),  # as many as can be asked for
+        (0, 5, 3, 0),
+    ],
+)
+def test_one_value_for_all_as_upstreams_floats_give_it(usage: int, target: int, ready: int, replicas: int):
+    assert arithmetic.by_total(usage, target, ready, ready, Tolerance()) == replicas
+
+
+def test_shares_and_averages_are_rounded_as_upstream_rounds_them():
+    assert arithmetic.share(8600, 3) == 2867
+    assert arithmetic.share(8600, 0) == 0, "there is nobody to have a share"
+    assert arithmetic.divided(-31_666, 3) == -10_555, "towards zero"
+    assert arithmetic.by_total_average(5000, 1000, 0, Tolerance()) == 5
+    assert arithmetic.by_total_average(10**18, 1, 3, Tolerance()) == 2**31 - 1
+
+
+def test_that_nobody_tells_anything_is_told_before_what_is_not_asked_for():
+    """A pod that starts has no metrics yet: upstream says that first, and what is missing of it once it serves."""
+    with pytest.raises(MetricError, match="did not receive metrics for targeted pods"):
+        by_cpu([pod("p0", cpu=None, phase="Pending")], told(100), 50, 1)
+    with pytest.raises(MetricError, match="missing request for cpu in container c of Pod p0"):
+        by_cpu([pod("p0", cpu=None)], told(100), 50, 1)
 
 
 @pytest.mark.parametrize(

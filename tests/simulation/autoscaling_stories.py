@@ -25,7 +25,7 @@ METERED = Scenario(
     (
         step(
             create(DEPLOYMENTS, world.deployment("web", 1, cpu="100m")),
-            create(HORIZONTALPODAUTOSCALERS, world.autoscaler("web", 1, 6)),
+            create(HORIZONTALPODAUTOSCALERS, world.autoscaler("web", 2, 6)),  # fewer are there
             work(0.05),
             wait(60),
         ),
@@ -49,7 +49,9 @@ BLIND = Scenario(
     (_CONTROLLER,),
     (
         step(
-            create(DEPLOYMENTS, world.deployment("web", 1)),
+            # As many as may be: of those that it has to make first, a successor that sees no metrics cannot say that
+            # they were desired, nor can upstream's.
+            create(DEPLOYMENTS, world.deployment("web", 3)),
             create(HORIZONTALPODAUTOSCALERS, WITHOUT_METRICS),
             wait(40),
         ),

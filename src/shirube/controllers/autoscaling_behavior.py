@@ -8,13 +8,12 @@ https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#confi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from shirube.api import quantity
 from shirube.client.rest import Object
-from shirube.controllers.autoscaling_replicas import Tolerance
+from shirube.controllers.autoscaling_replicas import Tolerance, whole
 
 DOWN_SECONDS = 300
 _UP = {
@@ -67,7 +66,11 @@ def tolerance(autoscaler: Object) -> Tolerance:
 
 
 def _number(value: Any) -> float:
-    return quantity.milli(value) / 1000
+    """As upstream makes a float of a quantity: its digits times a power of ten, `570m` is 570 * 0.001."""
+    amount, exponent = quantity.parse(value).nanos, -9
+    while exponent < 0 and amount % 1000 == 0:
+        amount, exponent = amount // 1000, exponent + 3
+    return float(float(amount) * 10.0**exponent)
 
 
 def longest_window(autoscaler: Object) -> float:
@@ -124,7 +127,7 @@ def up_limit(autoscaler: Object, current: int, added: list[Change], taken: list[
     proposals = []
     for policy in rule["policies"]:
         start = _at_start(current, added, taken, policy["periodSeconds"], now)
-        grown = math.ceil(start * (100 + policy["value"]) / 100)
+        grown = whole(start * (1 + policy["value"] / 100))
         proposals.append(start + policy["value"] if policy["type"] == "Pods" else grown)
     found: int = min(proposals) if rule["selectPolicy"] == "Min" else max(proposals)
     return max(found, current)
@@ -139,7 +142,7 @@ def down_limit(autoscaler: Object, current: int, added: list[Change], taken: lis
     proposals = []
     for policy in rule["policies"]:
         start = _at_start(current, added, taken, policy["periodSeconds"], now)
-        shrunk = int(start * (100 - policy["value"]) / 100)
+        shrunk = int(start * (1 - policy["value"] / 100))
         proposals.append(start - policy["value"] if policy["type"] == "Pods" else shrunk)
     found: int = max(proposals) if rule["selectPolicy"] == "Min" else min(proposals)
     return min(found, current)

@@ -137,7 +137,7 @@ class Metrics:
             found = arithmetic.by_utilization(
                 target.pods,
                 samples,
-                arithmetic.requests_of(target.pods, resource, container),
+                lambda: arithmetic.requests_of(target.pods, resource, container),
                 int(wanted["averageUtilization"]),
                 resource,
                 target.asked,
@@ -209,7 +209,7 @@ def _of_total(usage: int, wanted: Object, target: Target) -> tuple[int, Object]:
     if wanted["type"] == "AverageValue":
         amount = quantity.milli(wanted["averageValue"])
         replicas = arithmetic.by_total_average(usage, amount, target.there, target.tolerance)
-        return replicas, {"averageValue": _text(-(-usage // max(target.there, 1)))}
+        return replicas, {"averageValue": _text(arithmetic.share(usage, target.there))}
     amount = quantity.milli(wanted["value"])
     replicas = arithmetic.by_total(usage, amount, target.ready, target.asked, target.tolerance)
     return replicas, {"value": _text(usage)}

@@ -1,5 +1,8 @@
 """How many replicas a metric asks for. Pure; amounts are in thousandths (milli).
 
+The numbers are upstream's to the last bit: whole numbers are divided as Go divides them (towards zero), ratios are
+floats and rounded up as they come out. (21 pods at 90 % instead of 70 % are one bit more than 27: they become 28.)
+
 `ratio` is usage over target; near enough to 1 (the tolerance) nothing changes. Pods that are not ready or tell
 nothing are taken at a value that makes a change smaller, never larger: at zero when scaling up, at the full target
 when scaling down.
@@ -20,6 +23,7 @@ from shirube.controllers.ownership import deleting
 from shirube.foundation.clock import parse_rfc3339
 
 INITIALIZATION_SECONDS, INITIAL_READINESS_SECONDS = 300.0, 30.0
+MOST_REPLICAS = 2**31 - 1
 
 
 class MetricError(Exception):
@@ -40,6 +44,16 @@ class Tolerance(NamedTuple):
 
     def within(self, ratio: float) -> bool:
         return 1.0 - self.down <= ratio <= 1.0 + self.up
+
+
+def whole(count: float) -> int:
+    """Rounded up, as a float is: what is over by its last bit is over. As many as a count of replicas can be."""
+    return min(math.ceil(count), MOST_REPLICAS) if count < MOST_REPLICAS else MOST_REPLICAS
+
+
+def divided(total: int, by: int) -> int:
+    """As Go divides whole numbers."""
+    return -(-total // by) if total < 0 else total // by
 
 
 @dataclass(slots=True)
@@ -109,14 +123,15 @@ def _request(pod: Object, resource: str, container: str) -> int:
 def by_utilization(
     pods: list[Object],
     samples: Mapping[str, Sample],
-    requests: Mapping[str, int],
+    ask: Callable[[], Mapping[str, int]],
     target: int,
     resource: str,
     current: int,
     tolerance: Tolerance,
     now: float,
 ) -> tuple[int, int, int]:
-    """(replicas, utilisation in percent, average usage) for a target in percent of the requests."""
+    """(replicas, utilisation in percent, average usage) for a target in percent of the requests, which are asked for
+    once there is something to compare them with: what is told first of several troubles is upstream's."""
 
     def ratio(values: Mapping[str, int]) -> tuple[float, int]:
         asked = sum(requests.get(name, 0) for name in values)
@@ -127,6 +142,7 @@ def by_utilization(
 
     groups = group(pods, samples, resource, now)
     used = _used(samples, groups)
+    requests = ask()
     first, utilization = ratio(used)
     known = [value for name, value in used.items() if name in requests]  # the API may tell of pods that are gone
     average = sum(known) // len(known)
@@ -154,10 +170,10 @@ def by_average(
     used = _used(samples, groups)
 
     def ratio(values: Mapping[str, int]) -> float:
-        return sum(values.values()) // len(values) / target
+        return float(divided(sum(values.values()), len(values))) / float(target)
 
     replicas = _replicas(used, groups, ratio(used), ratio, lambda _: target, current, tolerance)
-    return replicas, sum(used.values()) // len(used)
+    return replicas, divided(sum(used.values()), len(used))
 
 
 def _used(samples: Mapping[str, Sample], groups: Groups) -> dict[str, int]:
@@ -179,7 +195,7 @@ def _replicas(
 ) -> int:
     count_unready = bool(groups.unready) and ratio > 1.0
     if not count_unready and not groups.missing:
-        return current if tolerance.within(ratio) else math.ceil(round(ratio * groups.ready, 6))
+        return current if tolerance.within(ratio) else whole(ratio * groups.ready)
     values = dict(used)
     if ratio < 1.0:
         values |= {name: full(name) for name in groups.missing}
@@ -190,7 +206,7 @@ def _replicas(
     second = again(values)
     if tolerance.within(second) or (ratio < 1.0 < second) or (ratio > 1.0 > second):
         return current
-    wanted = math.ceil(round(second * len(values), 6))
+    wanted = whole(second * len(values))
     if (second < 1.0 and wanted > current) or (second > 1.0 and wanted < current):
         return current
     return wanted
@@ -198,14 +214,19 @@ def _replicas(
 
 def by_total(usage: int, target: int, ready: int, current: int, tolerance: Tolerance) -> int:
     """For one value of all pods together against a target value."""
-    ratio = usage / target
+    ratio = float(usage) / float(target)
     if current == 0:
-        return math.ceil(ratio)
-    return current if tolerance.within(ratio) else math.ceil(round(ratio * ready, 6))
+        return whole(ratio)
+    return current if tolerance.within(ratio) else whole(ratio * ready)
 
 
 def by_total_average(usage: int, target: int, current: int, tolerance: Tolerance) -> int:
     """For one value that is shared by the replicas, so much for each."""
-    if current and tolerance.within(usage / (target * current)):
+    if current and tolerance.within(float(usage) / (float(target) * float(current))):
         return current
-    return math.ceil(usage / target)
+    return whole(float(usage) / float(target))
+
+
+def share(usage: int, replicas: int) -> int:
+    """What each of them has of it, rounded up; nothing when there are none."""
+    return math.ceil(float(usage) / float(replicas)) if replicas else 0

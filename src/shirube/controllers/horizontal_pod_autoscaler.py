@@ -138,15 +138,12 @@ class HorizontalPodAutoscalerController(Controller[str]):
                 self._recorder.event(autoscaler, WARNING, "FailedComputeMetricsReplicas", str(refused))
                 status = with_condition(status, "ScalingActive", "False", refused.reason, refused.message, now)
                 status |= {"currentReplicas": current, **_shown(refused.measured)}
-                # Nothing is known to be better than what is there; 0 would say that nothing is wanted. (A predecessor
-                # may have scaled and died before it could say so.)
-                status["desiredReplicas"] = status.get("desiredReplicas") or current
                 return status
-            desired, status = self._slowed(autoscaler, best.replicas, current, memory, status, now)
-            if desired > current:
+            if best.replicas > current:
                 why = f"{best.name} above target"
-            elif desired < current:
+            elif best.replicas < current:
                 why = "All metrics below target"
+            desired, status = self._slowed(autoscaler, best.replicas, current, memory, status, now)
         if desired != current:
             status = await self._rescale(autoscaler, gvr, scale, desired, why, status)
             changes = memory.added if desired > current else memory.taken
