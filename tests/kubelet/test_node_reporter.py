@@ -72,6 +72,21 @@ async def test_a_node_that_was_marked_unknown_says_that_it_is_ready(containerd):
         await node.until(lambda: ready() == "True", 8)  # long before the agent would write by itself
 
 
+async def test_cordoned_and_uncordoned_are_told_once_each(containerd):
+    async with running_node(containerd) as node:
+        path = f"/api/v1/nodes/{NODE}"
+
+        def told():
+            reasons = [e["reason"] for e in node.api.events()]
+            return [reason for reason in reasons if reason.endswith("Schedulable")]
+
+        await node.until(lambda: (node.api.objects.get(path) or {}).get("status", {}).get("conditions"))
+        node.api.put(path, {**node.api.objects[path], "spec": {"unschedulable": True}})
+        await node.until(lambda: told() == ["NodeNotSchedulable"])
+        node.api.put(path, {**node.api.objects[path], "spec": {}})
+        await node.until(lambda: told() == ["NodeNotSchedulable", "NodeSchedulable"])
+
+
 def test_what_has_not_changed_is_not_told_again():
     ready, pressure = {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}
     assert transitions([], [ready, pressure]) == ["NodeReady", "NodeHasDiskPressure"]

@@ -60,6 +60,7 @@ class NodeReporter:
         self._machine = machine
         self._node_uid = ""
         self._conditions: list[dict[str, Any]] = []
+        self._cordoned = False
         self._written: dict[str, Any] | None = None
         self._written_at = 0.0
         self.lease_seconds = LEASE_SECONDS
@@ -122,7 +123,12 @@ class NodeReporter:
         """The Node as the API has it now. What others have made of our conditions is written anew, at once.
 
         So a node that was silent for too long, and was marked unknown, is ready as soon as it is heard again.
+        That somebody has cordoned or uncordoned it is told in an event, as upstream's agent tells it.
         """
+        cordoned = bool((node.get("spec") or {}).get("unschedulable"))
+        if cordoned != self._cordoned:
+            self._cordoned = cordoned
+            self._tell_state("NodeNotSchedulable" if cordoned else "NodeSchedulable")
         ours = {c["type"]: c["status"] for c in self._conditions}
         theirs = {c["type"]: c["status"] for c in (node.get("status") or {}).get("conditions") or ()}
         if any(theirs.get(kind) != status for kind, status in ours.items()):
@@ -174,7 +180,10 @@ class NodeReporter:
         before, self._conditions = self._conditions, status["conditions"]
         self._written, self._written_at = seen, self._clock.monotonic()
         for reason in transitions(before, self._conditions):
-            self.tell(NORMAL, reason, f"Node {self._identity.name} status is now: {reason}")
+            self._tell_state(reason)
+
+    def _tell_state(self, reason: str) -> None:
+        self.tell(NORMAL, reason, f"Node {self._identity.name} status is now: {reason}")
 
     # -- lease
 
