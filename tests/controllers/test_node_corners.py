@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import NODES, PODS
 from shirube.client.rest import Client
 from shirube.controllers import pods as of_pods
-from shirube.controllers.node_ipam import NodeIPAMController, RangeExhausted, first_free
 from shirube.controllers.node_lifecycle import (
     NodeLifecycleController,
     silent_conditions,
@@ -328,54 +326,3 @@ async def test_an_eviction_that_failed_is_dropped_when_the_taint_goes(house: Hou
         api.fault = None
         await house.settle([controller])
         assert len(await items(client, PODS)) == 1
-
-
-# -- pod CIDRs ---------------------------------------------------------------------------------------------
-
-
-def test_a_range_that_is_smaller_than_a_node_is_exhausted():
-    with pytest.raises(RangeExhausted, match="is smaller than a /24"):
-        first_free(ipaddress.ip_network("10.0.0.0/26"), 24, [])
-
-
-@pytest.mark.parametrize(
-    "cluster,mask,taken,expected",
-    [
-        ("10.10.0.0/22", 24, ["10.10.0.0/24", "10.10.2.0/24"], "10.10.1.0/24"),
-        ("127.123.234.0/24", 30, ["127.123.234.0/26", "127.123.234.64/30"], "127.123.234.68/30"),
-        ("10.10.0.0/16", 24, ["172.10.0.0/24", "fd00::/64"], "10.10.0.0/24"),  # of others
-        ("10.10.0.0/16", 24, ["10.0.0.0/8"], None),  # one that holds all of it
-        ("10.10.0.0/24", 24, ["10.10.0.128/25"], None),
-        ("fd00::/56", 64, ["fd00::/64"], "fd00:0:0:1::/64"),
-    ],
-)
-def test_the_first_free_range(cluster: str, mask: int, taken: list[str], expected: str | None):
-    others = [ipaddress.ip_network(one) for one in taken]
-    if expected is None:
-        with pytest.raises(RangeExhausted):
-            first_free(ipaddress.ip_network(cluster), mask, others)
-    else:
-        assert first_free(ipaddress.ip_network(cluster), mask, others) == ipaddress.ip_network(expected)
-
-
-async def test_addresses_instead_of_ranges_and_a_range_that_comes_free(house: House, client: Client):
-    """The API lets an address stand for its network; one such node must not keep the others from theirs."""
-    await client.create(NODES, node("odd", podCIDRs=["10.244.0.9/24"], podCIDR="10.244.0.9/24"))
-    await client.create(NODES, node("next"))
-    context = house.context(cluster_cidr="10.244.0.0/23")
-    async with house.running(NodeIPAMController, context=context) as (controller,):
-
-        async def cidr(name: str) -> str | None:
-            return (await client.get(NODES, name))["spec"].get("podCIDR")
-
-        await house.settle([controller])
-        assert await cidr("next") == "10.244.1.0/24"
-        await client.create(NODES, node("late"))
-        await house.settle([controller])
-        assert await cidr("late") is None
-        await client.delete(NODES, "odd")
-
-        async def given() -> bool:
-            return await cidr("late") == "10.244.0.0/24"
-
-        await until(given)

@@ -134,6 +134,7 @@ def _controllers(cluster: ClusterLayout, spec: ClusterSpec, pki: certificates.Pk
         loops = controllers.Options(
             kubeconfig=cluster.component_kubeconfig("controllers"),
             cluster_cidr=layout.joined(spec.families, "pods"),
+            service_cidr=layout.joined(spec.families, "services"),
             node_monitor_grace=float(spec.node_grace),
             root_ca=pki.ca.cert,
             signing_cert=pki.ca.cert,

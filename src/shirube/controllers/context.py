@@ -31,6 +31,8 @@ class Context:
         chance: Chance | None = None,
         cluster_cidr: str = "10.244.0.0/16",
         node_mask: int = 24,
+        node_mask_v6: int = 64,
+        service_cidr: str = "",
         node_monitor_grace: float = 40.0,
         root_ca: Path | None = None,
         signing_cert: Path | None = None,
@@ -46,6 +48,8 @@ class Context:
         self.chance = chance or Chance()
         self.cluster_cidr = cluster_cidr
         self.node_mask = node_mask
+        self.node_mask_v6 = node_mask_v6
+        self.service_cidr = service_cidr
         self.node_monitor_grace = node_monitor_grace
         self.root_ca = root_ca
         self.signing_cert = signing_cert

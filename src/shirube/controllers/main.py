@@ -39,7 +39,9 @@ _log = log.get("controllers")
 class Options:
     kubeconfig: str | Path
     cluster_cidr: str = "10.244.0.0/16"  # two, comma separated, for dual stack
-    node_mask: int = 24
+    node_mask: int = 24  # of IPv4; `--node-cidr-mask-size-ipv4` of upstream's
+    node_mask_v6: int = 64
+    service_cidr: str = ""  # ranges of Services, likewise: what of the pods' range overlaps them is given to no node
     node_monitor_grace: float = 40.0  # seconds without a sign of life after which a node counts as failed
     root_ca: Path | None = None  # PEM published to all namespaces; without it that controller is off
     signing_cert: Path | None = None  # CA that signs certificate requests; without it that controller is off
@@ -118,6 +120,8 @@ def make_context(options: Options, config: KubeConfig, clock: Clock, chance: Cha
         chance=chance,
         cluster_cidr=options.cluster_cidr,
         node_mask=options.node_mask,
+        node_mask_v6=options.node_mask_v6,
+        service_cidr=options.service_cidr,
         node_monitor_grace=options.node_monitor_grace,
         root_ca=options.root_ca,
         signing_cert=options.signing_cert,

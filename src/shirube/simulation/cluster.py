@@ -126,7 +126,8 @@ class Cluster:
             signing_key=setup.signing_key,
             service_account_key=setup.service_account_key,
             legacy_token_clean_up=setup.legacy_token_clean_up,
-            cluster_cidr="10.0.0.0/8",  # room for 65,536 nodes
+            cluster_cidr="10.0.0.0/8",  # room for 61,440 nodes beside the Services
+            service_cidr="10.96.0.0/12",
         )
 
     def _root_ca(self) -> Path:
@@ -152,6 +153,7 @@ class Cluster:
             chance=self.chance(f"controllers {process.name} {len(self._started)}"),
             cluster_cidr=options.cluster_cidr,
             node_mask=options.node_mask,
+            service_cidr=options.service_cidr,
             root_ca=options.root_ca,
             signing_cert=options.signing_cert,
             signing_key=options.signing_key,
