@@ -19,6 +19,7 @@ from shirube.controllers.daemon_set_plan import (
     GENERATION,
     bounds,
     by_node,
+    generation_of,
     judge,
     node_of,
     pinned,
@@ -428,3 +429,45 @@ async def test_on_the_real_api_server_nodes_come_and_go(tmp_path: Path):
             await admin.patch(NODES, "n2", {"spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}})
             await until(lambda: _status(admin, desiredNumberScheduled=1), 10)
         assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
+
+
+# -- by hash or by generation ----------------------------------------------------------------------------------
+
+
+def marked(name: str, on: str, generation: str, digest: str = "another") -> dict[str, Any]:
+    found = pod(name, on, digest)
+    found["metadata"]["labels"]["pod-template-generation"] = generation
+    return found
+
+
+def of_generation(text: str) -> dict[str, Any]:
+    owner = daemon_set()
+    owner["metadata"]["annotations"] = {GENERATION: text}
+    return owner
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("3", "3"),
+        ("+03", "3"),  # as Go reads and writes it
+        ("-2", "-2"),
+        ("", None),
+        ("three", None),
+        ("٣", None),
+        (str(2**63), None),
+    ],
+)
+def test_generations_of_a_template(text: str, found: str | None):
+    assert generation_of(of_generation(text)) == found
+
+
+def test_pods_of_the_present_generation_are_updated_though_their_hash_is_another():
+    """After a collision of hashes, or under a release that makes them otherwise, nobody is replaced."""
+    nodes = [node("a"), node("b")]
+    pods = [marked("1", "a", "4"), marked("2", "b", "3")]
+    owner = of_generation("4")
+    assert status_of(owner, nodes, by_node(pods), "now", None, 2e9)["updatedNumberScheduled"] == 1
+    assert names(roll(owner, nodes, by_node(pods), "now", 2e9).delete) == ["2"]
+    unknown = of_generation("four")
+    assert "updatedNumberScheduled" not in status_of(unknown, nodes, by_node(pods), "now", None, 2e9)

@@ -326,9 +326,9 @@ def new_pod(owner: Object, node: str, digest: str) -> Object:
     pod = pod_from_template(owner["spec"]["template"], owner, "apps/v1", "DaemonSet")
     labels = pod["metadata"]["labels"]
     labels[history.POD_LABEL] = digest
-    generation = (owner["metadata"].get("annotations") or {}).get(planning.GENERATION, "")
-    if generation.isascii() and generation.isdecimal():  # it is a label's value now, and may be anybody's word
-        labels["pod-template-generation"] = generation
+    generation = planning.generation_of(owner)
+    if generation is not None and not generation.startswith("-"):  # which no label's value may
+        labels[planning.GENERATION_LABEL] = generation
     spec = pod["spec"]
     spec["affinity"] = planning.pinned(spec.get("affinity"), node)
     spec["tolerations"] = planning.tolerations(spec)

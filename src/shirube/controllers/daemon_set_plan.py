@@ -9,8 +9,10 @@ Follows upstream's `daemon_controller.go` and `update.go`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from shirube.client.rest import Object
 from shirube.controllers import pods as of_pods
@@ -20,6 +22,8 @@ from shirube.controllers.ownership import deleting
 from shirube.controllers.revisions import POD_LABEL
 
 GENERATION = "deprecated.daemonset.template.generation"
+GENERATION_LABEL = "pod-template-generation"
+_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")
 _TOLERATED = (
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -89,8 +93,31 @@ def by_node(pods: Iterable[Object]) -> dict[str, list[Object]]:
     return table
 
 
-def updated(pod: Object, digest: str) -> bool:
-    return bool((pod["metadata"].get("labels") or {}).get(POD_LABEL) == digest)
+class Mark(NamedTuple):
+    """By what pods of the present template are known: its hash, or its generation, which the API counts."""
+
+    digest: str
+    generation: str | None
+
+
+def generation_of(owner: Object) -> str | None:
+    """The template's generation as a label says it; None when people have written there what is no number."""
+    text = (owner["metadata"].get("annotations") or {}).get(GENERATION, "")
+    if not _NUMBER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+        return None
+    return str(int(text))
+
+
+def mark_of(owner: Object, digest: str) -> Mark:
+    return Mark(digest, generation_of(owner))
+
+
+def updated(pod: Object, mark: Mark) -> bool:
+    """One that has either: pods outlive a hash that is made otherwise, after a collision or by another release."""
+    labels = pod["metadata"].get("labels") or {}
+    if labels.get(POD_LABEL) == mark.digest:
+        return True
+    return mark.generation is not None and labels.get(GENERATION_LABEL) == mark.generation
 
 
 def is_rolling(owner: Object) -> bool:
@@ -118,7 +145,7 @@ class Plan:
 def plan(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
     """What brings the nodes and their pods in line, whatever the template's age."""
     todo = Plan()
-    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    minimum, mark = int(owner["spec"].get("minReadySeconds") or 0), mark_of(owner, digest)
     names = set()
     nodes = list(nodes)
     tolerated = tolerations(owner["spec"]["template"]["spec"])
@@ -142,7 +169,7 @@ def plan(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now:
             finished = [p for p in alive if of_pods.finished(p)]
             todo.failed += finished
             running = [p for p in alive if not of_pods.finished(p)]
-            todo.delete += _doubles(running, digest, surging, minimum, now)
+            todo.delete += _doubles(running, mark, surging, minimum, now)
         else:
             todo.delete += [p for p in there if not deleting(p)]
     for name, there in table.items():
@@ -155,7 +182,7 @@ def _age(pod: Object) -> tuple[bool, float, str]:
     return not pod["spec"].get("nodeName"), of_pods.created(pod), pod["metadata"]["uid"]
 
 
-def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, now: float) -> list[Object]:
+def _doubles(running: list[Object], mark: Mark, surging: bool, minimum: int, now: float) -> list[Object]:
     if len(running) <= 1:
         return []
     if not surging:
@@ -165,8 +192,8 @@ def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, no
         """A pod that serves is kept: a template changed twice in a second leaves two old ones of the same age."""
         return not of_pods.available(pod, minimum, now), *_age(pod)
 
-    new = sorted((p for p in running if updated(p, digest)), key=worth)
-    old = sorted((p for p in running if not updated(p, digest)), key=worth)
+    new = sorted((p for p in running if updated(p, mark)), key=worth)
+    old = sorted((p for p in running if not updated(p, mark)), key=worth)
     out = new[1:] + old[1:]
     # An old one that serves nobody may hold the very place that the new one needs.
     if new and old and (not of_pods.ready(old[0]) or of_pods.available(new[0], minimum, now)):
@@ -174,11 +201,11 @@ def _doubles(running: list[Object], digest: str, surging: bool, minimum: int, no
     return out
 
 
-def _one_of_each(there: list[Object], digest: str) -> tuple[Object | None, Object | None] | None:
+def _one_of_each(there: list[Object], mark: Mark) -> tuple[Object | None, Object | None] | None:
     """(new pod, old pod) of a node; None when there are more of a sort."""
     alive = [p for p in there if not deleting(p)]
-    new = [p for p in alive if updated(p, digest)]
-    old = [p for p in alive if not updated(p, digest)]
+    new = [p for p in alive if updated(p, mark)]
+    old = [p for p in alive if not updated(p, mark)]
     if len(new) > 1 or len(old) > 1:
         return None
     return (new[0] if new else None), (old[0] if old else None)
@@ -187,31 +214,31 @@ def _one_of_each(there: list[Object], digest: str) -> tuple[Object | None, Objec
 def roll(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now: float) -> Plan:
     """The next step of a rolling update. Old pods go also from nodes that they may stay on, but would not be made for
     any more: nobody will replace them."""
-    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    minimum, mark = int(owner["spec"].get("minReadySeconds") or 0), mark_of(owner, digest)
     tolerated = tolerations(owner["spec"]["template"]["spec"])
     judged = {node["metadata"]["name"]: judge(owner, node, tolerated) for node in nodes}
     wanted = [name for name, (run, _) in judged.items() if run]
     kept = [name for name, (run, stay) in judged.items() if stay and not run]
     surge, unavailable = bounds(owner, len(wanted))
-    pairs = (_one_of_each(table.get(name, []), digest) for name in kept)
+    pairs = (_one_of_each(table.get(name, []), mark) for name in kept)
     left = [pair[1] for pair in pairs if pair is not None and pair[1] is not None]
 
     def up(pod: Object) -> bool:
         return of_pods.available(pod, minimum, now)
 
     if surge:
-        todo = _surge(wanted, table, digest, surge, up)
+        todo = _surge(wanted, table, mark, surge, up)
         todo.delete += left
         return todo
-    return _replace(wanted, table, digest, unavailable, up, left)
+    return _replace(wanted, table, mark, unavailable, up, left)
 
 
 def _replace(
-    wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool], left: list[Object]
+    wanted: list[str], table: Table, mark: Mark, limit: int, up: Callable[[Object], bool], left: list[Object]
 ) -> Plan:
     down, at_once, candidates = 0, [], []
     for name in wanted:
-        pair = _one_of_each(table.get(name, []), digest)
+        pair = _one_of_each(table.get(name, []), mark)
         if pair is None or (pair[0] is None) == (pair[1] is None):
             down += 1  # the other half of the controller is at work there
             continue
@@ -228,12 +255,12 @@ def _replace(
     return Plan(delete=at_once + candidates[: max(limit - down, 0)])
 
 
-def _surge(wanted: list[str], table: Table, digest: str, limit: int, up: Callable[[Object], bool]) -> Plan:
+def _surge(wanted: list[str], table: Table, mark: Mark, limit: int, up: Callable[[Object], bool]) -> Plan:
     surged = 0
     todo = Plan()
     candidates: list[str] = []
     for name in wanted:
-        pair = _one_of_each(table.get(name, []), digest)
+        pair = _one_of_each(table.get(name, []), mark)
         if pair is None:
             surged += 1
             continue
@@ -253,7 +280,7 @@ def _surge(wanted: list[str], table: Table, digest: str, limit: int, up: Callabl
 def status_of(
     owner: Object, nodes: Iterable[Object], table: Table, digest: str, collisions: int | None, now: float
 ) -> Object:
-    minimum = int(owner["spec"].get("minReadySeconds") or 0)
+    minimum, mark = int(owner["spec"].get("minReadySeconds") or 0), mark_of(owner, digest)
     tolerated = tolerations(owner["spec"]["template"]["spec"])
     count = dict.fromkeys(("desired", "current", "misscheduled", "ready", "available", "updated"), 0)
     for node in nodes:
@@ -270,7 +297,7 @@ def status_of(
         is_ready = of_pods.ready(first)
         count["ready"] += is_ready
         count["available"] += is_ready and of_pods.available(first, minimum, now)
-        count["updated"] += updated(first, digest)
+        count["updated"] += updated(first, mark)
     status: Object = {
         "currentNumberScheduled": count["current"],
         "numberMisscheduled": count["misscheduled"],
