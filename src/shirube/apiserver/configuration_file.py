@@ -9,7 +9,7 @@ Contents are compared, not times: editors, symbolic links and mounted secrets al
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,14 @@ class Fields:
             raise ConfigurationError(f"{self.at(name)}: must be a list of strings")
         return tuple(value)
 
+    def value(self, name: str) -> Any:
+        """Whatever is there, for whoever takes it apart himself."""
+        return self._rest.pop(name, None)
+
+    def names(self) -> list[str]:
+        """The fields that nobody asked for yet: those of an object whose keys are data."""
+        return sorted(self._rest)
+
     def object(self, name: str) -> Fields | None:
         value = self._rest.pop(name, None)
         return None if value is None else Fields(value, self.at(name))
@@ -101,20 +109,30 @@ class Fields:
 
 def parse(data: bytes, group: str, kind: str, versions: Iterable[str]) -> Fields:
     """The fields of the configuration in `data`, apiVersion and kind checked. Raises ConfigurationError."""
+    return of_kind(value_of(data), "", [(f"{group}/{version}", kind) for version in versions])
+
+
+def value_of(data: bytes) -> Any:
+    """What the YAML or JSON of a file says. Raises ConfigurationError."""
     if not data.strip():
         raise ConfigurationError("the file is empty")
     if len(data) > MAX_BYTES:
         raise ConfigurationError(f"the file is larger than {MAX_BYTES} bytes")
     try:
-        obj = decode.yaml_body(data)
+        return decode.yaml_body(data)
     except ApiError as error:
         raise ConfigurationError(error.message) from error
-    fields = Fields(obj, "")
-    known = [f"{group}/{version}" for version in versions]
-    api_version, found = fields.text("apiVersion"), fields.text("kind")
-    if api_version not in known or found != kind:
-        shown = f"apiVersion {api_version!r}, kind {found!r}"
-        raise ConfigurationError(f"{shown} is not supported: use kind {kind} in {' or '.join(known)}")
+
+
+def of_kind(value: Any, path: str, kinds: Sequence[tuple[str, str]]) -> Fields:
+    """The fields of an object that must be one of `kinds`, (apiVersion, kind). Raises ConfigurationError."""
+    fields = Fields(value, path)
+    found = fields.text("apiVersion"), fields.text("kind")
+    if found not in kinds:
+        shown = f"apiVersion {found[0]!r}, kind {found[1]!r}"
+        known = " or ".join(f"kind {kind} in {api_version}" for api_version, kind in kinds)
+        where = f"{path}: " if path else ""
+        raise ConfigurationError(f"{where}{shown} is not supported: use {known}")
     fields.ignore("metadata")
     return fields
 

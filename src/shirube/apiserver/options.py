@@ -38,6 +38,10 @@ class Options:
     audit_log_max_size: int = 100  # megabytes, then a new file is begun
     audit_log_max_backups: int = 10  # old files that are kept; 0: all
     audit_log_max_age: int = 0  # days that old files are kept; 0: for ever
+    # Admission plugins beside the usual, names with commas between, and what they are told. Read once.
+    enable_admission_plugins: str = ""
+    disable_admission_plugins: str = ""
+    admission_control_config_file: Path | None = None  # AdmissionConfiguration
     datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
     runtime_config: str = ""  # KEY=true|false,…: API versions to serve that are off by default
     anonymous: bool = True

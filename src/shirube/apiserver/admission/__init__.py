@@ -1,9 +1,10 @@
 """The last word before a write is stored: plugins that fill in, and plugins that refuse.
 
 `Admission.mutate` runs before defaults and validation of the result, `validate` on the object as it will be
-stored. Plugins run in upstream's order (`AllOrderedPlugins`); the table `PLUGINS` holds those that are on,
-one module each. Which plugins look at which kind of write is worked out once and remembered, so a write that
-concerns none costs a dictionary look-up. See "Admission Control in Kubernetes" in the upstream documentation.
+stored. Plugins run in upstream's order (`AllOrderedPlugins`); `table` has them, one module each, `selection` says which
+are on and `configuration` reads what they are told. Which plugins look at which kind of write is worked out once and
+remembered, so a write that concerns none costs a dictionary look-up and a plugin that is off nothing. See "Admission
+Control in Kubernetes" in the upstream documentation.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from shirube.api.errors import ApiError
+from shirube.apiserver.admission import configuration, selection
 from shirube.apiserver.admission.metrics import STEP, AdmissionMetrics, observe
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.request import CONNECT, CREATE, DELETE, UPDATE, AdmissionRequest
@@ -30,11 +32,12 @@ class Admission:
     def __init__(self, server: ServerContext) -> None:
         self._clock = server.clock
         self._metrics = AdmissionMetrics.of(server)
-        self._plugins = [plugin(server) for plugin in PLUGINS]
+        self._plugins = _made(server)
         self._steps: dict[_Key, _Step] = {}
 
     @classmethod
     def of(cls, server: ServerContext) -> Admission:
+        """Raises ConfigurationError when the options ask for what cannot be."""
         return cls(server)
 
     async def mutate(self, req: AdmissionRequest) -> None:
@@ -71,6 +74,18 @@ class Admission:
             ]
             found = self._steps[key] = _Step(self._metrics, name, req.operation, concerned)
         return found
+
+
+def _made(server: ServerContext) -> list[Plugin]:
+    options = server.options
+    path = options.admission_control_config_file
+    configured = configuration.load(path) if path is not None else {}
+    made = []
+    for plugin in selection.chosen(options.enable_admission_plugins, options.disable_admission_plugins, configured):
+        made.append(one := plugin(server))
+        if plugin.name in configured:
+            one.configure(configured[plugin.name])
+    return made
 
 
 class _Step:

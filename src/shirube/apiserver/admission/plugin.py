@@ -1,12 +1,13 @@
 """What an admission plugin is: a name, the writes that it looks at, and one or both of two steps.
 
 Plugins are made once per server and keep no state that matters. They read stored objects through
-`server.reader` (read-only) and write, rarely, through `server.store`.
+`server.reader` (read-only) and write, rarely, through `server.store`. One that can be configured says how its
+configuration is read (`read`) and takes it before the first request (`configure`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from shirube.apiserver.admission.request import AdmissionRequest
 
@@ -21,9 +22,16 @@ class Plugin:
     operations: frozenset[str] = frozenset(("CREATE",))
     # (group, resource or resource/subresource); None = every resource, main resources and subresources alike
     resources: frozenset[tuple[str, str]] | None = None
+    # What makes a configuration of what its file says (the value, the path for messages; raises
+    # ConfigurationError); None: there is nothing to configure.
+    read: ClassVar[staticmethod[[Any, str], Any] | None] = None
+    must_be_configured: ClassVar[bool] = False
 
     def __init__(self, server: ServerContext) -> None:
         self.server = server
+
+    def configure(self, configuration: Any) -> None:
+        """Take what `read` has made. Raises ConfigurationError when it cannot be used after all."""
 
     def handles(self, operation: str, group: str, resource: str, subresource: str) -> bool:
         if operation not in self.operations:

@@ -1,7 +1,12 @@
-"""The plugins that are on, in upstream's order (`pkg/kubeapiserver/options/plugins.go`)."""
+"""The plugins, in upstream's order (`pkg/kubeapiserver/options/plugins.go`), and which of them are on by default.
+
+`selection` says which ones a server has that was asked for others.
+"""
 
 from __future__ import annotations
 
+from shirube.apiserver.admission.always import AlwaysAdmit, AlwaysDeny
+from shirube.apiserver.admission.always_pull_images import AlwaysPullImages
 from shirube.apiserver.admission.certificate_requests import (
     CertificateApproval,
     CertificateSigning,
@@ -11,15 +16,23 @@ from shirube.apiserver.admission.certificate_requests import (
 from shirube.apiserver.admission.default_ingress_class import DefaultIngressClass
 from shirube.apiserver.admission.default_storage_class import DefaultStorageClass
 from shirube.apiserver.admission.default_toleration_seconds import DefaultTolerationSeconds
+from shirube.apiserver.admission.deny_service_external_ips import DenyServiceExternalIPs
 from shirube.apiserver.admission.device_admin_access import DeviceAdminAccess
+from shirube.apiserver.admission.event_rate_limit import EventRateLimit
+from shirube.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
+from shirube.apiserver.admission.limit_pod_hard_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from shirube.apiserver.admission.limit_ranger import LimitRanger
+from shirube.apiserver.admission.namespace_auto_provision import NamespaceAutoProvision
+from shirube.apiserver.admission.namespace_exists import NamespaceExists
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from shirube.apiserver.admission.node_restriction import NodeRestriction
 from shirube.apiserver.admission.owner_references import OwnerReferences
 from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.pod_node_selector import PodNodeSelector
 from shirube.apiserver.admission.pod_resize import NodeDeclaredFeatureValidator, PodResizeValidator
 from shirube.apiserver.admission.pod_security import PodSecurity
+from shirube.apiserver.admission.pod_toleration_restriction import PodTolerationRestriction
 from shirube.apiserver.admission.pod_topology_labels import PodTopologyLabels
 from shirube.apiserver.admission.priority import Priority
 from shirube.apiserver.admission.quota import ResourceQuota
@@ -35,16 +48,25 @@ from shirube.apiserver.policies.validating import ValidatingAdmissionPolicy
 from shirube.apiserver.webhooks.mutating import MutatingAdmissionWebhook
 from shirube.apiserver.webhooks.validating import ValidatingAdmissionWebhook
 
-PLUGINS: tuple[type[Plugin], ...] = (
+EVERY: tuple[type[Plugin], ...] = (
+    AlwaysAdmit,
     OwnerReferences,
+    NamespaceAutoProvision,
     NamespaceLifecycle,
+    NamespaceExists,
+    LimitPodHardAntiAffinityTopology,
     LimitRanger,
     ServiceAccount,
     NodeRestriction,
     TaintNodesByCondition,
+    AlwaysPullImages,
     PodSecurity,
+    PodNodeSelector,
     Priority,
     DefaultTolerationSeconds,
+    PodTolerationRestriction,
+    EventRateLimit,
+    ExtendedResourceToleration,
     DefaultStorageClass,
     StorageObjectInUseProtection,
     PersistentVolumeClaimResize,
@@ -54,6 +76,7 @@ PLUGINS: tuple[type[Plugin], ...] = (
     ClusterTrustBundleAttest,
     CertificateSubjectRestriction,
     DefaultIngressClass,
+    DenyServiceExternalIPs,
     PodTopologyLabels,
     NodeDeclaredFeatureValidator,
     PodResizeValidator,
@@ -65,6 +88,25 @@ PLUGINS: tuple[type[Plugin], ...] = (
     MutatingAdmissionWebhook,
     ValidatingAdmissionPolicy,
     ValidatingAdmissionWebhook,
-    # Last: what it takes is taken, so everybody else must have agreed.
+    # Last of those that let anything pass: what it takes is taken, so everybody else must have agreed.
     ResourceQuota,
+    AlwaysDeny,
 )
+
+OFF_BY_DEFAULT = frozenset(
+    (
+        "AlwaysAdmit",
+        "AlwaysDeny",
+        "AlwaysPullImages",
+        "DenyServiceExternalIPs",
+        "EventRateLimit",
+        "ExtendedResourceToleration",
+        "LimitPodHardAntiAffinityTopology",
+        "NamespaceAutoProvision",
+        "NamespaceExists",
+        "PodNodeSelector",
+        "PodTolerationRestriction",
+    )
+)
+
+PLUGINS: tuple[type[Plugin], ...] = tuple(plugin for plugin in EVERY if plugin.name not in OFF_BY_DEFAULT)

@@ -1,15 +1,15 @@
 """PodSecurity: pods keep to the standard that their namespace names in its labels (KEP-2579).
 
-`pod-security.kubernetes.io/enforce|warn|audit` = privileged, baseline or restricted. Enforcing refuses pods;
-warnings also tell about templates (Deployments …), whose pods would be refused later. The `-version` labels are
-shown in messages; this server knows the newest version of the standards only. What the modes enforce and audit find is
-annotated in the audit log. Checks: `baseline`, `restricted`.
+`pod-security.kubernetes.io/enforce|warn|audit` = privileged, baseline or restricted; what namespaces do not say comes
+from the server's configuration, which also exempts users, runtime classes and namespaces (`policy`). Enforcing refuses
+pods; warnings also tell about templates (Deployments …), whose pods would be refused later. The versions are shown in
+messages; this server knows the newest version of the standards only. What the modes enforce and audit find, and why
+somebody was exempt, is annotated in the audit log. Checks: `baseline`, `restricted`.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shirube.api import errors
 from shirube.api.errors import Cause
@@ -17,12 +17,23 @@ from shirube.api.gvr import NAMESPACES, PODS
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.pod_security import baseline, restricted
 from shirube.apiserver.admission.pod_security.baseline import Violation
+from shirube.apiserver.admission.pod_security.policy import (
+    LEVELS,
+    MODES,
+    PREFIX,
+    VERSION,
+    Configuration,
+    Policy,
+    Standard,
+    of_labels,
+    read_configuration,
+)
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 
+if TYPE_CHECKING:
+    from shirube.apiserver.context import ServerContext
+
 Json = dict[str, Any]
-_LABEL = "pod-security.kubernetes.io/"
-LEVELS = ("privileged", "baseline", "restricted")
-_VERSION = re.compile(r"latest|v1\.(0|[1-9][0-9]*)")
 # (group, resource) -> where its pod template is
 _TEMPLATES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "replicationcontrollers"): ("spec", "template"),
@@ -53,12 +64,6 @@ def evaluate(level: str, meta: Json, spec: Json) -> list[Violation]:
     return sorted(found, key=lambda v: v.reason)
 
 
-def policy(labels: Json, mode: str) -> tuple[str, str]:
-    """(level, version) that the labels of a namespace ask for; a level that is not one is "restricted"."""
-    level = labels.get(_LABEL + mode, "privileged")
-    return (level if level in LEVELS else "restricted"), labels.get(f"{_LABEL}{mode}-version", "latest")
-
-
 class PodSecurity(Plugin):
     name = "PodSecurity"
     operations = frozenset((CREATE, UPDATE))
@@ -66,82 +71,130 @@ class PodSecurity(Plugin):
         (("", "pods"), ("", "pods/ephemeralcontainers"), ("", "pods/resize"), ("", "namespaces"), *_TEMPLATES)
     )
 
+    read = staticmethod(read_configuration)
+
+    def __init__(self, server: ServerContext) -> None:
+        super().__init__(server)
+        self.configure(Configuration())
+
+    def configure(self, configuration: Configuration) -> None:
+        self._exempt, self._defaults = configuration, configuration.defaults
+        # Whether a namespace without labels of ours is judged at all.
+        self._by_default = any(standard.level != "privileged" for standard in configuration.defaults)
+
     async def validate(self, req: AdmissionRequest) -> None:
         if req.obj is None:
             return
         if (req.resource.group, req.resource.name) == ("", "namespaces"):
-            self._namespace(req, req.obj)
+            if not req.subresource:
+                self._namespace(req, req.obj)
             return
         namespace = self.server.reader.get(NAMESPACES, "", req.namespace)
         labels = ((namespace or {}).get("metadata") or {}).get("labels") or {}
-        if not any(key.startswith(_LABEL) for key in labels):
+        if not self._by_default and not any(key.startswith(PREFIX) for key in labels):
             return
+        if self._passes(req):
+            return
+        policy = of_labels(labels, self._defaults)
         if req.resource.name == "pods":
             if req.operation == CREATE or _significant(req.old or {}, req.obj, req.subresource):
-                self._pod(req, labels, req.obj)
+                self._pod(req, policy, req.obj)
         else:
-            self._template(req, labels, req.obj)
+            self._template(req, policy, req.obj)
 
-    def _pod(self, req: AdmissionRequest, labels: Json, pod: Json) -> None:
+    def _passes(self, req: AdmissionRequest) -> bool:
+        """Whether the namespace or the user is exempt."""
+        for why, exempt in (
+            ("namespace", req.namespace in self._exempt.namespaces),
+            ("user", req.user.name in self._exempt.usernames),
+        ):
+            if exempt:
+                req.annotate(f"{PREFIX}exempt", why)
+                return True
+        return False
+
+    def _passes_for_its_class(self, req: AdmissionRequest, spec: Json) -> bool:
+        if (spec.get("runtimeClassName") or "") not in self._exempt.runtime_classes:
+            return False
+        req.annotate(f"{PREFIX}exempt", "runtimeClass")
+        return True
+
+    def _pod(self, req: AdmissionRequest, policy: Policy, pod: Json) -> None:
         meta, spec = pod["metadata"], pod.get("spec") or {}
-        level, version = policy(labels, "enforce")
-        req.annotate(f"{_LABEL}enforce-policy", f"{level}:{version}")
-        found = evaluate(level, meta, spec)
+        if self._passes_for_its_class(req, spec):
+            return
+        req.annotate(f"{PREFIX}enforce-policy", str(policy.enforce))
+        found = evaluate(policy.enforce.level, meta, spec)
         if found:
-            self._audit(req, labels, meta, spec)
+            self._audit(req, policy.audit, meta, spec)
             shown = ", ".join(map(str, found))
-            raise req.refusal(f'violates PodSecurity "{level}:{version}": {shown}')
-        self._warn(req, labels, meta, spec)
+            raise req.refusal(f'violates PodSecurity "{policy.enforce}": {shown}')
+        self._warn(req, policy, meta, spec)
 
-    def _audit(self, req: AdmissionRequest, labels: Json, meta: Json, spec: Json) -> None:
+    def _audit(self, req: AdmissionRequest, standard: Standard, meta: Json, spec: Json) -> None:
         if req.annotations is None:
             return
-        level, version = policy(labels, "audit")
-        found = evaluate(level, meta, spec)
+        found = evaluate(standard.level, meta, spec)
         if found:
             shown = ", ".join(map(str, found))
-            req.annotate(f"{_LABEL}audit-violations", f'would violate PodSecurity "{level}:{version}": {shown}')
+            req.annotate(f"{PREFIX}audit-violations", f'would violate PodSecurity "{standard}": {shown}')
 
-    def _warn(self, req: AdmissionRequest, labels: Json, meta: Json, spec: Json) -> None:
-        self._audit(req, labels, meta, spec)
-        level, version = policy(labels, "warn")
-        found = evaluate(level, meta, spec)
+    def _warn(self, req: AdmissionRequest, policy: Policy, meta: Json, spec: Json) -> None:
+        self._audit(req, policy.audit, meta, spec)
+        found = evaluate(policy.warn.level, meta, spec)
         if found:
             shown = ", ".join(map(str, found))
-            req.warnings.append(f'would violate PodSecurity "{level}:{version}": {shown}')
+            req.warnings.append(f'would violate PodSecurity "{policy.warn}": {shown}')
 
-    def _template(self, req: AdmissionRequest, labels: Json, obj: Json) -> None:
+    def _template(self, req: AdmissionRequest, policy: Policy, obj: Json) -> None:
         template: Any = obj
         for key in _TEMPLATES[req.resource.group, req.resource.name]:
             template = (template or {}).get(key)
-        if template:
-            self._warn(req, labels, template.get("metadata") or {}, template.get("spec") or {})
+        if not template:
+            return
+        spec = template.get("spec") or {}
+        if not self._passes_for_its_class(req, spec):
+            self._warn(req, policy, template.get("metadata") or {}, spec)
 
     def _namespace(self, req: AdmissionRequest, namespace: Json) -> None:
-        labels = namespace["metadata"].get("labels") or {}
+        name, labels = namespace["metadata"].get("name", ""), namespace["metadata"].get("labels") or {}
         causes = _check_labels(labels)
         old_labels = ((req.old or {}).get("metadata") or {}).get("labels") or {}
-        if causes and {k: v for k, v in labels.items() if k.startswith(_LABEL)} != {
-            k: v for k, v in old_labels.items() if k.startswith(_LABEL)
+        if causes and {k: v for k, v in labels.items() if k.startswith(PREFIX)} != {
+            k: v for k, v in old_labels.items() if k.startswith(PREFIX)
         }:
-            raise errors.invalid("", "Namespace", namespace["metadata"].get("name", ""), causes)
-        level, version = policy(labels, "enforce")
-        if req.operation == CREATE or LEVELS.index(level) <= LEVELS.index(policy(old_labels, "enforce")[0]):
+            raise errors.invalid("", "Namespace", name, causes)
+        if req.operation == CREATE:
             return
-        name = namespace["metadata"]["name"]
+        new, old = of_labels(labels, self._defaults).enforce, of_labels(old_labels, self._defaults).enforce
+        if new == old or new.level == "privileged" or name in self._exempt.namespaces:
+            return
+        if new.version == old.version and LEVELS.index(new.level) <= LEVELS.index(old.level):
+            return
+        req.warnings.extend(self._existing(name, new))
+
+    def _existing(self, name: str, standard: Standard) -> list[str]:
+        """What the pods of a namespace do that a standard forbids."""
+        pods = self.server.reader.list(PODS, name)
         problems: dict[str, list[str]] = {}
-        for pod in self.server.reader.list(PODS, name)[:_MOST_PODS]:
-            found = evaluate(level, pod["metadata"], pod.get("spec") or {})
-            if found:
-                shown = ", ".join(v.reason for v in found)
-                problems.setdefault(shown, []).append(pod["metadata"]["name"])
+        for pod in pods[:_MOST_PODS]:
+            spec = pod.get("spec") or {}
+            if (spec.get("runtimeClassName") or "") in self._exempt.runtime_classes:
+                continue
+            if found := evaluate(standard.level, pod["metadata"], spec):
+                problems.setdefault(", ".join(v.reason for v in found), []).append(pod["metadata"]["name"])
+        told = []
+        if len(pods) > _MOST_PODS:
+            part = f"the first {_MOST_PODS} of {len(pods)} existing pods"
+            told.append(f"new PodSecurity enforce level only checked against {part}")
         if problems:
-            req.warnings.append(
-                f'existing pods in namespace "{name}" violate the new PodSecurity enforce level "{level}:{version}"'
-            )
-            for shown, pods in problems.items():
-                more = f" (and {len(pods) - 1} other pod{'s' if len(pods) > 2 else ''})" if len(pods) > 1 else ""
-                req.warnings.append(f"{pods[0]}{more}: {shown}")
+            told.append(f'existing pods in namespace "{name}" violate the new PodSecurity enforce level "{standard}"')
+        details = []
+        for shown, culprits in problems.items():
+            others = len(culprits) - 1
+            more = f" (and {others} other pod{'s' if others > 1 else ''})" if others else ""
+            details.append(f"{min(culprits)}{more}: {shown}")
+        return told + sorted(details)
 
 
 def _significant(old: Json, new: Json, subresource: str) -> bool:
@@ -155,13 +208,13 @@ def _significant(old: Json, new: Json, subresource: str) -> bool:
 
 def _check_labels(labels: Json) -> list[Cause]:
     causes = []
-    for mode in ("enforce", "audit", "warn"):
-        key = _LABEL + mode
+    for mode in MODES:
+        key = PREFIX + mode
         if key in labels and labels[key] not in LEVELS:
             detail = f"must be one of {', '.join(LEVELS)}"
             causes.append(Cause.invalid(f"metadata.labels[{key}]", labels[key], detail))
         key += "-version"
-        if key in labels and not _VERSION.fullmatch(labels[key]):
+        if key in labels and not VERSION.fullmatch(labels[key]):
             detail = 'must be "latest" or "v1.x"'
             causes.append(Cause.invalid(f"metadata.labels[{key}]", labels[key], detail))
     return causes

@@ -4,7 +4,8 @@ Usage is taken before the object is stored, by compare-and-commit on the quota's
 servers, can never both take the last of it. Requests for one namespace that come together are decided together
 and written once; who does not fit into one quota takes nothing of the others. What is deleted, or taken for an object
 that was not stored after all, comes back when the quota controller counts again. A quota whose status nobody has
-counted yet is counted here first.
+counted yet is counted here first. What the configuration limits by default (`limited`) is only used where a quota that
+counts it still exists at the moment of the charge.
 
 `usage` says what an object costs. See "Resource Quotas" in the upstream documentation.
 """
@@ -22,6 +23,7 @@ from shirube.api.errors import ApiError
 from shirube.api.gvr import DEVICECLASSES, PODS, RESOURCECLAIMS, RESOURCEQUOTAS
 from shirube.api.quota_usage import Usage
 from shirube.apiserver.admission.plugin import Plugin
+from shirube.apiserver.admission.quota import limited
 from shirube.apiserver.admission.request import CREATE, UPDATE, AdmissionRequest
 from shirube.foundation import tasks
 
@@ -50,17 +52,23 @@ class _Waiting:
     req: AdmissionRequest
     cost: Usage  # of the new object
     before: Usage  # of the old one
+    needed: limited.Needed = limited.NOTHING  # what quotas must cover
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class ResourceQuota(Plugin):
     name = "ResourceQuota"
     operations = frozenset((CREATE, UPDATE))
+    read = staticmethod(limited.read_configuration)
 
     def __init__(self, server: ServerContext) -> None:
         super().__init__(server)
+        self._limited: tuple[limited.LimitedResource, ...] = ()
         self._waiting: dict[str, list[_Waiting]] = {}
         self._busy: set[str] = set()
+
+    def configure(self, configuration: tuple[limited.LimitedResource, ...]) -> None:
+        self._limited = configuration
 
     def handles(self, operation: str, group: str, resource: str, subresource: str) -> bool:
         if operation == CREATE:
@@ -70,14 +78,17 @@ class ResourceQuota(Plugin):
     async def validate(self, req: AdmissionRequest) -> None:
         if req.obj is None or not req.namespace or req.resource.virtual:
             return
-        if not self.server.reader.list(RESOURCEQUOTAS, req.namespace):
+        if not self._limited and not self.server.reader.list(RESOURCEQUOTAS, req.namespace):
             return
         where = (req.resource.group, req.resource.name, req.subresource)
         if req.old is not None and where == _PODS and usage.terminating(req.old) == usage.terminating(req.obj):
             return
         around = self._surroundings()
         before = usage.of(req.resource, req.old, around=around) if req.old else {}
-        mine = _Waiting(req, usage.of(req.resource, req.obj, around=around), before)
+        cost = usage.of(req.resource, req.obj, around=around)
+        mine = _Waiting(req, cost, before, limited.needed(self._limited, req.resource, req.obj, cost))
+        if not mine.needed and not self.server.reader.list(RESOURCEQUOTAS, req.namespace):
+            return
         self._waiting.setdefault(req.namespace, []).append(mine)
         if req.namespace not in self._busy:
             # A task of its own: the request that came first may go away, those that wait with it stay.
@@ -109,18 +120,21 @@ class ResourceQuota(Plugin):
                 fit(quotas, waiting)
             except ApiError as error:
                 _settle(waiting, error)
+        charged: list[Json] = []  # the quotas as they were found then
         for quota in quotas:
             open_ones = [w for w in batch if not w.done.done()]
-            if open_ones:
-                await self._charge(quota, open_ones)
+            if open_ones and (found := await self._charge(quota, open_ones)) is not None:
+                charged.append(found)
         for waiting in batch:
-            _settle(waiting)
+            if not waiting.done.done():
+                _settle(waiting, _not_covered(charged, waiting))
 
-    async def _charge(self, quota: Json, batch: list[_Waiting]) -> None:
-        """Charge one quota for everybody in the batch whom it concerns; refuses those who no longer fit."""
+    async def _charge(self, quota: Json, batch: list[_Waiting]) -> Json | None:
+        """Charge one quota for everybody in the batch whom it concerns; refuses those who no longer fit. The quota as
+        it is now; None when it is gone."""
         concerned = [(w, cost) for w in batch if (cost := cost_of(quota, w))]
         if not concerned:
-            return
+            return quota
         refused: list[tuple[_Waiting, ApiError]] = []
 
         def change(current: Json) -> Json | None:
@@ -136,7 +150,7 @@ class ResourceQuota(Plugin):
 
         meta = quota["metadata"]
         try:
-            await self.server.store.guaranteed_update(
+            found = await self.server.store.guaranteed_update(
                 RESOURCEQUOTAS,
                 meta["namespace"],
                 meta["name"],
@@ -147,9 +161,10 @@ class ResourceQuota(Plugin):
         except ApiError as error:
             if error.code != 404:
                 raise
-            return  # the quota was deleted meanwhile
+            return None  # the quota was deleted meanwhile
         for waiting, refusal in refused:
             _settle(waiting, refusal)
+        return found
 
     def _with_status(self, quota: Json) -> bool:
         """Count a quota that nobody has counted, in place. True when the status changed."""
@@ -229,15 +244,35 @@ def fit(quotas: list[Json], waiting: _Waiting) -> None:
     """Take what a request needs from all quotas, in place; from none of them when one refuses. Raises ApiError 403."""
     req = waiting.req
     costs = [(quota, cost_of(quota, waiting)) for quota in quotas]
-    for quota, cost in costs:
-        if req.obj is not None and (req.resource.group, req.resource.name) == ("", "pods"):
+    if req.obj is not None and (req.resource.group, req.resource.name) == ("", "pods"):
+        for quota in quotas:
             hard = (quota.get("spec") or {}).get("hard") or {}
             missing = usage.unspecified(req.obj, hard) if usage.matches(quota, req.resource, req.obj) else ""
             if missing:
                 raise req.refusal(f"failed quota: {quota['metadata']['name']}: must specify {missing}")
+    if (refusal := _not_covered(quotas, waiting)) is not None:
+        raise refusal
+    for quota, cost in costs:
         check(quota, req, cost)
     for quota, cost in costs:
         charge(quota, req, cost)
+
+
+def _not_covered(quotas: list[Json], waiting: _Waiting) -> ApiError | None:
+    """The refusal of a write that uses what is limited by default, and more of it than before, without a quota. Not of
+    a status, which is a fact."""
+    req = waiting.req
+    if not waiting.needed or req.obj is None or req.subresource == "status" or not _grows(quotas, waiting):
+        return None
+    why = limited.uncovered(waiting.needed, quotas, req.resource, req.obj, waiting.cost)
+    return req.refusal(why) if why else None
+
+
+def _grows(quotas: list[Json], waiting: _Waiting) -> bool:
+    """Whether it takes anything: more than before, or what another scope begins to count."""
+    if usage.more(waiting.cost, waiting.before):
+        return True
+    return any(cost_of(quota, waiting) for quota in quotas)
 
 
 def check(quota: Json, req: AdmissionRequest, cost: Usage) -> None:
