@@ -10,7 +10,7 @@ down: ## stop it and leave nothing but its data
 	@tools/setup
 	@.venv/bin/python -m shirube down
 
-test: lint ## everything: lint, unit tests, a real cluster on real containers
+test: ## everything: lint, unit tests, a real cluster on real containers
 	@tools/test
 
 lint: ## style, types, import contracts, generated files

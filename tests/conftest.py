@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
 
 # Some tests fork; gRPC's own fork handling would stop its poller in this process, too.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -13,12 +14,15 @@ import grpc
 import grpc.aio
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import aftermath
 
 # The same examples on every run, and no verdict by the clock: a busy machine fails no test. To search on:
 # `SHIRUBE_HYPOTHESIS=search make test`.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("SHIRUBE_HYPOTHESIS", "steady"))
+
+_GUARD = pytest.StashKey[subprocess.Popen[bytes]]()
 
 # gRPC ends its poller when the last of its objects is collected, and waits for it for ever when a call of a loop that
 # is closed was still open: one more user keeps the poller until the process ends.
@@ -30,6 +34,10 @@ grpc.aio.init_grpc_aio()
 _keeps_threads = grpc.insecure_channel("unix:/nowhere/there/is/nobody")
 with contextlib.suppress(grpc.RpcError):
     _keeps_threads.unary_unary("/nothing")(b"", timeout=5)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_GUARD] = aftermath.watch()
 
 
 @pytest.fixture(autouse=True)

@@ -1,66 +1,119 @@
-"""Run the tests, each room (a folder of `tests/`) in a process of its own.
+"""Run lint and the tests, each room (a folder of `tests/`) in a process of its own, two at a time.
 
-A room's event loops, gRPC pollers, forks and memory end with it, so no room can fail for what another left behind.
-Rooms that only compute run two at a time; those that start real programs, and so look at the clock, run alone. What a
-room prints is shown when it has failed; the names of all failures stand at the end.
+A room's event loops, gRPC pollers, forks and memory end with it, so no room can fail for what another left behind. The
+first lane begins with the real cluster, which waits for containers most of the time; the other does meanwhile what
+computes, with a lower priority, and then the rooms that start real programs. What a room prints is shown when it has
+failed; the names of all failures stand at the end.
 
+What earlier runs left that were killed is taken away first; when this one is told to end, its rooms end with it.
 With arguments: one plain pytest run with them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# The longest first: two lanes end at about the same time.
+LINT = "lint"
+# Lanes take the next when they are free: the longest first, so that they end at about the same time. What is not named
+# comes last.
+FIRST = ("cluster", "apiserver", "simulation")
 COMPUTING = (
-    "apiserver",
-    "simulation",
-    "api",
     "controllers",
+    LINT,
     "scheduler",
+    "api",
     "client",
     "serving",
     "streaming",
     "cli",
     "foundation",
+    "metrics_server",
 )
+THEN = ("kubelet", "storage", "interop", "network", "proxy")
+PATIENT = {LINT, *FIRST[1:], *COMPUTING}  # these give way to the others
 LIMIT = 1800.0
 _RESULT = re.compile(r"\d+ (passed|failed|errors?)\b.* in ")
 
 
-def pytest(arguments: list[str], *, quiet: bool = True) -> subprocess.CompletedProcess[str]:
-    """Raises TimeoutExpired after half an hour: a test hangs."""
-    command = [sys.executable, "-m", "pytest", "-q", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=quiet, text=True, timeout=LIMIT, check=False)
+def pytest(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-q", *arguments]
 
 
 class Run:
     def __init__(self) -> None:
-        self._print = threading.Lock()
+        self._one_at_a_time = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
         self.failures: list[str] = []
 
-    def room(self, name: str) -> None:
+    def job(self, name: str) -> None:
         began = time.monotonic()
-        try:
-            done = pytest([f"tests/{name}", "--durations=5"])
-            output, code = done.stdout + done.stderr, done.returncode
-        except subprocess.TimeoutExpired as error:
-            output, code = f"{error.stdout!s}\n{name} did not end within {LIMIT:.0f} s", 1
+        output, code = self._output(name)
         lines = output.splitlines()
         result = next((line for line in reversed(lines) if _RESULT.search(line)), "no result").strip(" =")
-        with self._print:
+        if name == LINT:
+            result = "good" if code == 0 else "bad"
+        with self._one_at_a_time:
+            if self._ended:
+                return
             if code:
                 print(output)
                 named = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
-                self.failures += named or [f"FAILED tests/{name}: pytest ended with {code}"]
-            print(f"tests/{name}: {result} ({time.monotonic() - began:.0f} s in all)", flush=True)
+                self.failures += named or [f"FAILED {shown(name)}: it ended with {code}"]
+            print(f"{shown(name)}: {result} ({time.monotonic() - began:.0f} s in all)", flush=True)
+
+    def _output(self, name: str) -> tuple[str, int]:
+        """What it printed, and its exit status; half an hour is long enough for every room."""
+        command = ["tools/lint"] if name == LINT else pytest(f"tests/{name}", "--durations=5")
+        if name in PATIENT:
+            command = ["nice", "-n", "10", *command]
+        command = ["setpriv", "--pdeathsig", "TERM", *command]  # nothing goes on when this process is killed
+        with self._one_at_a_time:
+            if self._ended:
+                return "", 1
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            self._running.add(process)
+        try:
+            output, _ = process.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            return f"{output}\n{name} did not end within {LIMIT:.0f} s", 1
+        finally:
+            self._running.discard(process)
+        return output, process.returncode
+
+    def end(self, number: int, _: Any) -> None:
+        """Told to end: the rooms are, too, and take away what they made."""
+        self._ended = True
+        for process in tuple(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        print(f"tests: ended by {signal.Signals(number).name}", flush=True)
+
+
+def shown(name: str) -> str:
+    return name if name == LINT else f"tests/{name}"
 
 
 def summary(failures: list[str]) -> list[str]:
@@ -75,16 +128,24 @@ def summary(failures: list[str]) -> list[str]:
     ]
 
 
-def main() -> int:
-    if sys.argv[1:]:
-        return pytest(sys.argv[1:], quiet=False).returncode
+def jobs() -> list[str]:
     rooms = sorted(path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py")))
+    order = [*FIRST, *COMPUTING, *THEN]
+    return [name for name in order if name in rooms or name == LINT] + [name for name in rooms if name not in order]
+
+
+def main() -> int:
+    subprocess.run([sys.executable, "tests/aftermath.py"], cwd=ROOT, check=True)
+    if sys.argv[1:]:
+        os.chdir(ROOT)
+        os.execv(sys.executable, pytest(*sys.argv[1:]))
     run = Run()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, run.end)
     with ThreadPoolExecutor(max_workers=2) as lanes:
-        list(lanes.map(run.room, [name for name in COMPUTING if name in rooms]))
-    for name in rooms:
-        if name not in COMPUTING:
-            run.room(name)
+        list(lanes.map(run.job, jobs()))
+    if run._ended:
+        return 130
     for line in summary(run.failures):
         print(line)
     print("tests: good" if not run.failures else f"tests: {len(run.failures)} failed")

@@ -12,13 +12,13 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.conftest import NAME, free_port
+from tests.cluster.conftest import NAME, own_home
+from tests.ports import free_port
 from tests.waiting import eventually
 
 from shirube.cluster.api import Api, ApiUnavailable
@@ -70,7 +70,7 @@ class ControlPlane:
 
 @pytest.fixture
 def control_plane(host_before: dict[str, str]) -> Iterator[ControlPlane]:
-    made = ControlPlane(Path(tempfile.mkdtemp(prefix="shirube-", dir="/tmp")))
+    made = ControlPlane(own_home("-e"))
     try:
         yield made
     finally:

@@ -8,7 +8,8 @@ import signal
 import urllib.request
 
 import pytest
-from tests.cluster.conftest import NAME, ROOT, Cluster, free_port
+from tests.cluster.conftest import NAME, ROOT, Cluster
+from tests.ports import free_node_port
 from tests.waiting import eventually
 
 from shirube.cluster import cgroups
@@ -21,8 +22,7 @@ PAGE = "Hello from Shirube!\n"
 
 @pytest.fixture(scope="module")
 def node_port() -> int:
-    port = free_port()
-    return 30000 + port % 2768
+    return free_node_port()
 
 
 @pytest.fixture(scope="module")

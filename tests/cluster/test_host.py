@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cluster.conftest import NAME, free_port, photograph
+from tests.cluster.conftest import NAME, photograph
+from tests.ports import free_port
 
 from shirube.cluster import cgroups, control, namespaces
 from shirube.cluster.layout import ClusterLayout

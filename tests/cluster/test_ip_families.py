@@ -12,14 +12,18 @@ from collections.abc import Iterator
 import pytest
 from tests.cluster.conformance import net_pods as net
 from tests.cluster.conformance.api import MERGE, Api
-from tests.cluster.conftest import NAME, Cluster, free_port
+from tests.cluster.conftest import NAME, Cluster
+from tests.ports import free_node_port, free_port
 from tests.waiting import eventually
 
 from shirube.cluster.layout import ClusterLayout
 
 pytestmark = pytest.mark.cluster
 SPACE = "default"
-PORTS = [{"port": 80, "targetPort": net.HTTP}]
+
+
+def ports() -> list[dict[str, int]]:
+    return [{"port": 80, "targetPort": net.HTTP, "nodePort": free_node_port()}]
 
 
 @contextlib.contextmanager
@@ -65,7 +69,7 @@ def test_both_families(cluster: Cluster) -> None:
         }
         assert [a["ip"] for a in found["far"]["status"]["hostIPs"]] == nodes[second]
         services = api.at("v1", "services", SPACE)
-        spec = {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "selector": {"app": "web"}, "ports": PORTS}
+        spec = {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "selector": {"app": "web"}, "ports": ports()}
         web = services.create(net.service("web", **spec))
         services.create(
             net.service("head", clusterIP="None", ipFamilyPolicy="PreferDualStack", selector={"app": "web"})
@@ -114,7 +118,7 @@ def test_ipv6_alone(cluster: Cluster) -> None:
         found = net.start(api, SPACE, net.server("web", {"app": "web"}))
         assert [":" in a["ip"] for a in found["web"]["status"]["podIPs"]] == [True]
         made = api.at("v1", "services", SPACE).create(
-            net.service("front", type="NodePort", selector={"app": "web"}, ports=PORTS)
+            net.service("front", type="NodePort", selector={"app": "web"}, ports=ports())
         )
         assert ":" in made["spec"]["clusterIP"] and made["spec"]["ipFamilies"] == ["IPv6"]
         net.resolves(api, SPACE, "web", "front.default.svc.cluster.local", {made["spec"]["clusterIP"]}, "AAAA")

@@ -8,6 +8,7 @@ from collections import namedtuple
 from dataclasses import replace
 
 import pytest
+from tests.cluster.conftest import NAME
 
 from shirube.cluster import cgroups, packages, preflight
 from shirube.cluster.layout import ClusterLayout
@@ -18,7 +19,9 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def cluster(monkeypatch):
-    with tempfile.TemporaryDirectory(prefix="shirube-", dir="/tmp") as home:  # (pytest's own have paths too long)
+    with tempfile.TemporaryDirectory(
+        prefix=f"shirube-{NAME}-", dir="/tmp"
+    ) as home:  # (pytest's own have paths too long)
         monkeypatch.setenv("SHIRUBE_HOME", home)
         monkeypatch.setattr(packages, "missing", lambda table: [])
         monkeypatch.setattr("os.geteuid", lambda: 0)

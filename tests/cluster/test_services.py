@@ -7,7 +7,8 @@ import json
 import urllib.request
 
 import pytest
-from tests.cluster.conftest import NAME, Cluster, free_port
+from tests.cluster.conftest import NAME, Cluster
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.cluster

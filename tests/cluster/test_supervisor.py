@@ -9,7 +9,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tests.cluster.conftest import NAME, free_port
+from tests.cluster.conftest import NAME
+from tests.ports import free_port
 from tests.waiting import eventually
 
 from shirube.cluster import cgroups, control

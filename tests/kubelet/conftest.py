@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests import aftermath
 
 # Tests are collected without packages (importlib mode): make the neighbours importable by name.
 if (here := str(Path(__file__).parent)) not in sys.path:
@@ -19,7 +20,7 @@ def containerd():
     """Real containerd in its own namespaces, which this thread is in too until the module's tests end."""
     from containerd import containerd_running
 
-    directory = Path(tempfile.mkdtemp(prefix="shirube-", dir="/var/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix=f"shirube-{aftermath.NAME}-", dir="/var/tmp"))
     try:
         with containerd_running(directory) as node:
             yield node

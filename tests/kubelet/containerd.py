@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tests import aftermath
 from tests.waiting import eventually
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
@@ -81,7 +82,7 @@ class Containerd:
     def __init__(self, directory: Path) -> None:
         self.dir = directory
         self.socket = str(directory / "containerd.sock")
-        self.cgroup_root = f"/shirube-test-{os.getpid()}/kubepods"
+        self.cgroup_root = f"/{aftermath.NAME}-kubelet/kubepods"
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:

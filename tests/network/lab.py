@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from tests import aftermath
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 GATEWAY, GATEWAY_6 = "10.244.0.1", "fd00:10:244::1"
@@ -62,7 +64,7 @@ class Probe:
 class Lab:
     """`node` with machines around it. Everything listens on every port of `ports`, at every address it has.
 
-    Their namespaces carry this process's number: two runs on one machine do not meet.
+    Their namespaces carry the run's name: two runs on one machine do not meet.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Lab:
     _listeners: dict[int, tuple[str, str, int, socket.socket]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.name = f"{self.name}-{os.getpid()}"
+        self.name = f"{aftermath.NAME}-{self.name}"
 
     def __enter__(self) -> Lab:
         self._add(self.node)

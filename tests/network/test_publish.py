@@ -6,9 +6,10 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 
 import pytest
+from tests.ports import free_port
+from tests.waiting import eventually
 
 from shirube.cluster.supervisor import Supervisor
 from shirube.network.publish import Port, Publisher, Target
@@ -26,22 +27,13 @@ class Events:
         self.told.append((reason, message))
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def control(tmp_path):
     path = tmp_path / "control.sock"
     pid = os.fork()
     if pid == 0:
         os._exit(Supervisor(path, []).run())
-    for _ in range(200):
-        if path.exists():
-            break
-        threading.Event().wait(0.02)
+    eventually(path.exists, "the supervisor listens")
     yield path
     os.kill(pid, signal.SIGTERM)
     os.waitpid(pid, 0)
@@ -94,7 +86,7 @@ async def over_udp(port):
 
 
 async def test_both_protocols_reach_the_first_backend_that_takes_them(control, server):
-    tcp, udp = Port("TCP", free_port()), Port("UDP", free_port(socket.SOCK_DGRAM))
+    tcp, udp = Port("TCP", free_port()), Port("UDP", free_port())
     # 127.0.0.3 refuses TCP connections.
     backends = {"TCP": ["127.0.0.3", "127.0.0.2"], "UDP": ["127.0.0.2"]}
     for port, ask in ((tcp, over_tcp), (udp, over_udp)):
@@ -113,7 +105,7 @@ async def test_both_protocols_reach_the_first_backend_that_takes_them(control, s
 async def test_a_port_that_is_taken_is_told_once_and_tried_again(control, server):
     events = Events()
     publisher = Publisher("127.0.0.1", control, events, lambda _: ["127.0.0.2"])
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = Port("TCP", taken.getsockname()[1])
         for _ in range(2):
             assert not await publisher.follow({port: Target(SERVICE, server)})

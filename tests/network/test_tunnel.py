@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+from tests import aftermath
 from tests.network.lab import inside, ip, run
 
 from shirube.foundation.address_family import IPV4, IPV6
@@ -78,7 +78,7 @@ ROUTER = {"a": ("192.0.2.1/25", "2001:db8:a::1/64"), "far": ("198.51.100.1/24", 
 
 
 def name(machine):
-    return f"shirube-vx-{os.getpid()}-{machine}"
+    return f"{aftermath.NAME}-vx-{machine}"
 
 
 @pytest.fixture(scope="module")

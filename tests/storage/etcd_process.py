@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -17,21 +16,13 @@ import threading
 import time
 from pathlib import Path
 
+from tests import aftermath
+from tests.ports import free_port
+
 from shirube.cluster.certificates import EtcdPki
 
 _START_SECONDS = 30.0
 _ROOM_BYTES = 512 << 20  # a log of 64 MB is reserved at once, and the next one before that is full
-
-
-def free_ports(count: int) -> list[int]:
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
 
 
 def _with_room(folder: Path) -> Path:
@@ -42,7 +33,7 @@ def _with_room(folder: Path) -> Path:
     other = Path("/var/tmp")
     room = shutil.disk_usage(other).free
     assert room >= _ROOM_BYTES, f"cannot run etcd: neither {folder.parent} nor {other} has 512 MB free"
-    return Path(tempfile.mkdtemp(prefix="shirube-etcd-", dir=other)) / "data"
+    return Path(tempfile.mkdtemp(prefix=f"shirube-{aftermath.NAME}-etcd-", dir=other)) / "data"
 
 
 class EtcdProcess:
@@ -54,7 +45,7 @@ class EtcdProcess:
         self._pki = pki
         self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, self.peer_port = free_ports(2)
+        self.port, self.peer_port = free_port(), free_port()
         if not start:
             return
         for last in (False, False, True):
@@ -66,7 +57,7 @@ class EtcdProcess:
                 if last or "address already in use" not in self._tail():
                     self.remove()
                     raise
-                self.port, self.peer_port = free_ports(2)
+                self.port, self.peer_port = free_port(), free_port()
                 shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

@@ -7,6 +7,7 @@ whatever became of their parents.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -14,6 +15,9 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
+_ATTEMPTS = 100
+# What is said of a group that another cluster, of which it was the last, takes away while it is looked at.
+_TAKEN_AWAY = (errno.ENOENT, errno.EEXIST, errno.ENODEV)
 # What v2 must delegate to children for pods to be limited.
 _V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
 
@@ -48,16 +52,25 @@ def is_v2() -> bool:
 
 def create(group: str) -> None:
     """Make `group` (and its parents) in every hierarchy, ready for processes and, on v2, for limits below."""
-    parts = group.strip("/").split("/")
     for root in hierarchies():
-        here = root
-        for part in parts:
-            if is_v2():
-                _delegate(here)
-            here = here / part
-            here.mkdir(exist_ok=True)
-            if (here / "cpuset.cpus").exists() and not is_v2():
-                _inherit_cpuset(here)
+        for attempt in range(_ATTEMPTS):
+            try:
+                _create_below(root, group.strip("/").split("/"))
+                break
+            except OSError as error:
+                if error.errno not in _TAKEN_AWAY or attempt == _ATTEMPTS - 1:
+                    raise
+
+
+def _create_below(root: Path, parts: list[str]) -> None:
+    here = root
+    for part in parts:
+        if is_v2():
+            _delegate(here)
+        here = here / part
+        here.mkdir(exist_ok=True)
+        if (here / "cpuset.cpus").exists() and not is_v2():
+            _inherit_cpuset(here)
 
 
 def _delegate(parent: Path) -> None:
@@ -124,7 +137,7 @@ def remove(group: str) -> None:
 
 
 def _rmdir(directory: Path) -> None:
-    for _ in range(100):
+    for _ in range(_ATTEMPTS):
         try:
             directory.rmdir()
             return
@@ -136,5 +149,15 @@ def _rmdir(directory: Path) -> None:
 
 
 def _rmdir_if_empty(directory: Path, root: Path) -> None:
-    if directory != root and directory.exists() and not any(d.is_dir() for d in directory.iterdir()):
-        _rmdir(directory)
+    """Other clusters may be making groups in it, or be about to remove it, too."""
+    if directory == root:
+        return
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            if any(d.is_dir() for d in directory.iterdir()):
+                return
+            with contextlib.suppress(OSError):  # EBUSY for a moment after the last group in it was removed
+                directory.rmdir()
+        if not directory.exists():
+            return
+        time.sleep(0.02)

@@ -23,6 +23,7 @@ from shirube.cluster.command import CommandError, run, succeeds
 from shirube.cluster.layout import Addresses, ClusterLayout, NodeLayout
 
 _NETNS_DIR = Path("/run/netns")
+_ATTEMPTS = 3
 _CNI_CACHE = Path("/var/lib/cni")
 _EMPTY_V2 = Path("/sys/fs/cgroup/unified")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -102,7 +103,7 @@ def _create_mount_namespace(node: NodeLayout) -> None:
     cni_cache = node.lib / "cni" / "cache"
     cni_cache.mkdir(parents=True, exist_ok=True)
     if not _CNI_CACHE.exists():
-        _CNI_CACHE.mkdir(parents=True)
+        _CNI_CACHE.mkdir(parents=True, exist_ok=True)
         (node.cluster.run / "made-var-lib-cni").touch()
     for pin in (node.mount_namespace, node.uts_namespace):
         pin.touch()
@@ -163,9 +164,11 @@ def remove_node(node: NodeLayout) -> None:
 def _give_back_shared_directories(cluster: ClusterLayout) -> None:
     # `ip netns add` makes /run/netns and mounts it on itself; undone when we were the first and are the last.
     if (cluster.run / "made-run-netns").exists() and _NETNS_DIR.is_dir() and not any(_NETNS_DIR.iterdir()):
-        while _is_mount(_NETNS_DIR):
-            run(["umount", "-n", str(_NETNS_DIR)])
-        _NETNS_DIR.rmdir()
+        # Where it fails, another cluster has begun to use it at this very moment.
+        while _is_mount(_NETNS_DIR) and succeeds(["umount", "-n", str(_NETNS_DIR)]):
+            pass
+        with contextlib.suppress(OSError):
+            _NETNS_DIR.rmdir()
     if (cluster.run / "made-var-lib-cni").exists() and _CNI_CACHE.is_dir() and not any(_CNI_CACHE.iterdir()):
         with contextlib.suppress(OSError):  # another cluster's node still has something mounted on it
             _CNI_CACHE.rmdir()
@@ -183,6 +186,12 @@ def _make_pin_directory(cluster: ClusterLayout) -> None:
 def _add_network_namespace(cluster: ClusterLayout, name: str) -> None:
     if not _is_mount(_NETNS_DIR):
         (cluster.run / "made-run-netns").touch()
+    for _ in range(_ATTEMPTS - 1):
+        if succeeds(["ip", "netns", "add", name]):
+            return
+        # The last other cluster may have taken the folder away at this very moment; what was begun is in the way.
+        with contextlib.suppress(OSError):
+            network_namespace_path(name).unlink()
     run(["ip", "netns", "add", name])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from tests.ports import free_port
 from tests.waiting import eventually
 
 from .conftest import definition, spec_schema, version
@@ -36,10 +36,7 @@ def server(tmp_path_factory) -> Iterator[Path]:
     """The kubeconfig of a server process."""
     _kubectl()
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "shirube", "server", "--data-dir", str(folder), "--port", str(port)]
+    command = [sys.executable, "-m", "shirube", "server", "--data-dir", str(folder), "--port", str(free_port())]
     log = folder / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
@@ -49,7 +46,7 @@ def server(tmp_path_factory) -> Iterator[Path]:
             assert process.poll() is None, log.read_text()
             return b"\nready" in log.read_bytes()
 
-        eventually(ready, "the server is ready", 10)
+        eventually(ready, "the server is ready", 60)
         yield folder / "admin.kubeconfig"
     finally:
         process.terminate()

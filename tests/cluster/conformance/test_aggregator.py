@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from tests.cluster.conformance.api import Refused
 from tests.cluster.conformance.test_webhooks import ADDRESS, _certificate
-from tests.cluster.conftest import NAME, free_port
+from tests.cluster.conftest import NAME
+from tests.ports import free_port
 from tests.waiting import eventually
 
 REGISTRATION = "apiregistration.k8s.io/v1"

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.cluster.conformance.api import MERGE, Refused, refused
 from tests.cluster.conformance.custom import V1, custom, defined, definition, objects_of, version
 from tests.cluster.conformance.objects import config_map, container, pod, running
-from tests.cluster.conftest import NAME, free_port
+from tests.cluster.conftest import NAME
+from tests.ports import free_port
 from tests.waiting import eventually
 
 ADMISSION = "admissionregistration.k8s.io/v1"

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import aftermath
 from tests.waiting import eventually
 
 from shirube.cluster.layout import NodeLayout
@@ -67,7 +68,7 @@ def _clients(export: Export) -> list[int]:
 
 @contextmanager
 def nfs_server(node: NodeLayout, address: str) -> Iterator[Export]:
-    top = Path(tempfile.mkdtemp(prefix="shirube-nfs-"))
+    top = Path(tempfile.mkdtemp(prefix=f"shirube-{aftermath.NAME}-nfs-", dir="/tmp"))
     export = Export(address, f"/{top.name}", top / "export")
     for name in ("export", "state"):
         (top / name).mkdir()

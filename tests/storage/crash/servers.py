@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 import orjson
+from tests.ports import free_port
 
 from shirube.storage import open_storage
 from shirube.storage.types import Storage
@@ -23,12 +23,6 @@ from .load import PREFIX
 
 _SOURCE = Path(__file__).resolve().parents[3] / "src"
 _READY_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ApiServer:
