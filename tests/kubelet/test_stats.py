@@ -156,3 +156,31 @@ async def test_what_a_pod_uses_is_told_in_every_form(containerd):
         assert 'id="/"' in text and "\nmachine_cpu_cores{" in text
         only = await usage.summary(True)
         assert only["pods"][0]["volume"] == []
+
+
+@pytest.mark.cluster
+async def test_pods_that_have_ended_hide_nobodys_network(containerd):
+    async with running_node(containerd) as node:
+        serves = node.run(pod("serves", shell("sleep 1000")))
+        ended = node.run(pod("ended", shell("true"), restartPolicy="Never"))
+        await node.ready(serves)
+        await node.until(lambda: node.status(ended).get("phase") == "Succeeded")
+
+        async def networks():
+            found = await node.agent.usage.summary(False)
+            return {p["podRef"]["name"]: p["network"]["interfaces"] for p in found["pods"] if p.get("network")}
+
+        # The sandbox of the one that has ended stays; its cgroup goes as soon as its worker is done with it.
+        group = node.agent.usage.stats.group_of(node.api.pod(ended))
+        await node.until(lambda: stats_cgroup.read(group) == stats_cgroup.Usage())
+        assert [i["name"] for i in (await networks())[serves]] == ["eth0"]
+
+
+@pytest.mark.cluster
+async def test_who_asks_for_processor_and_memory_has_no_disk_measured(containerd, monkeypatch):
+    async with running_node(containerd) as node:
+        name = node.run(pod("quick", shell("sleep 1000")))
+        await node.ready(name)
+        monkeypatch.setattr(node.agent.usage.stats, "_disk", None)
+        text = resource_metrics(await node.agent.usage.snapshot(), 1).decode()
+        assert f'container_memory_working_set_bytes{{container="c0",namespace="default",pod="{name}"}} ' in text

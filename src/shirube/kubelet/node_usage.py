@@ -55,7 +55,8 @@ class NodeUsage:
         self.stats = stats
 
     async def snapshot(self) -> Snapshot:
-        return await self.stats.snapshot()
+        """Processor and memory, which metrics servers ask for every few seconds: no disk is measured for them."""
+        return await self.stats.snapshot(disk=False)
 
     async def cadvisor(self) -> bytes:
         snapshot = await self.stats.snapshot()

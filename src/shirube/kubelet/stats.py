@@ -7,6 +7,7 @@ clients read; the eviction loop ranks pods by it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from shirube.kubelet.cgroups import Cgroups
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.paths import Paths
 from shirube.kubelet.pod_registry import PodRegistry
-from shirube.kubelet.runtime_state import Container
+from shirube.kubelet.runtime_state import Container, PodRuntime
 from shirube.kubelet.stats_cgroup import Usage
 from shirube.kubelet.stats_disk import DiskUsage, Used
 from shirube.kubelet.volumes.table import volume_type
@@ -101,13 +102,13 @@ class NodeStats:
 
     async def snapshot(self, *, disk: bool = True, max_age: float = 60.0) -> Snapshot:
         """Everything as it is now. Without `disk` nothing is measured that the control groups do not tell."""
-        layers, networks = await self._from_runtime() if disk else ({}, {})
+        layers = await self._layers() if disk else {}
         found = []
         for pod in self._registry.list():
             worker = self._registry.worker_of(pods.uid(pod))
             if worker is None or not worker.runtime.sandboxes:
                 continue
-            found.append(await self._pod(pod, worker.runtime.running(), layers, networks, disk, max_age))
+            found.append(await self._pod(pod, worker.runtime, layers, disk, max_age))
         self._forget(found)
         node, rate = self._group("")
         below, _ = self._group(self._cgroups.root)
@@ -134,23 +135,23 @@ class NodeStats:
     async def _pod(
         self,
         pod: pods.Pod,
-        running: list[Container],
+        runtime: PodRuntime,
         layers: Mapping[str, Used],
-        networks: Mapping[str, Any],
         disk: bool,
         max_age: float,
     ) -> PodUsage:
         group = self._cgroups.pod_path(pod)
         usage, rate = self._group(group)
         containers = []
-        for record in running:
+        for record in runtime.running():
             mine, my_rate = self._group(f"{group}/{record.id}")
             logs = Used(0, 0)
             if disk:
                 logs = await self._disk.of(self._paths.pod_logs(pod) / record.name, max_age)
             containers.append(ContainerUsage(record, mine, my_rate, layers.get(record.id, Used(0, 0)), logs))
         volumes = await self._volumes(pod, max_age) if disk else {}
-        return PodUsage(pod, usage, rate, tuple(containers), volumes, networks.get(pods.uid(pod)))
+        network = await self._network(runtime) if disk else None
+        return PodUsage(pod, usage, rate, tuple(containers), volumes, network)
 
     async def _volumes(self, pod: pods.Pod, max_age: float) -> dict[str, Used]:
         found = {}
@@ -160,20 +161,28 @@ class NodeStats:
                 found[volume["name"]] = await self._disk.of(path, max_age)
         return found
 
-    async def _from_runtime(self) -> tuple[dict[str, Used], dict[str, Any]]:
-        """Writable layers by container ID, networks by pod UID; nothing of what the runtime cannot tell."""
+    async def _layers(self) -> dict[str, Used]:
+        """Writable layers by container ID; nothing of what the runtime cannot tell."""
         layers: dict[str, Used] = {}
-        networks: dict[str, Any] = {}
-        try:
+        # containerd fails the whole list when a container ends meanwhile; the next one is complete.
+        with contextlib.suppress(CriError):
             for stats in (await self._runtime.call("ListContainerStats")).stats:
                 layer = stats.writable_layer
                 layers[stats.attributes.id] = Used(layer.used_bytes.value, layer.inodes_used.value)
-            for sandbox in (await self._runtime.call("ListPodSandboxStats")).stats:
-                networks[sandbox.attributes.metadata.uid] = sandbox.linux.network
+        return layers
+
+    async def _network(self, runtime: PodRuntime) -> Any:
+        """What has gone over a running pod's interfaces, as CRI's `NetworkUsage`.
+
+        Asked for each pod: containerd's list of all fails for as long as the sandbox of a pod that has ended is there.
+        """
+        if runtime.sandbox is None or not runtime.sandbox.ready:
+            return None
+        try:
+            answer = await self._runtime.call("PodSandboxStats", pod_sandbox_id=runtime.sandbox.id)
         except CriError:
-            # containerd fails the whole list when a pod ends meanwhile; the next one is complete.
-            pass
-        return layers, networks
+            return None  # it ends just now, or the runtime cannot tell: clients see no network
+        return answer.stats.linux.network
 
     def _forget(self, found: list[PodUsage]) -> None:
         alive = {"", self._cgroups.root}
