@@ -69,7 +69,8 @@ def test_what_dies_is_started_again_and_says_how_it_ended(supervisor):
 
 def test_output_goes_to_the_log(supervisor, tmp_path):
     supervisor(talker=["/bin/sh", "-c", "echo out; echo err >&2; exec sleep 1000"])
-    eventually(lambda: (tmp_path / "talker.log").read_text() == "out\nerr\n", "both lines are in the log")
+    log = tmp_path / "talker.log"
+    eventually(lambda: log.exists() and log.read_text() == "out\nerr\n", "both lines are in the log")
 
 
 def test_children_end_with_a_killed_supervisor(tmp_path):
