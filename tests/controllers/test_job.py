@@ -18,6 +18,7 @@ from shirube.api.gvr import EVENTS, JOBS, PODS, SERVICEACCOUNTS
 from shirube.client.rest import Client
 from shirube.controllers import job_indexes
 from shirube.controllers import job_plan as planning
+from shirube.controllers.job_back_off import Failures
 from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_policy import judge_failure, succeeded_by_policy
 from shirube.controllers.job_tracking import count
@@ -99,8 +100,8 @@ def test_failures_back_off():
     ended = planning.finished_at(failed)
     one = job()
     assert planning.plan(one, View.of(one, [failed]), ended + 1).again == 9
-    assert planning.back_off_left([failed, pod("b", "Failed")], ended) == 20
-    assert planning.back_off_left([failed] * 20, ended) == 600
+    assert Failures().look(View.of(one, [failed, pod("b", "Failed")])).left(ended) == 20
+    assert Failures().look(View.of(one, [pod(f"p{n}", "Failed") for n in range(20)])).left(ended) == 600
 
 
 def test_terminating_pods_are_replaced_at_once_unless_asked_otherwise():
@@ -214,8 +215,10 @@ def test_counting_step_by_step_never_loses_or_doubles_a_pod(phases, lag, _):
 # -- on the real API server ---------------------------------------------------------------------------------
 
 
-async def finish(client: Client, pod: dict[str, Any], phase: str, code: int = 0) -> None:
-    ended = {"terminated": {"exitCode": code, "finishedAt": "2026-01-01T00:00:00Z"}}
+async def finish(
+    client: Client, pod: dict[str, Any], phase: str, code: int = 0, at: str = "2026-01-01T00:00:00Z"
+) -> None:
+    ended = {"terminated": {"exitCode": code, "finishedAt": at}}
     status = {"phase": phase, "containerStatuses": [{"name": "c", "image": "x", "imageID": "x", "ready": False,
               "restartCount": 0, "state": ended}]}  # fmt: skip
     metadata = pod["metadata"]

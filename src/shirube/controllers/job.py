@@ -24,6 +24,7 @@ from shirube.controllers import job_plan as planning
 from shirube.controllers import pods as of_pods
 from shirube.controllers.context import Context
 from shirube.controllers.expectations import Expectations
+from shirube.controllers.job_back_off import Failures
 from shirube.controllers.job_pod import new_pod
 from shirube.controllers.job_tracking import Counting, count
 from shirube.controllers.job_view import FINALIZER, LET_GO, View, astray, indexed, per_index, tracked
@@ -59,6 +60,7 @@ class JobController(Controller[str]):
         self._claimer = Claimer(self._client, JOBS, "Job", PODS)
         self._expectations = Expectations(self._clock)
         self._written: dict[str, int] = {}  # resourceVersion of the last status that we stored
+        self._failures: dict[str, Failures] = {}  # by the Job's uid, while it is not over
         index_by_controller(self._pods)
         self._jobs.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._job_deleted)
         self._pods.add_handler(self._pod_added, self._pod_updated, self._pod_deleted)
@@ -71,6 +73,7 @@ class JobController(Controller[str]):
     def _job_deleted(self, job: Object) -> None:
         self._expectations.forget(key_of(job))
         self._written.pop(key_of(job), None)
+        self._failures.pop(job["metadata"]["uid"], None)
         for pod in self._pods.store.by_index(BY_CONTROLLER, job["metadata"]["uid"]):
             self._enqueue_orphan(pod)
 
@@ -142,6 +145,7 @@ class JobController(Controller[str]):
         if not _ours(job):
             return None
         if planning.over(job):  # it may have been ended by another hand
+            self._failures.pop(job["metadata"]["uid"], None)
             for pod in self._pods.store.by_index(BY_CONTROLLER, job["metadata"]["uid"]):
                 self._enqueue_orphan(pod)
             return None
@@ -177,12 +181,13 @@ class JobController(Controller[str]):
             status, event = planning.suspension(job, status, now)
         job = {**job, "status": status}
         todo, error, made = planning.Plan(), None, 0
+        failures = self._failures.setdefault(job["metadata"]["uid"], Failures()).look(view)
         if deleting(job):
             pass
         elif end is not None:  # what ran when the Job had succeeded has not failed
             await self._delete(key, job, view.active, count_them=end.kind == "Failed")
         elif settled:
-            todo = planning.plan(job, view, now)
+            todo = planning.plan(job, view, now, failures)
             await self._delete(key, job, todo.delete, count_them=False)
             made, error = await self._create(key, job, view, todo)
         counting = count(job, view, finishing=end.kind if end else "")
@@ -296,6 +301,9 @@ class JobController(Controller[str]):
         for pod, message in counting.ignored:
             self._recorder.event(job, NORMAL, "PodFailurePolicy", f"{key_of(pod)}: {message}")
         if any(c["type"] == "Complete" for c in status.get("conditions") or ()):
+            if planning.too_many(job, status):
+                message = "Too many succeeded pods running after completion count reached"
+                self._recorder.event(job, WARNING, "TooManySucceededPods", message)
             self._recorder.event(job, NORMAL, "Completed", "Job completed")
         elif end is not None and any(c["type"] == "Failed" for c in status.get("conditions") or ()):
             self._recorder.event(job, WARNING, end.reason, end.message)

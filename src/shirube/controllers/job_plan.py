@@ -5,13 +5,13 @@ Follows upstream's `job_controller.go`; reasons and messages are upstream's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from shirube.client.rest import Object
 from shirube.controllers import job_indexes
 from shirube.controllers import pods as of_pods
+from shirube.controllers.job_back_off import Failures, delay
 from shirube.controllers.job_policy import judge_failure, succeeded_by_policy
 from shirube.controllers.job_view import (
     FAILURES,
@@ -23,13 +23,11 @@ from shirube.controllers.job_view import (
     only_failed_are_replaced,
     per_index,
     pod_failed,
-    taken_away,
     tracked,
 )
 from shirube.controllers.ownership import deleting
 from shirube.foundation.clock import parse_rfc3339, rfc3339
 
-BACK_OFF_SECONDS, BACK_OFF_LIMIT = 10.0, 600.0
 MOST_AT_ONCE = 500
 _UNLIMITED = 2**31 - 1
 
@@ -105,7 +103,9 @@ def _restarted_too_often(job: Object, view: View, limit: int) -> bool:
     if (job["spec"]["template"].get("spec") or {}).get("restartPolicy") != "OnFailure":
         return False
     total = 0
-    for pod in view.active:
+    for pod in view.pods:
+        if of_pods.phase(pod) not in ("Running", "Pending"):
+            continue
         status = pod.get("status") or {}
         for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
             total += int(one.get("restartCount") or 0)
@@ -133,8 +133,8 @@ class Plan:
     again: float | None = None  # seconds until a back-off is over
 
 
-def plan(job: Object, view: View, now: float) -> Plan:
-    """Which pods to make or delete while the Job goes on."""
+def plan(job: Object, view: View, now: float, failures: Failures | None = None) -> Plan:
+    """Which pods to make or delete while the Job goes on. `failures`: what is remembered of pods that are gone."""
     if suspended(job):
         return Plan(delete=view.active[:MOST_AT_ONCE])
     active = len(view.active)
@@ -155,7 +155,7 @@ def plan(job: Object, view: View, now: float) -> Plan:
         return Plan()
     if per_index(job):
         return _by_index(view, missing, now)
-    left = back_off_left((p for p in view.pods if of_pods.finished(p) or taken_away(job, p)), now)
+    left = (failures or Failures().look(view)).left(now)
     if left > 0:
         return Plan(again=left)
     if indexed(job):
@@ -200,14 +200,12 @@ def _free_indexes(view: View, count: int) -> list[int]:
 
 
 def _by_index(view: View, count: int, now: float) -> Plan:
-    """Each index backs off by itself."""
+    """The lowest free indexes, each backing off by itself. One that does keeps its turn, as upstream has it."""
     todo, waits = Plan(), []
-    for index in _free_indexes(view, view.completions or 0):
-        if len(todo.indexes) == count:
-            break
+    for index in _free_indexes(view, count):
         failed = view.latest_failures.get(index)
         if failed is not None:
-            left = finished_at(failed) + _back_off(sum(index_failures(view, index))) - now
+            left = finished_at(failed) + delay(sum(index_failures(view, index))) - now
             if left > 0:
                 waits.append(left)
                 continue
@@ -226,22 +224,6 @@ def index_failures(view: View, index: int) -> tuple[int, int]:
     if judge_failure(view.job, pod).action == "Ignore":
         return counted, ignored + 1
     return counted + 1, ignored
-
-
-def _back_off(failures: int) -> float:
-    if failures <= 0:
-        return 0.0
-    return float(min(BACK_OFF_SECONDS * 2 ** min(failures - 1, 10), BACK_OFF_LIMIT))
-
-
-def back_off_left(ended: Iterable[Object], now: float) -> float:
-    """Seconds to wait after failures since the last success: 10, 20, 40 … 600. Pods that have ended, or were taken
-    away, and still exist are looked at, so that a restart waits as long."""
-    pods = list(ended)
-    good = [finished_at(p) for p in pods if of_pods.phase(p) == "Succeeded"]
-    since = max(good, default=0.0)
-    bad = [at for p in pods if of_pods.phase(p) != "Succeeded" and (at := finished_at(p)) > since]
-    return max(bad) + _back_off(len(bad)) - now if bad else 0.0
 
 
 # -- status -------------------------------------------------------------------------------------------------
@@ -302,6 +284,12 @@ def may_end(job: Object, status: Object, view: View) -> bool:
     left = status.get("uncountedTerminatedPods") or {}
     busy = view.active or view.terminating or any(tracked(p) for p in view.pods)
     return not (busy or left.get("succeeded") or left.get("failed") or deleting(job))
+
+
+def too_many(job: Object, status: Object) -> bool:
+    """More pods have succeeded than were asked for."""
+    completions = job["spec"].get("completions")
+    return completions is not None and int(status.get("succeeded") or 0) > int(completions)
 
 
 def without_zeros(status: Object) -> Object:

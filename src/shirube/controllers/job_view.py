@@ -58,10 +58,15 @@ def taken_away(job: Object, pod: Object) -> bool:
 
 
 def finished_at(pod: Object) -> float:
-    """When a pod ended: its last container, if none is left; else when it ceased to be ready; else its deletion."""
+    """When a pod ended: its last container or sidecar, if none is left; else when it ceased to be ready; else its
+    deletion."""
+    status = pod.get("status") or {}
+    inits = (pod.get("spec") or {}).get("initContainers") or ()
+    sidecars = {one["name"] for one in inits if one.get("restartPolicy") == "Always"}
+    beside = [one for one in status.get("initContainerStatuses") or () if one["name"] in sidecars]
     ends = [
         ((one.get("state") or {}).get("terminated") or {}).get("finishedAt")
-        for one in (pod.get("status") or {}).get("containerStatuses") or ()
+        for one in (*(status.get("containerStatuses") or ()), *beside)
     ]
     known = [parse_rfc3339(end) for end in ends if end]
     if known and len(known) == len(ends):
@@ -105,7 +110,7 @@ class View:
         status = job.get("status") or {}
         waiting_succeeded, waiting_failed = uncounted(job)
         fresh = [p for p in view.pods if tracked(p) and p["metadata"]["uid"] not in waiting_succeeded | waiting_failed]
-        failures = [p for p in fresh if pod_failed(job, p) and _index_counts(job, p)]
+        failures = [p for p in fresh if pod_failed(job, p) and index_counts(job, p)]
         counted = [p for p in failures if judge_failure(job, p).action != "Ignore"]
         view.failed = int(status.get("failed") or 0) + len(waiting_failed) + len(counted)
         if indexed(job):
@@ -164,7 +169,7 @@ def _below(index: int, limit: int | None) -> bool:
     return limit is None or index < limit
 
 
-def _index_counts(job: Object, pod: Object) -> bool:
+def index_counts(job: Object, pod: Object) -> bool:
     if not indexed(job):
         return True
     index = job_indexes.index_of(pod)
