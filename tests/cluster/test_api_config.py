@@ -25,6 +25,7 @@ def test_each_file_becomes_an_option(tmp_path):
         "encryption_config": tmp_path / "encryption.yaml",
         "audit_policy": tmp_path / "audit-policy.yaml",
         "audit_log": Path("/logs/audit.log"),
+        "admission_control_config_file": tmp_path / "admission.yaml",
     }
 
 
@@ -38,6 +39,32 @@ def test_a_misspelt_name_is_refused(tmp_path):
     (tmp_path / "encription.yaml").touch()
     with pytest.raises(ApiConfigError, match=r"encription\.yaml is not a known name"):
         api_config.check(tmp_path)
+
+
+ADMISSION = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n"
+
+
+def test_files_that_the_admission_configuration_names_belong_there(tmp_path):
+    (tmp_path / "admission.yaml").write_text(ADMISSION + "plugins: [{name: PodSecurity, path: pods.yaml}]\n")
+    security = {"apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration"}
+    (tmp_path / "pods.yaml").write_text(repr({**security, "defaults": {"enforce": "baseline"}}))
+    api_config.check(tmp_path)
+    assert api_config.options(tmp_path, tmp_path) == {"admission_control_config_file": tmp_path / "admission.yaml"}
+    (tmp_path / "pods.yaml").write_text(repr({**security, "defaults": {"enforce": "based"}}))
+    with pytest.raises(ApiConfigError, match=r'pods\.yaml: defaults\.enforce: Invalid value: "based"'):
+        api_config.check(tmp_path)
+    (tmp_path / "podz.yaml").touch()
+    with pytest.raises(ApiConfigError, match=r"podz\.yaml is not a known name"):
+        api_config.check(tmp_path)
+
+
+def test_plugins_are_looked_at_before_anything_starts(tmp_path):
+    api_config.check_plugins("", "", None)
+    api_config.check_plugins("AlwaysPullImages", "LimitRanger", None)
+    with pytest.raises(ApiConfigError, match='admission plugin "AlwaysPull" is unknown'):
+        api_config.check_plugins("AlwaysPull", "", None)
+    with pytest.raises(ApiConfigError, match="cannot read .*nowhere"):
+        api_config.check_plugins("", "", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
@@ -65,6 +92,7 @@ def test_the_examples_of_the_documentation_are_good(tmp_path):
         "AuthenticationConfiguration": "authentication.yaml",
         "EncryptionConfiguration": "encryption.yaml",
         "Policy": "audit-policy.yaml",
+        "AdmissionConfiguration": "admission.yaml",
     }
     for example in examples:
         kind = re.search(r"^kind: (\w+)$", example, re.MULTILINE)

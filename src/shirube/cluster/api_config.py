@@ -1,9 +1,10 @@
 """The directory of `--api-config`: files that say who may do what, each under a name of its own.
 
-`authentication.yaml`, `authorization.yaml`, `encryption.yaml` and `audit-policy.yaml` are what upstream's server takes
-as `--authentication-config`, `--authorization-config`, `--encryption-provider-config` and `--audit-policy-file`.
-Each may be absent; any other YAML file is refused, so that a misspelt name does not leave a door open. The API server
-follows the files while it runs.
+`authentication.yaml`, `authorization.yaml`, `encryption.yaml`, `audit-policy.yaml` and `admission.yaml` are what
+upstream's server takes as `--authentication-config`, `--authorization-config`, `--encryption-provider-config`,
+`--audit-policy-file` and `--admission-control-config-file`. Each may be absent; any other YAML file is refused, so that
+a misspelt name does not leave a door open, unless `admission.yaml` names it as the configuration of a plugin. The API
+server follows the files while it runs, except for `admission.yaml`, which is read when it starts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ FILES = {
     "authorization.yaml": "authorization_config",
     "encryption.yaml": "encryption_config",
     "audit-policy.yaml": "audit_policy",
+    "admission.yaml": "admission_control_config_file",
 }
 
 
@@ -30,6 +32,10 @@ def options(directory: Path, audit_log: Path) -> dict[str, Any]:
         raise ApiConfigError(f"cannot use --api-config {directory}: it is not a directory")
     found = sorted(p.name for p in directory.iterdir() if p.suffix in (".yaml", ".yml", ".json"))
     unknown = [name for name in found if name not in FILES]
+    if unknown and "admission.yaml" in found:
+        named = _named_by(directory / "admission.yaml")
+        unknown = [name for name in unknown if directory / name not in named]
+    found = [name for name in found if name in FILES]
     if unknown:
         raise ApiConfigError(
             f"cannot use --api-config {directory}: {unknown[0]} is not a known name; known are {', '.join(FILES)}"
@@ -48,15 +54,41 @@ def check(directory: Path) -> None:
         if option == "audit_log":
             continue
         try:
-            _readers()[option](path.read_bytes())
+            _readers(directory)[option](path.read_bytes())
         except OSError as error:
             raise ApiConfigError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise ApiConfigError(f"cannot use {path}: {error}") from error
 
 
-def _readers() -> dict[str, Callable[[bytes], object]]:
+def check_plugins(enable: str, disable: str, configuration: Path | None) -> None:
+    """Whether admission plugins can be chosen and configured so. Raises ApiConfigError."""
+    if not (enable or disable or configuration):
+        return
+    from shirube.apiserver.admission import configuration as admission
+    from shirube.apiserver.admission import selection
+
+    try:
+        configured = admission.load(configuration) if configuration is not None else {}
+        selection.chosen(enable, disable, configured)
+    except ValueError as error:
+        raise ApiConfigError(str(error)) from error
+
+
+def _named_by(path: Path) -> list[Path]:
+    from shirube.apiserver.admission import configuration as admission
+
+    try:
+        return admission.files(path.read_bytes(), path.parent)
+    except OSError as error:
+        raise ApiConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ApiConfigError(f"cannot use {path}: {error}") from error
+
+
+def _readers(directory: Path) -> dict[str, Callable[[bytes], object]]:
     # The server's own; imported only when there is something to read.
+    from shirube.apiserver.admission import configuration as admission
     from shirube.apiserver.audit import policy
     from shirube.apiserver.authentication import configuration as authentication
     from shirube.apiserver.authorization import configuration as authorization
@@ -69,4 +101,5 @@ def _readers() -> dict[str, Callable[[bytes], object]]:
         "authorization_config": authorization.read,
         "encryption_config": encryption.read,
         "audit_policy": policy.read,
+        "admission_control_config_file": lambda data: admission.read(data, directory),
     }

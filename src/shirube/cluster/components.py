@@ -116,6 +116,8 @@ def _api_server(
             front_proxy_cert=pki.front_proxy_client.cert,
             front_proxy_key=pki.front_proxy_client.key,
             runtime_config=spec.runtime_config,
+            enable_admission_plugins=spec.enable_admission_plugins,
+            disable_admission_plugins=spec.disable_admission_plugins,
             **(api_config.options(Path(spec.api_config), cluster.logs / "audit.log") if spec.api_config else {}),
         )
 

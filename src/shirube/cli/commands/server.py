@@ -25,8 +25,20 @@ from shirube.foundation import process
 @click.option(
     "--api-config",
     type=click.Path(path_type=Path),
-    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml; each may be "
-    "absent, all are followed while the server runs.",
+    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml, audit-policy.yaml and "
+    "admission.yaml; each may be absent, all but the last are followed while the server runs.",
+)
+@click.option(
+    "--enable-admission-plugins",
+    multiple=True,
+    metavar="NAME,…",
+    help="Admission plugins that are off by default.",
+)
+@click.option("--disable-admission-plugins", multiple=True, metavar="NAME,…", help="Those that are on by default.")
+@click.option(
+    "--admission-control-config-file",
+    type=click.Path(path_type=Path),
+    help="AdmissionConfiguration, what plugins are told; read once.  [default: admission.yaml of --api-config]",
 )
 @click.option(
     "--runtime-config",
@@ -35,7 +47,15 @@ from shirube.foundation import process
     help="API versions to serve that are off by default: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/beta or api/all.",
 )
 def command(
-    data_dir: Path, host: str, port: int, datastore: str, api_config: Path | None, runtime_config: tuple[str, ...]
+    data_dir: Path,
+    host: str,
+    port: int,
+    datastore: str,
+    api_config: Path | None,
+    enable_admission_plugins: tuple[str, ...],
+    disable_admission_plugins: tuple[str, ...],
+    admission_control_config_file: Path | None,
+    runtime_config: tuple[str, ...],
 ) -> None:
     """Run the API in the foreground: RBAC on, an administrator's kubeconfig in DATA_DIR/admin.kubeconfig."""
     import shirube.apiserver.main as apiserver
@@ -43,10 +63,8 @@ def command(
     served(",".join(runtime_config))  # refused before anything is made
     address = _address(host)
     data_dir = data_dir.absolute()
-    access: dict[str, Any] = {}
-    if api_config is not None:
-        access_config.check(api_config.absolute())
-        access = access_config.options(api_config.absolute(), data_dir / "audit.log")
+    plugins = (",".join(enable_admission_plugins), ",".join(disable_admission_plugins))
+    access = _access(api_config, data_dir / "audit.log", admission_control_config_file, *plugins)
     listener = _listen(host, port)
     port = listener.getsockname()[1]
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -82,6 +100,25 @@ def command(
         print(f"ready: https://{address}:{port}  kubectl --kubeconfig {config} get all -A", file=sys.stderr, flush=True)
 
     sys.exit(process.run(lambda stop: apiserver.run(options, stop, ready), "shirube-apiserver"))
+
+
+def _access(
+    directory: Path | None, audit_log: Path, admission: Path | None, enable: str, disable: str
+) -> dict[str, Any]:
+    """The server's options for what its files say, which have been looked at. Raises ApiConfigError."""
+    options: dict[str, Any] = {}
+    if directory is not None:
+        access_config.check(directory.absolute())
+        options = access_config.options(directory.absolute(), audit_log)
+    if admission is not None:
+        if "admission_control_config_file" in options:
+            raise access_config.ApiConfigError(
+                f"cannot use --admission-control-config-file {admission}: {directory}/admission.yaml says the same; "
+                "give one of them"
+            )
+        options["admission_control_config_file"] = admission.absolute()
+    access_config.check_plugins(enable, disable, options.get("admission_control_config_file"))
+    return {**options, "enable_admission_plugins": enable, "disable_admission_plugins": disable}
 
 
 def _address(host: str) -> str:

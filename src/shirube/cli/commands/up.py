@@ -46,8 +46,20 @@ from shirube.cluster.up import up
 @click.option(
     "--api-config",
     type=click.Path(path_type=Path),
-    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml and audit-policy.yaml for the API "
-    "server; each may be absent.  [default: as before, else none]",
+    help="Directory with authentication.yaml, authorization.yaml, encryption.yaml, audit-policy.yaml and "
+    "admission.yaml for the API server; each may be absent.  [default: as before, else none]",
+)
+@click.option(
+    "--enable-admission-plugins",
+    multiple=True,
+    metavar="NAME,…",
+    help='Admission plugins that are off by default.  "" is none.  [default: as before, else none]',
+)
+@click.option(
+    "--disable-admission-plugins",
+    multiple=True,
+    metavar="NAME,…",
+    help='Admission plugins that are on by default.  "" is none.  [default: as before, else none]',
 )
 @click.option(
     "--runtime-config",
@@ -65,6 +77,8 @@ def command(
     node_grace: int | None,
     datastore: str | None,
     api_config: Path | None,
+    enable_admission_plugins: tuple[str, ...],
+    disable_admission_plugins: tuple[str, ...],
     runtime_config: tuple[str, ...],
     install: bool,
 ) -> None:
@@ -82,9 +96,22 @@ def command(
         spec = replace(spec, datastore=datastore_of(datastore))
     if api_config is not None:
         spec = replace(spec, api_config=str(api_config.absolute()))
+    if enable_admission_plugins:
+        spec = replace(spec, enable_admission_plugins=",".join(filter(None, enable_admission_plugins)))
+    if disable_admission_plugins:
+        spec = replace(spec, disable_admission_plugins=",".join(filter(None, disable_admission_plugins)))
     if runtime_config:
         spec = replace(spec, runtime_config=",".join(filter(None, runtime_config)))
-    served(spec.runtime_config)  # refused here rather than by the server
-    if spec.api_config:
-        access_config.check(Path(spec.api_config))
+    _check(spec)
     up(cluster, spec, Progress(), install=install)
+
+
+def _check(spec: ClusterSpec) -> None:
+    """What the API server would refuse is refused here."""
+    served(spec.runtime_config)
+    admission: Path | None = None
+    if spec.api_config:
+        directory = Path(spec.api_config)
+        access_config.check(directory)
+        admission = access_config.options(directory, directory).get("admission_control_config_file")
+    access_config.check_plugins(spec.enable_admission_plugins, spec.disable_admission_plugins, admission)
