@@ -1,4 +1,9 @@
-"""Wait on conditions, never on durations."""
+"""Wait on conditions, never on durations.
+
+How long a condition is given is no judgement of how quick it came: that would fail on a machine with much else to do.
+`seconds` is what something may need that takes long of itself; everything is given `PATIENCE` at least, which costs
+nothing where the condition comes.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,13 @@ from typing import Any
 from shirube.foundation.tasks import cancel, spawn
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0, what: str = "") -> Any:
+PATIENCE = 60.0
+
+
+async def until(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
     """What `condition` returns once it is true. It may be async."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(max(seconds, PATIENCE)):
             while True:
                 result = condition()
                 if isinstance(result, Awaitable):
@@ -27,8 +35,9 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0, what: str = 
         raise AssertionError(f"never came: {what or condition}") from None
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0, pause: float = 0.05) -> Any:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = PATIENCE, pause: float = 0.05) -> Any:
     """The same for other processes: blocks, and takes a failed assertion for "not yet"."""
+    seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
     never = threading.Event()
     last: Any = None

@@ -121,7 +121,7 @@ class Events:
         self._rest = b""
 
     async def next(self) -> tuple[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while b"\n" not in self._rest:
                 self._rest += await anext(self._chunks)
         line, _, self._rest = self._rest.partition(b"\n")
@@ -130,7 +130,7 @@ class Events:
 
     async def rest(self) -> list[tuple[str, Any]]:
         """Everything until the stream ends."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             async for chunk in self._chunks:
                 self._rest += chunk
         lines = [orjson.loads(line) for line in self._rest.splitlines()]

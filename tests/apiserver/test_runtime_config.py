@@ -157,7 +157,7 @@ async def test_a_definition_does_not_take_its_place(more):
         conditions = (definition.get("status") or {}).get("conditions") or []
         return any(c["type"] == "Established" for c in conditions)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not settled(await more.ok("GET", f"{definitions}/{meta['name']}")):
             await asyncio.sleep(0)
     (resource,) = OPTIONAL

@@ -26,7 +26,7 @@ async def frame(connection, held: bytearray) -> tuple[int, bytes]:
             assert data, "the connection ended"
             held.extend(data)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await need(4)
         size, at = held[1], 2
         if size == 126:
@@ -46,7 +46,7 @@ async def test_each_event_is_a_text_message(api):
         target = f"{CONFIGMAPS}?watch=true"
         port = sock.getsockname()[1]
         status, headers, connection = await http_client.upgrade(
-            "127.0.0.1", port, "GET", target, WEBSOCKET, None, timeout=5
+            "127.0.0.1", port, "GET", target, WEBSOCKET, None, timeout=60
         )
         assert status == 101 and headers.get("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         for name in ("a", "b"):
@@ -58,7 +58,7 @@ async def test_each_event_is_a_text_message(api):
             assert opcode == 1
             assert (event["type"], event["object"]["metadata"]["name"]) == ("ADDED", name)
         await connection.write(b"\x88\x80\x00\x00\x00\x00")  # a masked close frame
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while await connection.read():
                 continue
         await connection.close()

@@ -36,7 +36,7 @@ async def test_delayed_keys_come_in_order_and_the_earliest_delay_counts():
     queue.add_after("late", 0.5)
     queue.add_after("moved", 5.0)
     queue.add_after("moved", 0.04)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         assert [await queue.get() for _ in range(3)] == ["soon", "moved", "late"]
     queue.shut_down()
 
@@ -48,7 +48,7 @@ async def test_a_cancelled_getter_passes_its_wake_up_on():
     await asyncio.sleep(0)
     queue.add("a")
     first.cancel()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         assert await second == "a"
     assert first.cancelled()
 

@@ -59,7 +59,7 @@ class House:
         """Until no controller has anything to do."""
         controllers = list(controllers)
         still = 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while still < quiet:
                 await asyncio.sleep(0.001)
                 still = still + 1 if all(c.queue.idle for c in controllers) else 0

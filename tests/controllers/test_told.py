@@ -135,7 +135,7 @@ async def test_another_hand_at_a_slice_while_a_write_has_no_answer():
         api.hold = True
         await client.create(PODS, {**pod(1), "status": {"phase": "Pending"}})
         await make_ready(client, pod(1), ip="10.0.0.1")
-        await asyncio.wait_for(api.reached.wait(), 5)
+        await asyncio.wait_for(api.reached.wait(), 60)
         (written,) = (s for s in await items(client, ENDPOINTSLICES) if s["endpoints"])
         await client.update(ENDPOINTSLICES, {**written, "endpoints": []})
         slices = controllers[0].informers[3].store

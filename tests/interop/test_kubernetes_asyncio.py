@@ -91,7 +91,7 @@ async def test_a_conflict_is_an_error(api, namespace):
 
 async def test_dynamic_objects(api, namespace):
     await client.ApiextensionsV1Api(api).create_custom_resource_definition(definition("wheels", "Wheel"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         kind = None
         while kind is None:
             found = await dynamic.DynamicClient(api)
@@ -120,7 +120,7 @@ async def test_leader_election_by_lease(api, namespace):
     )
     running = tasks.spawn(leaderelection.LeaderElection(settings).run(), name="candidate")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await led.wait()
         lease = await client.CoordinationV1Api(api).read_namespaced_lease("leader", namespace)
         assert lease.spec.holder_identity == "me" and lease.spec.lease_duration_seconds == 4

@@ -9,6 +9,7 @@ from typing import Any
 
 from containerd import BUSYBOX, Containerd
 from fake_api import FakeApi
+from tests.waiting import PATIENCE
 
 from shirube.foundation.tasks import cancel, spawn
 from shirube.kubelet.agent import Agent, Options
@@ -75,7 +76,7 @@ class Node:
     async def stop(self) -> None:
         self._stop.set()
         assert self._task is not None
-        await asyncio.wait_for(self._task, 20)
+        await asyncio.wait_for(self._task, 60)
 
     async def kill(self) -> None:
         """As kill -9, as far as one process can play it."""
@@ -84,7 +85,7 @@ class Node:
     async def until(self, what: Callable[[], Any], seconds: float = 15) -> Any:
         """Wait until `what()` is true; its value."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(seconds, PATIENCE)):
                 while not (value := what()):
                     await asyncio.sleep(0.005)
                 return value
@@ -126,7 +127,7 @@ class Node:
 
     async def log_with(self, name: str, text: str, container: str = "c0") -> str:
         """The container's log, once it says `text`."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while text not in (found := await self.log(name, container)):
                 await asyncio.sleep(0.01)
             return found

@@ -66,14 +66,14 @@ class Channels:
             await self.connection.write(answer)
 
     async def until(self, text, channel=channels.STDOUT):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while text not in self.received[channel]:
                 assert not self.ended, f"ended with {self.received}"
                 await self.step()
 
     async def finish(self):
         """Read to the end; the outcome."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self.ended:
                 await self.step()
         await self.connection.close()
@@ -120,7 +120,7 @@ class SpdyClient:
         await self.flush()
 
     async def until(self, what):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not what():
                 assert not self.gone, "the connection ended"
                 await self.flush()

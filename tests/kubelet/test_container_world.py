@@ -197,7 +197,7 @@ async def test_following_a_log_ends_with_the_container(node):
     name = node.run(pod("talking", shell("for i in 1 2 3; do echo $i; sleep 0.1; done"), restartPolicy="Never"))
     await node.until(lambda: node.agent.pods.container("default", name, "c0"))
     chunks = node.agent.read_logs("default", name, "c0", LogOptions(follow=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert b"".join([chunk async for chunk in chunks]) == b"1\n2\n3\n"
 
 

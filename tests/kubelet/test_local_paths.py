@@ -23,7 +23,7 @@ async def test_what_the_provisioner_gives_up_is_removed_and_nothing_else(tmp_pat
     task = spawn(paths.run(), name="local paths")
     try:
         paths.changed(api.objects[NODE])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while TO_REMOVE in api.objects[NODE]["metadata"]["annotations"]:
                 await asyncio.sleep(0.005)
     finally:

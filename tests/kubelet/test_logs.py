@@ -67,7 +67,7 @@ async def test_following_reads_on_across_a_rotation(log):
         async for chunk in chunks:
             got.append(chunk)
 
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(follow())
         await asyncio.sleep(0.05)
         with log.open("ab") as file:

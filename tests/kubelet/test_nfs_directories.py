@@ -49,7 +49,7 @@ async def agent(api: FakeApi, root, **requests: directories.Request):
 
 
 async def answers(api: FakeApi) -> dict[str, directories.Request]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not all(one.answered for one in directories.requests_of(api.objects[NODE]).values()):
             await asyncio.sleep(0.005)
     return directories.requests_of(api.objects[NODE])
@@ -86,7 +86,7 @@ async def test_a_question_that_was_taken_back_is_not_worked_on(tmp_path, export)
     async with agent(api, tmp_path, one=ASKED) as made:
         # The server knows better than what this agent has been told.
         api.objects[NODE]["metadata"]["annotations"] = {}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while made._wake.is_set() or not made._working:
                 await asyncio.sleep(0)
             while ("GET", NODE) not in api.requests:

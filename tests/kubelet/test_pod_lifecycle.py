@@ -212,7 +212,7 @@ async def test_the_agent_comes_back_to_running_pods_without_touching_them(node):
         (folder / "c0").mkdir(parents=True)
     node.start()
     await node.until(lambda: node.agent.pods.container("default", name, "c0"))
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await node.agent.services.state.observe(orphan_uid)).sandboxes:
             await asyncio.sleep(0.05)
     await node.until(lambda: not any(folder.exists() for folder in left))

@@ -440,4 +440,4 @@ async def test_certificates_over_tls(tmp_path):
     assert await get("/metrics", identity(tmp_path, signer, "bob", ["dev"])) == 403
     assert await get("/healthz") == 401
     stop.set()
-    await asyncio.wait_for(serving, 10)
+    await asyncio.wait_for(serving, 60)

@@ -48,7 +48,7 @@ class Served:
         return answer.status, body if "content-length" in answer.headers else unchunked(body)
 
     async def no_streams(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while sum(self.api.counters.open_streams.values()) or runtime_connections():
                 await asyncio.sleep(0.02)
 
@@ -69,7 +69,7 @@ def runtime_connections():
 @pytest.fixture
 async def served(containerd):
     async with running_node(containerd) as node:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not hasattr(node, "agent"):
                 await asyncio.sleep(0.01)
         api = NodeApi(node.agent, Anybody())
@@ -265,7 +265,7 @@ async def test_logs_are_followed_until_the_container_ends(served):
     client = await Channels.connect(served.port, f"/attach/default/{name}/c0?input=1&output=1&error=1")
     await client.send(channels.STDIN, b"\n")
     await client.finish()
-    assert await asyncio.wait_for(following, 10) == (200, b"one\ntwo\n")
+    assert await asyncio.wait_for(following, 60) == (200, b"one\ntwo\n")
 
 
 async def test_what_cannot_be_reached_is_said(served, name):
@@ -344,7 +344,7 @@ async def kubectl_front(served, cache):
 
 async def run(command, stdin=b""):
     process = await asyncio.create_subprocess_exec(*command, stdin=-1, stdout=-1, stderr=-1)
-    out, err = await asyncio.wait_for(process.communicate(stdin), 20)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     return process.returncode, out, err
 
 
@@ -360,13 +360,13 @@ async def test_kubectl_execs_and_forwards(served, name, tmp_path):
         assert (code, out == data, err) == (0, True, b"")
         assert await run([*kubectl, "logs", name]) == (0, b"started\n", b"")
         forward = await asyncio.create_subprocess_exec(*kubectl, "port-forward", name, ":7777", stdout=-1, stderr=-1)
-        line = await asyncio.wait_for(forward.stdout.readline(), 10)
+        line = await asyncio.wait_for(forward.stdout.readline(), 60)
         assert line.startswith(b"Forwarding from 127.0.0.1:"), await forward.stderr.read()
         port = int(line.split(b":")[1].split()[0])
         for text in (b"first\n", b"second\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(text)
-            assert await asyncio.wait_for(reader.readline(), 10) == text
+            assert await asyncio.wait_for(reader.readline(), 60) == text
             writer.close()
             await writer.wait_closed()
         forward.terminate()

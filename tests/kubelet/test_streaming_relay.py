@@ -44,7 +44,7 @@ class Runtime:
             writer.close()
 
     async def closed(self):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.open:
                 await asyncio.sleep(0.01)
 
@@ -106,7 +106,7 @@ async def test_the_runtimes_end_is_the_clients_after_all_that_was_said(between):
     answer = await spdy(await between(Runtime(then=speak)))
     await asyncio.sleep(0.1)
     size = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while data := await answer.connection.read():
             size += len(data)
     assert size == 3_000_000
@@ -126,7 +126,7 @@ async def test_who_does_not_read_is_not_read_for(between):
     runtime = Runtime(then=speak)
     answer = await spdy(await between(runtime))
     before = -1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while before != written:
             before = written
             await asyncio.sleep(0.3)
@@ -235,7 +235,7 @@ class Pipe:
 async def test_a_session_over_which_nothing_moves_ends(monkeypatch):
     monkeypatch.setattr(streaming_relay, "IDLE_TIMEOUT", 0.05)
     client, runtime = Pipe(), Pipe()
-    await asyncio.wait_for(streaming_relay.pass_through(client, runtime), 5)
+    await asyncio.wait_for(streaming_relay.pass_through(client, runtime), 60)
     assert runtime.closed
 
 
@@ -280,7 +280,7 @@ async def test_the_outcome_is_told_although_the_runtime_takes_no_more():
     for stream in (1, 3, 5):
         far.send(stream, b'{"status":"Success"}' if stream == 1 else b"", fin=True)
     runtime.incoming.put_nowait(far.take())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not command.runtime_done:
             await asyncio.sleep(0.01)
     told = [m.data for m in near.receive(client.written) if isinstance(m, Message)]
@@ -322,6 +322,6 @@ async def test_the_close_comes_by_itself_and_is_not_waited_on_for_ever(monkeypat
 
     client, runtime = Records(), Pipe()
     runtime.incoming.put_nowait(b"")
-    await asyncio.wait_for(streaming_relay.translate(client, runtime, Ended()), 5)
+    await asyncio.wait_for(streaming_relay.translate(client, runtime, Ended()), 60)
     assert client.records == [b"\x82\x02\x03x", b"\x88\x02\x03\xe8"]
     assert runtime.closed

@@ -30,7 +30,7 @@ async def test_it_is_told_as_an_event_of_the_node(tmp_path):
     task = spawn(SystemOom(lambda *said: told.put_nowait(said), pipe).run(), name="oom")
     try:
         os.write(writer, record())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             said = await told.get()
         assert said == ("Warning", "SystemOOM", "System OOM encountered, victim process: stress, pid: 4711")
     finally:

@@ -30,7 +30,7 @@ class Running:
         writer.write(data)
         if finish:
             await writer.drain()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await reader.read()
         writer.close()
         return answer

@@ -35,7 +35,7 @@ Opener = Callable[[], Awaitable[Storage]]
 async def take(watch: Watch, count: int) -> list[Event]:
     """The next `count` events, however they are batched."""
     events: list[Event] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(events) < count:
             events += await anext(watch)
     return events
@@ -208,7 +208,7 @@ class StorageConformance:
         async with store.watch("/quiet/", await store.current_revision()) as watch:
             revision = await store.commit([], [Put("/loud", b"")])
             watch.request_progress()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while (batch := await anext(watch)).revision < revision:
                     pass
             assert batch == []

@@ -133,7 +133,7 @@ class StoreMachine(RuleBasedStateMachine):
         context, watch, prefix, after, seen = self.watches[which % len(self.watches)]
 
         async def catch_up() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while watch.revision < self.model.revision:
                     watch.request_progress()
                     seen.extend(await anext(watch))

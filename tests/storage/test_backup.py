@@ -97,7 +97,7 @@ async def _clients_of_before_are_told(url: str, newest: int) -> None:
             (event,) = await take(watch, 1)
             assert (event.revision, event.create_revision) == (written, held.create_revision)
             watch.request_progress()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while watch.revision < written:
                     await anext(watch)
         assert await store.get(KEY, now) == held

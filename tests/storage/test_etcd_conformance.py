@@ -80,7 +80,7 @@ async def test_progress_passes_what_others_write_elsewhere(servers):
     async with two.watch("/a", await two.current_revision()) as watch:
         elsewhere = await one.commit([], [Put("/b/x", b"1")])
         watch.request_progress()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while watch.revision < elsewhere:
                 assert not await anext(watch)
 
@@ -158,7 +158,7 @@ async def _outlives(store: Storage, members: dict[str, EtcdProcess]) -> None:
     async with store.watch("/a", await store.current_revision()) as watch:
         for member in list(members.values())[:2]:
             member.kill()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:  # until the others have a leader
                     try:
                         acknowledged.append(await store.commit((), (Put("/a/x", b"%d" % len(acknowledged)),)))

@@ -65,7 +65,7 @@ async def test_a_checkpoint_that_fails_fails_no_commit(tmp_path: Path, monkeypat
     store = await SQLiteStorage.open(tmp_path / "store.db")
     try:
         await _churn(store, 400)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await tried.wait()
         monkeypatch.undo()
         await _churn(store, 100)
@@ -115,7 +115,7 @@ async def test_etcd_at_its_quota_says_so_and_recovers_when_history_was_the_reaso
         held = await store.get("/k/same")
         assert held is not None
         assert held.value == b"%d:" % acknowledged + _VALUE
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await store.commit((), (Put("/k/other", _VALUE),))

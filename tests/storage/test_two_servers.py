@@ -103,7 +103,7 @@ async def test_watches_at_both_tell_the_same_history(pair: Pair):
     try:
         await asyncio.gather(write(pair.one, "a"), write(pair.two, "b"))
         await pair.two.create(CONFIGMAPS, config_map("history-end"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             one, two = await asyncio.gather(*following)
     finally:
         await cancel(*following)
@@ -175,7 +175,7 @@ async def test_one_leader_although_they_ask_different_servers(pair: Pair):
         await elector.run(lead, stops[who])
 
     async def leader() -> str:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not leading:
                 changed.clear()
                 await changed.wait()

@@ -260,7 +260,7 @@ async def test_only_who_may_attest_publishes_trust(pods):
     meta = {"name": "clustertrustbundles.certificates.k8s.io", "annotations": approved}
     await pods.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"metadata": meta, "spec": spec})
     path = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await pods.get(path)).status != 200:
             await asyncio.sleep(0)
     rbac = "/apis/rbac.authorization.k8s.io/v1"

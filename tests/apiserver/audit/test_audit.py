@@ -30,7 +30,7 @@ class Audited(Api):
     async def events(self) -> list[dict]:
         """What has been written so far."""
         writer = self.context.audit.writer
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while writer.written < writer.events:
                 await asyncio.sleep(0.001)
         return [orjson.loads(line) for line in self.log.read_bytes().splitlines()] if self.log.exists() else []

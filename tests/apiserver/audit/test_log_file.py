@@ -99,7 +99,7 @@ async def test_requests_wait_for_a_slow_disk_and_the_loop_does_not():
         await asyncio.sleep(0)  # the loop goes on
     assert not waiting.done()
     sink.go.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
     await writer.close()
     assert sink.lines == [b"%d\n" % n for n in range(20)]
@@ -123,7 +123,7 @@ async def test_what_cannot_be_written_is_counted_and_what_follows_is_written(cap
     sink = Full()
     writer = Writer(sink)
     writer.put(lambda: b"lost\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not writer.errors:
             await asyncio.sleep(0.001)
     sink.full = False

@@ -154,6 +154,6 @@ async def issuer(tmp_path, signing_keys):
     cert, key, authority = certificate(tmp_path)
     oidc = Oidc(authority, keys=signing_keys[:3])
     server = await serve(oidc, cert, key)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         yield oidc
     await server.drain(0)

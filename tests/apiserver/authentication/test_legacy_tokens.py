@@ -140,7 +140,7 @@ async def house(tmp_path, signing_key):
 
 
 async def _until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0)
 

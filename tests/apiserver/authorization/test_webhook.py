@@ -70,7 +70,7 @@ async def judge(tmp_path):
     }
     (tmp_path / "webhook.kubeconfig").write_text(yaml.safe_dump(config))
     made.kubeconfig = tmp_path / "webhook.kubeconfig"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         yield made
     await server.drain(0)
 

@@ -78,7 +78,7 @@ async def test_a_replaced_authority_is_added(front):
 async def test_it_comes_back(front):
     api, _ = front
     await api.ok("DELETE", PATH)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await api.get(PATH)).status != 200:
             await asyncio.sleep(0.01)
 

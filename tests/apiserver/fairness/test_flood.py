@@ -74,7 +74,7 @@ async def call(api, path, user, method="GET"):
 
 
 async def settled(api, level, waiting):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while level.waiting < waiting:
             await asyncio.sleep(0)
 
@@ -93,13 +93,13 @@ async def test_others_are_served_while_a_flood_waits(small, monkeypatch):
             ("/api/v1/nodes", "admin"),
             ("/livez", "flood"),
         ):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(60):
                 assert (await call(small, path, user)).status == 200, path
         # so is another user of the flood's own level, before the flood is through
         other = tasks.spawn(call(small, "/api/v1/namespaces/default/secrets", "polite"), name="polite")
         small.context.authenticator.users["polite"] = User("polite", groups=("system:authenticated",))
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await other
             answers = await asyncio.gather(*flood)
     assert {answer.status for answer in answers} == {200}
@@ -116,11 +116,11 @@ async def test_a_flood_that_fills_its_queues_is_sent_away(small, monkeypatch):
     await small.put(path, body, x_test_user="admin")
     async with blocked(monkeypatch) as gate:
         flood = [tasks.spawn(call(small, CONFIGMAPS, "flood"), name=f"flood{n}") for n in range(100)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while sum(task.done() for task in flood) < 80:
                 await asyncio.sleep(0)
         gate.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             answers = await asyncio.gather(*flood)
     refused = [a for a in answers if a.status == 429]
     assert len(refused) >= 80 and all(("Retry-After", "1") in a.headers for a in refused)

@@ -77,7 +77,7 @@ async def lure(pods, tmp_path):
 async def test_streams(lure, subresource):
     front, victims = lure
     status, _, connection = await http_client.upgrade(
-        "127.0.0.1", front, "GET", f"{PODS}/p/{subresource}", UPGRADE, None, timeout=5
+        "127.0.0.1", front, "GET", f"{PODS}/p/{subresource}", UPGRADE, None, timeout=60
     )
     connection.abort()
     assert status != 101

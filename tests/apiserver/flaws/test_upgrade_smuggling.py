@@ -60,7 +60,7 @@ async def joined(world, monkeypatch, answer):
     await front.start([sock])
     reader, writer = await asyncio.open_connection("127.0.0.1", sock.getsockname()[1])
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield backend, port, reader, writer
     finally:
         writer.close()

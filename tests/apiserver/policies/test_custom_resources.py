@@ -27,7 +27,7 @@ async def limits(api):
     }
     body = {"metadata": {"name": "limits.x.example.com"}, "spec": spec}
     await api.ok("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await api.get(LIMITS)).status != 200:
             await asyncio.sleep(0.005)
     return api

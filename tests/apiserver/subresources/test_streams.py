@@ -115,11 +115,11 @@ async def front(pods):
 
 
 async def ask(port, target, headers, method="GET"):
-    return await http_client.upgrade("127.0.0.1", port, method, target, headers, None, timeout=5)
+    return await http_client.upgrade("127.0.0.1", port, method, target, headers, None, timeout=60)
 
 
 async def talk(connection, data):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await connection.write(data)
         heard = b""
         while len(heard) < len(data):
@@ -235,7 +235,7 @@ async def test_followed_log_comes_line_by_line(agent, pods):
 
     agent.answer = lambda: Response(200, lines(), [], "text/plain")
     response = await pods.send("GET", f"{PODS}/p/log?follow=true")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         assert await anext(response.body) == b""  # the head goes out before there is anything
         assert await anext(response.body) == b"one\n"
         more.set()
@@ -255,7 +255,7 @@ async def test_client_that_leaves_ends_the_agents_work(agent, pods):
 
     agent.answer = lambda: Response(200, endless(), [], "text/plain")
     response = await pods.send("GET", f"{PODS}/p/log?follow=true")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await anext(response.body)
         await response.body.aclose()
@@ -298,7 +298,7 @@ async def test_logs_over_websocket(agent, front, protocol):
     assert answered.get("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
     assert answered.get("sec-websocket-protocol") == protocol
     heard = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while data := await connection.read():
             heard += data
     await connection.close()

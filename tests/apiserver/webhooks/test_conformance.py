@@ -242,7 +242,7 @@ def definition(*, served=("v1",), stored="v1", schema=None):
 
 async def defined(api, **more):
     await api.ok("POST", CRDS, definition(**more))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (await api.get(CUSTOM)).status != 200:
             await asyncio.sleep(0.01)
 

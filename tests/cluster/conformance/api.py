@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.waiting import PATIENCE
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
@@ -212,7 +213,7 @@ class Collection:
     def watch(self, labels: str = "", **query: Any) -> Watch:
         if labels:
             query["labelSelector"] = labels
-        return Watch(self.api, self.path, {"watch": "true", "timeoutSeconds": 60, **query})
+        return Watch(self.api, self.path, {"watch": "true", "timeoutSeconds": 300, **query})
 
 
 class Watch:
@@ -244,7 +245,7 @@ class Watch:
             self._ended = True
             self._news.notify_all()
 
-    def next(self, seconds: float = 15.0) -> Obj:
+    def next(self, seconds: float = PATIENCE) -> Obj:
         """The next event that was not taken yet."""
         with self._news:
             if not self._news.wait_for(lambda: len(self.events) > self._taken or self._ended, seconds):
@@ -254,9 +255,9 @@ class Watch:
             self._taken += 1
             return self.events[self._taken - 1]
 
-    def until(self, kind: str, condition: Callable[[Obj], Any] = lambda _: True, seconds: float = 15.0) -> Obj:
+    def until(self, kind: str, condition: Callable[[Obj], Any] = lambda _: True, seconds: float = PATIENCE) -> Obj:
         """The object of the next event of this kind for which the condition holds; others are passed over."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + max(seconds, PATIENCE)
         while True:
             event = self.next(max(deadline - time.monotonic(), 0.01))
             if event["type"] == kind and condition(event["object"]):

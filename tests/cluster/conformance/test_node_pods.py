@@ -270,7 +270,7 @@ async def streamed(batch: Batch, path: str, protocol: str) -> list[bytes]:
     url = f"https://{api.host}:{api.port}/api/v1/namespaces/{batch.ns}/pods/{path}"
     async with (
         aiohttp.ClientSession() as session,
-        asyncio.timeout(15),
+        asyncio.timeout(60),
         session.ws_connect(url, protocols=(protocol,), ssl=api._tls) as socket,
     ):
         assert socket.protocol == protocol

@@ -54,8 +54,8 @@ async def test_sandbox_container_and_the_event_of_its_end(containerd):
     }
     created = await runtime.call("CreateContainer", pod_sandbox_id=sandbox_id, config=config, sandbox_config=sandbox)
     await runtime.call("StartContainer", container_id=created.container_id)
-    assert await asyncio.wait_for(ended.get(), 10) == created.container_id
-    async with asyncio.timeout(10):
+    assert await asyncio.wait_for(ended.get(), 60) == created.container_id
+    async with asyncio.timeout(60):
         while (status := (await runtime.call("ContainerStatus", container_id=created.container_id)).status).state != 2:
             await asyncio.sleep(0.01)
     assert status.exit_code == 3
