@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.controllers.conftest import House, kubelet
+from tests.controllers.conftest import House, items, kubelet
 from tests.controllers.live import live
 from tests.controllers.test_replica_set import replica_set
 from tests.waiting import until
@@ -254,3 +255,43 @@ async def test_owners_that_cannot_be_asked_on_the_real_api_server(tmp_path: Path
             ((reason, text),) = await until(lambda: told("alone"), 10)
             assert reason == "UnmanagedPods" and "(selector: app=alone)" in text
             assert text.endswith('set ".spec.minAvailable" field of the PDB to an integer value.')
+
+
+async def test_a_pod_of_two_budgets_is_told_of(house: House, client: Client):
+    """Which nobody can evict: when it comes, when it changes, and when the second budget does."""
+
+    async def told() -> list[tuple[str, str, int]]:
+        found = [e for e in await items(client, EVENTS) if e["reason"] == "MultiplePodDisruptionBudgets"]
+        return [(e["involvedObject"]["name"], f"{e['type']}: {e['message']}", e["count"]) for e in found]
+
+    def about(name: str, times: int) -> tuple[str, str, int]:
+        message = f'Pod "default"/"{name}" matches multiple PodDisruptionBudgets.  Chose "every" arbitrarily.'
+        return name, f"Warning: {message}", times
+
+    every = {"metadata": {"name": "every", "namespace": "default"}, "spec": {"selector": {}, "minAvailable": 1}}
+    labels = {"app": "web"}
+    more = {"metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": labels}, "minAvailable": 1}}
+    await client.create(PODDISRUPTIONBUDGETS, every)
+    for name, of in (("first", labels), ("alone", {"app": "other"})):
+        made = pod(name)
+        made["metadata"]["labels"] = of
+        await client.create(PODS, made)
+    async with house.running(DisruptionController) as (controller,):
+        await house.settle([controller])
+        assert await told() == []
+        await client.create(PODDISRUPTIONBUDGETS, more, "default")
+        await until(lambda: _equal(told, [about("first", 1)]))
+        second = pod("second")
+        second["metadata"]["labels"] = labels
+        await client.create(PODS, second)
+        await until(lambda: _equal(told, [about("first", 1), about("second", 1)]))
+        await client.patch(PODS, "first", {"metadata": {"labels": {"version": "2"}}}, "default")
+        await until(lambda: _equal(told, [about("first", 2), about("second", 1)]))
+        await client.patch(PODS, "second", {"metadata": {"labels": {"app": "other"}}}, "default")
+        await client.delete(PODS, "first", "default", grace_period_seconds=0)
+        await house.settle([controller])
+        assert await told() == [about("first", 2), about("second", 1)]
+
+
+async def _equal(found: Callable[[], Awaitable[list[Any]]], expected: list[Any]) -> bool:
+    return sorted(await found()) == expected

@@ -192,8 +192,8 @@ class DisruptionController(Controller[str]):
         self._served: Served | None = None
         self._told = Told()
         self._pace = Pace(self._clock)
-        self._budgets.add_handler(self._enqueue, self._updated, lambda budget: self._told.forget(key_of(budget)))
-        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_changed)
+        self._budgets.add_handler(self._added, self._updated, lambda budget: self._told.forget(key_of(budget)))
+        self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_deleted)
         for informer in self._owners.values():
             informer.add_handler(on_update=self._owner_updated)
 
@@ -202,26 +202,55 @@ class DisruptionController(Controller[str]):
     def _enqueue(self, budget: Object) -> None:
         self.queue.add(key_of(budget))
 
+    def _added(self, budget: Object) -> None:
+        self._enqueue(budget)
+        if (selector := selector_of(budget)) is not None:
+            for pod in sorted(selected(self._pods, budget["metadata"]["namespace"], selector), key=key_of):
+                self._tell_of_several(pod, self._of(pod))
+
     def _updated(self, old: Object, new: Object) -> None:
         if not self._told.echo(old, new):
             self._enqueue(new)
 
-    def _pod_changed(self, pod: Object, *, can_wait: bool = False) -> None:
+    def _of(self, pod: Object) -> list[Object]:
+        """The budgets that select it."""
         labels = pod["metadata"].get("labels") or {}
-        for place in filings(pod):
-            for budget in self._budgets.store.by_index(_BY_SELECTOR, place):
-                selector = selector_of(budget)
-                if selector is not None and selector.matches(labels):
-                    key = key_of(budget)
-                    self.queue.add_after(key, self._pace.left(key) if can_wait else 0.0)
+        return [
+            budget
+            for place in filings(pod)
+            for budget in self._budgets.store.by_index(_BY_SELECTOR, place)
+            if (selector := selector_of(budget)) is not None and selector.matches(labels)
+        ]
+
+    def _tell_of_several(self, pod: Object, budgets: list[Object]) -> None:
+        """Nobody can evict such a pod: the eviction subresource goes by one budget, and refuses."""
+        if len(budgets) > 1:
+            namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            chosen = min(budget["metadata"]["name"] for budget in budgets)
+            about = f'Pod "{namespace}"/"{name}" matches multiple PodDisruptionBudgets.'
+            message = f'{about}  Chose "{chosen}" arbitrarily.'
+            self._recorder.event(pod, WARNING, "MultiplePodDisruptionBudgets", message)
+
+    def _wake(self, pod: Object, *, can_wait: bool = False) -> list[Object]:
+        budgets = self._of(pod)
+        for budget in budgets:
+            key = key_of(budget)
+            self.queue.add_after(key, self._pace.left(key) if can_wait else 0.0)
+        return budgets
+
+    def _pod_changed(self, pod: Object, *, can_wait: bool = False) -> None:
+        self._tell_of_several(pod, self._wake(pod, can_wait=can_wait))
         if (left := stale_target(pod, self._clock.now())) is not None:
             self.queue.add_after(_POD + key_of(pod), max(left, 0.0))
+
+    def _pod_deleted(self, pod: Object) -> None:
+        self._wake(pod)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
         if _shown(old) == _shown(new):
             return
         if old["metadata"].get("labels") != new["metadata"].get("labels"):
-            self._pod_changed(old)
+            self._wake(old)
         self._pod_changed(new, can_wait=of_pods.became_ready(old, new))
 
     def _owner_updated(self, old: Object, new: Object) -> None:
