@@ -71,15 +71,7 @@ class KubeConfig:
     def load(cls, path: str | os.PathLike[str], context: str = "") -> KubeConfig:
         """Read a kubeconfig file. Raises ConfigError."""
         path = Path(path)
-        try:
-            document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - the safe loader in C
-        except OSError as error:
-            raise ConfigError(f"cannot read kubeconfig {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"cannot parse kubeconfig {path}: {error}") from error
-        if not isinstance(document, dict):
-            raise ConfigError(f"cannot use kubeconfig {path}: it is not a mapping")
-        return _from_document(document, path, context)
+        return _from_document(_document(path), path, context)
 
     @classmethod
     def in_cluster(cls, directory: Path = _IN_CLUSTER) -> KubeConfig:
@@ -95,7 +87,7 @@ class KubeConfig:
         bracketed = f"[{host}]" if ":" in host else host
         return cls(
             server=f"https://{bracketed}:{port}",
-            tls=_tls_context(ca, None, None, insecure=False),
+            tls=_tls_context(ca, Identity(), insecure=False),
             token_file=str(directory / "token"),
             namespace=namespace or "default",
             ca_pem=ca,
@@ -106,7 +98,7 @@ class KubeConfig:
 
         A server looks at a client certificate before a token, so the two cannot share connections.
         """
-        tls = _tls_context(self.ca_pem, None, None, insecure=self.insecure) if self.tls else None
+        tls = _tls_context(self.ca_pem, Identity(), insecure=self.insecure) if self.tls else None
         return KubeConfig(
             server=self.server,
             tls=tls,
@@ -117,7 +109,66 @@ class KubeConfig:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One user of a kubeconfig."""
+
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    basic: tuple[str, str] | None = field(default=None, repr=False)
+    certificate_pem: bytes = field(default=b"", repr=False)
+    key_pem: bytes = field(default=b"", repr=False)
+
+    @property
+    def pair(self) -> bytes:
+        """Certificate and key as one PEM; empty unless there are both."""
+        both = bool(self.certificate_pem and self.key_pem)
+        return self.certificate_pem.rstrip(b"\n") + b"\n" + self.key_pem if both else b""
+
+
+def identities(path: Path) -> tuple[dict[str, Identity], str]:
+    """The users of a kubeconfig file by name, and the name of that of its current context ("": there is none), for
+    whoever is somebody else at every place. Raises ConfigError."""
+    document = _document(path)
+    found: dict[str, Identity] = {}
+    for entry in document.get("users") or []:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+            raise ConfigError(f"cannot use kubeconfig {path}: a user has no name")
+        found[entry["name"]] = _identity(_named(document, "users", "user", entry["name"], path), path)
+    context = document.get("current-context")
+    current = str(_named(document, "contexts", "context", context, path).get("user") or "") if context else ""
+    if current and current not in found:
+        raise ConfigError(f"cannot use kubeconfig {path}: it has no user named {current!r}")
+    return found, current
+
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - the safe loader in C
+    except OSError as error:
+        raise ConfigError(f"cannot read kubeconfig {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"cannot parse kubeconfig {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"cannot use kubeconfig {path}: it is not a mapping")
+    return document
+
+
+def _identity(user: dict[str, Any], path: Path) -> Identity:
+    for plugin in ("exec", "auth-provider"):
+        if user.get(plugin):
+            raise ConfigError(f"cannot use kubeconfig {path}: credential plugins ({plugin}) are not supported")
+    token_file = str(user.get("tokenFile") or "")
+    return Identity(
+        token=str(user.get("token") or ""),
+        token_file=str(path.parent / token_file) if token_file else "",
+        basic=(str(user["username"]), str(user.get("password") or "")) if user.get("username") else None,
+        certificate_pem=_material(user, "client-certificate", path) or b"",
+        key_pem=_material(user, "client-key", path) or b"",
+    )
 
 
 def _named(document: dict[str, Any], section: str, key: str, name: str, path: Path) -> dict[str, Any]:
@@ -135,28 +186,23 @@ def _from_document(document: dict[str, Any], path: Path, context_name: str) -> K
     context = _named(document, "contexts", "context", context_name, path)
     cluster = _named(document, "clusters", "cluster", context.get("cluster", ""), path)
     user = _named(document, "users", "user", context["user"], path) if context.get("user") else {}
-    for plugin in ("exec", "auth-provider"):
-        if user.get(plugin):
-            raise ConfigError(f"cannot use kubeconfig {path}: credential plugins ({plugin}) are not supported")
+    who = _identity(user, path)
     server = str(cluster.get("server") or "").rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise ConfigError(f"cannot use kubeconfig {path}: cluster server {server!r} is not an http(s) URL")
     insecure = bool(cluster.get("insecure-skip-tls-verify"))
     ca = _material(cluster, "certificate-authority", path)
-    certificate = _material(user, "client-certificate", path)
-    key = _material(user, "client-key", path)
-    token_file = str(user.get("tokenFile") or "")
-    tls = _tls_context(ca, certificate, key, insecure=insecure) if server.startswith("https://") else None
+    tls = _tls_context(ca, who, insecure=insecure) if server.startswith("https://") else None
     return KubeConfig(
         server=server,
         tls=tls,
-        token=str(user.get("token") or ""),
-        token_file=str(path.parent / token_file) if token_file else "",
-        basic=(str(user["username"]), str(user.get("password") or "")) if user.get("username") else None,
+        token=who.token,
+        token_file=who.token_file,
+        basic=who.basic,
         namespace=str(context.get("namespace") or "default"),
         ca_pem=ca or b"",
         tls_server_name=str(cluster.get("tls-server-name") or ""),
-        certificate_pem=certificate or b"",
+        certificate_pem=who.certificate_pem,
         insecure=insecure,
     )
 
@@ -176,21 +222,23 @@ def _material(section: dict[str, Any], name: str, path: Path) -> bytes | None:
     return None
 
 
-def _tls_context(ca: bytes | None, certificate: bytes | None, key: bytes | None, *, insecure: bool) -> ssl.SSLContext:
+def _tls_context(ca: bytes | None, who: Identity, *, insecure: bool) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca.decode() if ca else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate and key:
-        _load_pair(context, certificate, key)
+    show_certificate(context, who)
     return context
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """`ssl` loads pairs from files only: through one that nobody else can read and that is gone at once."""
+def show_certificate(context: ssl.SSLContext, who: Identity) -> None:
+    """`ssl` loads pairs from files only: through one that nobody else can read and that is gone at once. Raises
+    ConfigError; does nothing for who has no certificate."""
+    if not who.pair:
+        return
     with tempfile.NamedTemporaryFile(prefix="shirube-", suffix=".pem") as file:
-        file.write(certificate.rstrip(b"\n") + b"\n" + key)
+        file.write(who.pair)
         file.flush()
         try:
             context.load_cert_chain(file.name)
