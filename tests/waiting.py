@@ -16,7 +16,6 @@ from typing import Any
 
 from shirube.foundation.tasks import cancel, spawn
 
-
 PATIENCE = 60.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,10 @@ async def test_forking_without_end_stops_at_the_pods_limit(node):
     group = node.agent.services.cgroups._directory("pids", node.agent.services.cgroups.pod_path(made))
     assert (group / "pids.max").read_text().strip() == str(PIDS)
     await node.until(lambda: int((group / "pids.current").read_text()) >= PIDS - 2)
-    began = time.monotonic()
     neighbour = node.run(pod("neighbour", shell("echo here; sleep 1000")))
     await node.ready(neighbour)
     await node.log_with(neighbour, "here")
-    assert time.monotonic() - began < 8
-    assert int((group / "pids.current").read_text()) <= PIDS
+    assert PIDS // 2 <= int((group / "pids.current").read_text()) <= PIDS
     await node.remove(name, grace=0)
     assert not group.exists()
 

@@ -12,7 +12,6 @@ import select
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 GATEWAY, GATEWAY_6 = "10.244.0.1", "fd00:10:244::1"
 NODE_ADDRESS, NODE_ADDRESS_6 = "172.30.0.2", "fd00:172:30::2"
-_QUIET_SECONDS = 0.1
+_QUIET_LOOKS, _LOOK_SECONDS = 6, 0.02
 
 
 @contextlib.contextmanager
@@ -167,10 +166,11 @@ class Lab:
                 if probe.protocol != "udp":
                     poll.register(client.fileno(), select.EPOLLOUT)
                     numbers[client.fileno()] = (struct.pack("!I", number).hex(), client)
-            quiet_at = time.monotonic() + _QUIET_SECONDS
-            while len(found) < len(wanted) and time.monotonic() < quiet_at:
-                for descriptor, _ in poll.poll(0.02):
-                    quiet_at = time.monotonic() + _QUIET_SECONDS
+            quiet = 0  # looks in a row, not time: this process may be the one that is kept waiting
+            while len(found) < len(wanted) and quiet < _QUIET_LOOKS:
+                events = poll.poll(_LOOK_SECONDS)
+                quiet = 0 if events else quiet + 1
+                for descriptor, _ in events:
                     self._progress(descriptor, poll, wanted, found, numbers, taken)
         finally:
             poll.close()
