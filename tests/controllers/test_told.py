@@ -11,14 +11,25 @@ from tests.client.memory_api import MemoryAnswer, MemoryApi
 from tests.controllers.conftest import House, items, kubelet, make_ready
 from tests.controllers.test_deployment import deployment, finished
 from tests.controllers.test_endpoint_slice import pod, service
+from tests.controllers.test_stateful_set import stateful_set
 from tests.waiting import until
 
-from shirube.api.gvr import DEPLOYMENTS, ENDPOINTSLICES, NODES, PODS, REPLICASETS, SERVICES
+from shirube.api.gvr import (
+    CONTROLLERREVISIONS,
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SERVICES,
+    STATEFULSETS,
+)
 from shirube.client.rest import Client
 from shirube.controllers.deployment import DeploymentController
 from shirube.controllers.endpoint_slice import EndpointSliceController
 from shirube.controllers.endpoints import EndpointsController
 from shirube.controllers.replica_set import ReplicaSetController
+from shirube.controllers.stateful_set import StatefulSetController
 from shirube.controllers.told import Told
 
 
@@ -146,3 +157,68 @@ async def test_another_hand_at_a_slice_while_a_write_has_no_answer():
             return any(s["endpoints"] for s in await items(client, ENDPOINTSLICES))
 
         await until(restored)
+
+
+# -- StatefulSets -----------------------------------------------------------------------------------------------
+
+
+async def _settled(client: Client, replicas: int) -> bool:
+    (found,) = await items(client, STATEFULSETS)
+    status = found.get("status") or {}
+    done = status.get("currentRevision") == status.get("updateRevision")
+    return bool(done and status.get("readyReplicas") == status.get("updatedReplicas") == replicas)
+
+
+async def test_its_own_status_and_other_news_of_pods_wake_nobody(
+    house: House, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    looks: list[str] = []
+    reconcile = StatefulSetController.reconcile
+
+    async def noted(self: StatefulSetController, key: str) -> float | None:
+        looks.append(key)
+        return await reconcile(self, key)
+
+    monkeypatch.setattr(StatefulSetController, "reconcile", noted)
+    await client.create(STATEFULSETS, stateful_set(2))
+    async with kubelet(client, ends=True), house.running(StatefulSetController) as controllers:
+        await until(lambda: _settled(client, 2), 10)
+        await house.settle(controllers)
+        looks.clear()
+        (first, second) = await items(client, PODS)
+        assessed = {"type": "ContainersReady", "status": "True"}
+        change = {"status": {"conditions": [*first["status"]["conditions"], assessed]}}
+        await client.patch(PODS, first["metadata"]["name"], change, "default", subresource="status")
+        await house.settle(controllers)
+        assert looks == [], "nothing that it counts"
+        gone = [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+        await client.patch(
+            PODS, second["metadata"]["name"], {"status": {"conditions": gone}}, "default", subresource="status"
+        )
+        await until(lambda: looks)
+        await house.settle(controllers)
+        assert looks == ["default/db"], "one look, and what that wrote is known"
+        (found,) = await items(client, STATEFULSETS)
+        assert found["status"]["readyReplicas"] == 1
+        await client.update_status(STATEFULSETS, {**found, "status": {**found["status"], "readyReplicas": 7}})
+
+        async def right() -> bool:
+            (found,) = await items(client, STATEFULSETS)
+            return bool(found["status"]["readyReplicas"] == 1)
+
+        await until(right)
+
+
+async def test_old_revisions_go_once_a_rollout_is_done(house: House, client: Client):
+    """Nothing else happens then: the status that tells of it is what the next look goes by."""
+    await client.create(STATEFULSETS, stateful_set(2, revisionHistoryLimit=0))
+    async with kubelet(client, ends=True), house.running(StatefulSetController) as controllers:
+        await until(lambda: _settled(client, 2), 10)
+        change = {"spec": {"template": {"metadata": {"annotations": {"version": "2"}}}}}
+        await client.patch(STATEFULSETS, "db", change, "default")
+        await house.settle(controllers)
+        await until(lambda: _settled(client, 2), 10)
+        await house.settle(controllers)
+        (found,) = await items(client, STATEFULSETS)
+        (kept,) = await items(client, CONTROLLERREVISIONS)
+        assert kept["metadata"]["name"] == found["status"]["currentRevision"]

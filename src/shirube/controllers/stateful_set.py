@@ -28,9 +28,30 @@ from shirube.controllers.ownership import (
     owned_and_orphans,
 )
 from shirube.controllers.pod_control import namespace_terminating, slow_start
-from shirube.controllers.stateful_set_plan import Plan, in_range, ordinal_of, plan, revision_of, status_of
+from shirube.controllers.stateful_set_plan import (
+    Plan,
+    comparable,
+    in_range,
+    ordinal_of,
+    plan,
+    revision_of,
+    status_of,
+)
+from shirube.controllers.told import Told
 
 _ACCOUNT = "statefulset-controller"
+
+
+def _counted(pod: Object) -> tuple[object, ...]:
+    """What of a pod decides what is next, or is told."""
+    metadata = pod["metadata"]
+    return (
+        of_pods.phase(pod),
+        of_pods.condition(pod, "Ready"),
+        metadata.get("deletionTimestamp"),
+        metadata.get("labels"),
+        metadata.get("ownerReferences"),
+    )
 
 
 class StatefulSetController(Controller[str]):
@@ -51,7 +72,8 @@ class StatefulSetController(Controller[str]):
         self._history = history.RevisionHistory(self._client, STATEFULSETS, "StatefulSet")
         index_by_controller(self._pods)
         index_by_controller(self._revisions)
-        self._sets.add_handler(self._enqueue, lambda _, new: self._enqueue(new), self._enqueue)
+        self._seen = Told(comparable)
+        self._sets.add_handler(self._enqueue, self._set_updated, self._set_gone)
         self._pods.add_handler(self._pod_changed, self._pod_updated, self._pod_gone)
         self._claims.add_handler(on_update=self._claim_updated, on_delete=self._claim_gone)
 
@@ -59,6 +81,14 @@ class StatefulSetController(Controller[str]):
 
     def _enqueue(self, owner: Object) -> None:
         self.queue.add(key_of(owner))
+
+    def _set_updated(self, old: Object, new: Object) -> None:
+        if not self._seen.echo(old, new):
+            self._enqueue(new)
+
+    def _set_gone(self, owner: Object) -> None:
+        self._seen.forget(key_of(owner))
+        self._enqueue(owner)
 
     def _pod_changed(self, pod: Object) -> None:
         reference = controller_of(pod)
@@ -75,6 +105,8 @@ class StatefulSetController(Controller[str]):
                 self._enqueue(owner)
 
     def _pod_updated(self, old: Object, new: Object) -> None:
+        if old is not new and _counted(old) == _counted(new):
+            return
         if controller_of(old) != controller_of(new):
             self._pod_changed(old)
         self._pod_changed(new)
@@ -153,9 +185,11 @@ class StatefulSetController(Controller[str]):
         self, owner: Object, pods: list[Object], current: str, update: str, collisions: int | None
     ) -> Object:
         status = status_of(owner, pods, current, update, collisions, self._clock.now())
-        kept = ("replicas", "availableReplicas", "collisionCount")
-        old = {k: v for k, v in (owner.get("status") or {}).items() if v != 0 or k in kept}
-        if {"collisionCount": 0, "availableReplicas": 0} | old != status:
+        if status["currentRevision"] == current:
+            self._seen.remember(key_of(owner), status)
+        else:  # a rollout is done: with that revision the next look goes on, and clears away what is old
+            self._seen.forget(key_of(owner))
+        if comparable(owner.get("status") or {}) != status:
             await self._client.update_status(STATEFULSETS, {**owner, "status": status})
         return status
 

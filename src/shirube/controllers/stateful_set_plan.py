@@ -220,5 +220,11 @@ def status_of(
         status["currentRevision"] = update
     if old.get("conditions"):
         status["conditions"] = old["conditions"]
+    return comparable(status)
+
+
+def comparable(status: Object) -> Object:
+    """A status as it is written: what the API leaves out when it is nothing is left out, the rest is there."""
     kept = ("replicas", "availableReplicas", "collisionCount")
-    return {k: v for k, v in status.items() if v != 0 or k in kept}
+    found = {k: v for k, v in status.items() if v != 0 or k in kept}
+    return {"collisionCount": 0, "availableReplicas": 0} | found
