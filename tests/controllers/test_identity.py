@@ -6,6 +6,7 @@ import base64
 import datetime
 import ipaddress
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,19 @@ def test_what_a_certificate_is_for():
     assert found.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == held
     bare = signed(authority(3650, names_its_key=False), csr(requests.CLIENT, "a", "b", "client auth", "encipher only"))
     assert x509.AuthorityKeyIdentifier.oid not in {e.oid for e in bare.extensions}
+
+
+@pytest.mark.parametrize("usages", [("client auth",), ("client auth", "encipher only")])
+def test_a_certificate_that_says_nothing_of_its_key_lets_its_owner_in(tmp_path: Path, usages: tuple[str, ...]):
+    """`usages: [client auth]` is what Kubernetes' own documentation tells people to ask for."""
+    ca = authority(3650)
+    request = csr(requests.CLIENT, "anna", "team", usages=list(usages))
+    pem = requests.sign(request, requests.read(request), ca, KEY, NOW, requests.LONGEST_SECONDS)
+    file, issuer = tmp_path / "anna.crt", tmp_path / "ca.crt"
+    file.write_bytes(pem)
+    issuer.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    check = ["openssl", "verify", "-purpose", "sslclient", "-attime", str(int(NOW)), "-CAfile", str(issuer), str(file)]
+    assert subprocess.run(check, capture_output=True, check=False, timeout=20).returncode == 0
 
 
 def condition(kind: str, at: str = "2026-01-01T01:00:00Z") -> dict[str, Any]:

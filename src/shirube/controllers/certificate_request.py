@@ -177,9 +177,10 @@ def sign(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(min(end, ca.not_valid_after_utc))
-        .add_extension(_key_usage(csr), critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     )
+    if (usage := _key_usage(csr)) is not None:
+        builder = builder.add_extension(usage, critical=True)
     usages = csr["spec"].get("usages") or ()
     if extended := list(dict.fromkeys(oid for usage, oid in _EXTENDED_USAGES.items() if usage in usages)):
         builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
@@ -193,13 +194,14 @@ def sign(
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _key_usage(csr: Object) -> x509.KeyUsage:
+def _key_usage(csr: Object) -> x509.KeyUsage | None:
+    """What the key is for; None where nothing is said of it: one that is good for nothing is refused everywhere."""
     usages = csr["spec"].get("usages") or ()
     bits = dict.fromkeys(_KEY_USAGES.values(), False)
     bits |= {field: True for usage, field in _KEY_USAGES.items() if usage in usages}
     if not bits["key_agreement"]:  # they only say what the agreed key is for
         bits |= {"encipher_only": False, "decipher_only": False}
-    return x509.KeyUsage(**bits)
+    return x509.KeyUsage(**bits) if any(bits.values()) else None
 
 
 def conditions(csr: Object) -> dict[str, Object]:
