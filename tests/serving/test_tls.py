@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shirube.serving import tls
-from shirube.serving.http import Request, Response
+from shirube.serving.http import Connection, Request, Response, Upgrade
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -76,6 +76,36 @@ async def test_client_certificates_are_optional_and_verified(serve, pki):
     with pytest.raises((ssl.SSLError, ConnectionError)):
         answer = await ask(running.port, stranger)
         raise ConnectionError(answer)  # TLS 1.3 tells the client only when it reads
+
+
+async def test_a_client_that_goes_is_nothing_to_warn_of(serve, pki, caplog):
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: Request) -> Response | Upgrade:
+        async def idle(connection: Connection) -> None:
+            asked.set()
+            assert await connection.read() == b""
+            gone.set()
+
+        if request.path == "/tunnel":
+            return Upgrade([("Connection", "Upgrade"), ("Upgrade", "echo")], idle)
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    running = await serve(waits, tls=tls.server_context(pki / "server.crt", pki / "server.key"))
+    context = tls.client_context(pki / "ca.crt")
+    for path, more in (("/tunnel", b"Connection: Upgrade\r\nUpgrade: echo\r\n"), ("/slow", b"")):
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context, server_hostname="localhost")
+        writer.write(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n")
+        await asyncio.wait_for(asked.wait(), 20)
+        writer.close()
+        await asyncio.wait_for(gone.wait(), 20)
+        asked.clear()
+        gone.clear()
+    assert "eof_received" not in caplog.text
 
 
 async def test_old_tls_is_refused(serve, pki):

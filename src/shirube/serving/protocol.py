@@ -130,6 +130,8 @@ class HttpProtocol(asyncio.Protocol):
             self._body.fail(Disconnected("client closed the connection inside the body"))
         if self._task is None or self._exchange is None:
             return False  # idle, or streaming: a half-closed connection is a closed one
+        if self._transport is not None and self._transport.get_extra_info("ssl_object") is not None:
+            return False  # TLS has no half-closed connections
         # Most clients that end here are gone; one that only half-closed (`nc`) gets a moment for its answer.
         self._half_closed = True
         self._deadline = self._loop.time() + LINGER

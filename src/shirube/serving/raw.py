@@ -47,7 +47,8 @@ class RawConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._eof = True
         self._wake(self._reader)
-        return True  # the other direction stays open (TLS closes it all the same)
+        # The other direction stays open, but for TLS, which has no half-closed connections.
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._eof = True
