@@ -1,8 +1,9 @@
 """Carrying a question to a webhook and its answer back: by URL, or to a service through its EndpointSlices.
 
 TLS always, verified against the configuration's caBundle (the system's authorities without one) and the name
-`SERVICE.NAMESPACE.svc`. Redirects are not followed, nothing of the client's credentials is shown, and the whole
-call, resolving and handshake included, has `timeoutSeconds`. Connections are kept between calls (`connections`).
+`SERVICE.NAMESPACE.svc`. Redirects are not followed, nothing of the client's credentials is shown (the server's own say
+`credentials`), and the whole call, resolving and handshake included, has `timeoutSeconds`. Connections are kept between
+calls (`connections`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 from shirube.api.errors import ApiError
 from shirube.apiserver.webhooks import services
 from shirube.apiserver.webhooks.connections import Place, Pool
+from shirube.apiserver.webhooks.credentials import Credential, Credentials
+from shirube.client.config import ConfigError
 from shirube.serving.tls import client_context
 
 if TYPE_CHECKING:
@@ -38,12 +41,13 @@ class CallFailed(Exception):
 
 
 class Caller:
-    """How a server reaches webhooks: keeps a TLS context for each caBundle."""
+    """How a server reaches webhooks: keeps a TLS context for each caBundle and credential."""
 
     def __init__(self, server: ServerContext) -> None:
         self._server = server
         self._pool = Pool.of(server)
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
+        self.credentials: Credentials | None = None
 
     def uid(self) -> str:
         """A name for one question."""
@@ -63,22 +67,26 @@ class Caller:
             why = "context deadline exceeded"
         except ssl.SSLCertVerificationError as error:
             why = f"tls: failed to verify certificate: x509: {error.verify_message or error}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ConfigError) as error:
             why = str(error) or type(error).__name__
         raise CallFailed(f'failed to call webhook: Post "{shown}": {why}')
 
     async def _exchange(self, config: Json, body: bytes, timeout: float) -> bytes:
         host, port, name, path = await self._where(config)
         bundle = config.get("caBundle") or ""
-        headers = (
+        headers = [
             ("Host", name if port == 443 else f"{name}:{port}"),
             ("Content-Type", "application/json"),
             ("Accept", "application/json, */*"),
             ("User-Agent", _AGENT),
-        )
-        place = Place(host, port, name, bundle)
+        ]
+        credential = self._credential(config, name, port)
+        if credential is not None and (header := credential.header()):
+            headers.append(("Authorization", header))
+        place = Place(host, port, name, bundle, credential.name if credential is not None else "")
         target = f"{path}?timeout={timeout:g}s"
-        status, data = await self._pool.post(place, self.context(bundle), target, headers, body, MAX_ANSWER)
+        tls = self.context(bundle, credential)
+        status, data = await self._pool.post(place, tls, target, headers, body, MAX_ANSWER)
         if status == 200:
             return data
         if status == 404:
@@ -101,9 +109,18 @@ class Caller:
             raise ValueError("the webhook has neither a service nor an https URL")
         return parts.hostname, parts.port or 443, parts.hostname, parts.path or "/"
 
-    def context(self, bundle: str) -> ssl.SSLContext:
-        """The TLS context that trusts a caBundle (base64 of PEM; "": the system's)."""
-        context = self._contexts.get(bundle)
+    def _credential(self, config: Json, name: str, port: int) -> Credential | None:
+        """Whom to be: by the service and its own port, not by where it is just now."""
+        if self.credentials is None:
+            return None
+        service = config.get("service")
+        return self.credentials.of(name, port if service is None else int(service.get("port") or 443))
+
+    def context(self, bundle: str, credential: Credential | None = None) -> ssl.SSLContext:
+        """The TLS context that trusts a caBundle (base64 of PEM; "": the system's) and shows a certificate if there is
+        one."""
+        key = (bundle, credential.name if credential is not None else "")
+        context = self._contexts.get(key)
         if context is None:
             try:
                 pem = base64.b64decode(bundle).decode("ascii")
@@ -113,9 +130,11 @@ class Caller:
             # As Go: whatever is in the bundle is trusted, be it an authority or the certificate itself.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            if credential is not None:
+                credential.show(context)
             if len(self._contexts) >= _MAX_CONTEXTS:
                 self._contexts.clear()
-            self._contexts[bundle] = context
+            self._contexts[key] = context
         return context
 
 

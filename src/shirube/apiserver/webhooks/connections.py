@@ -1,8 +1,8 @@
 """Connections to webhooks that stay open between calls: a handshake costs more than most answers.
 
-Kept per address, name and caBundle; a few idle ones each, closed after `IDLE` seconds. A call on a kept connection that
-ends before any of its answer came is made once more on a new one, since the other side may have closed it just then;
-reviews are questions, so that asking twice is harmless. Follows what Go's transport does for upstream.
+Kept per address, name, caBundle and credential; a few idle ones each, closed after `IDLE` seconds. A call on a kept
+connection that ends before any of its answer came is made once more on a new one, since the other side may have closed
+it just then; reviews are questions, so that asking twice is harmless. Follows what Go's transport does for upstream.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Place(NamedTuple):
     port: int
     name: str  # that the certificate is for
     bundle: str  # whom to trust; part of the identity: another bundle must not reuse what this one let in
+    identity: str = ""  # and so is whom we showed ourselves to be
 
 
 class _Answer:

@@ -21,6 +21,7 @@ from shirube.apiserver.webhooks import matching, versions
 from shirube.apiserver.webhooks.asking import Asked, ask, note, usable
 from shirube.apiserver.webhooks.calling import Caller, CallFailed
 from shirube.apiserver.webhooks.configurations import Hook, Hooks
+from shirube.apiserver.webhooks.credentials import Credentials, read_configuration
 from shirube.apiserver.webhooks.review import InvalidAnswer, refusal
 from shirube.apiserver.webhooks.rounds import Rounds
 from shirube.foundation import log
@@ -44,11 +45,15 @@ class Refused(Exception):
 class MutatingAdmissionWebhook(Plugin):
     name = "MutatingAdmissionWebhook"
     operations = EVERYTHING
+    read = staticmethod(read_configuration)
 
     def __init__(self, server: ServerContext) -> None:
         super().__init__(server)
         self._hooks = Hooks(server, MUTATINGWEBHOOKCONFIGURATIONS)
         self._caller = Caller(server)
+
+    def configure(self, configuration: Credentials) -> None:
+        self._caller.credentials = configuration
 
     async def mutate(self, req: AdmissionRequest) -> None:
         hooks = self._hooks.current()

@@ -14,6 +14,7 @@ from shirube.apiserver.webhooks import matching
 from shirube.apiserver.webhooks.asking import Asked, ask, note, usable
 from shirube.apiserver.webhooks.calling import Caller, CallFailed
 from shirube.apiserver.webhooks.configurations import Hook, Hooks
+from shirube.apiserver.webhooks.credentials import Credentials, read_configuration
 from shirube.apiserver.webhooks.mutating import EVERYTHING
 from shirube.apiserver.webhooks.review import InvalidAnswer, refusal
 from shirube.foundation import log
@@ -28,11 +29,15 @@ _logger = log.get("webhooks")
 class ValidatingAdmissionWebhook(Plugin):
     name = "ValidatingAdmissionWebhook"
     operations = EVERYTHING
+    read = staticmethod(read_configuration)
 
     def __init__(self, server: ServerContext) -> None:
         super().__init__(server)
         self._hooks = Hooks(server, VALIDATINGWEBHOOKCONFIGURATIONS)
         self._caller = Caller(server)
+
+    def configure(self, configuration: Credentials) -> None:
+        self._caller.credentials = configuration
 
     async def validate(self, req: AdmissionRequest) -> None:
         hooks = self._hooks.current()
