@@ -145,6 +145,7 @@ def authority(days: float, *, names_its_key: bool = True) -> x509.Certificate:
         .serial_number(1)
         .not_valid_before(begin)
         .not_valid_after(begin + datetime.timedelta(days=1 + days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     )
     if names_its_key:
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(KEY.public_key()), critical=False)
