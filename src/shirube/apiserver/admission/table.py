@@ -20,6 +20,7 @@ from shirube.apiserver.admission.deny_service_external_ips import DenyServiceExt
 from shirube.apiserver.admission.device_admin_access import DeviceAdminAccess
 from shirube.apiserver.admission.event_rate_limit import EventRateLimit
 from shirube.apiserver.admission.extended_resource_toleration import ExtendedResourceToleration
+from shirube.apiserver.admission.image_policy_webhook import ImagePolicyWebhook
 from shirube.apiserver.admission.limit_pod_hard_anti_affinity_topology import LimitPodHardAntiAffinityTopology
 from shirube.apiserver.admission.limit_ranger import LimitRanger
 from shirube.apiserver.admission.namespace_auto_provision import NamespaceAutoProvision
@@ -60,6 +61,7 @@ EVERY: tuple[type[Plugin], ...] = (
     NodeRestriction,
     TaintNodesByCondition,
     AlwaysPullImages,
+    ImagePolicyWebhook,
     PodSecurity,
     PodNodeSelector,
     Priority,
@@ -101,6 +103,7 @@ OFF_BY_DEFAULT = frozenset(
         "DenyServiceExternalIPs",
         "EventRateLimit",
         "ExtendedResourceToleration",
+        "ImagePolicyWebhook",
         "LimitPodHardAntiAffinityTopology",
         "NamespaceAutoProvision",
         "NamespaceExists",
