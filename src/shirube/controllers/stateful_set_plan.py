@@ -2,8 +2,9 @@
 
 Ordered sets take one step at a time: pods are made from the lowest ordinal up, each waiting for the one before
 to be ready and available, and taken away from the highest down; never more than one pod is on its way. Parallel
-sets do all at once, some hundreds in a step. Rolling updates go from the highest ordinal down to the partition,
-`maxUnavailable` pods at a time; in a parallel set old pods that are down already go first, and cost nothing.
+sets do all at once, some hundreds in a step. Rolling updates go from the highest ordinal down to the partition, one
+pod after the other: each is waited for, whatever is down below it. A set that says `maxUnavailable` goes by that
+instead, so many pods at a time; in a parallel one old pods that are down already go first, and cost nothing.
 
 Follows upstream's `stateful_set_control.go`.
 """
@@ -177,8 +178,11 @@ def _update(owner: Object, places: _Sorted, update: str, up: Any, todo: Plan) ->
     parameters = rolling(owner)
     if parameters is None:
         return
-    down = sum(1 for p in places.there.values() if p["metadata"].get("deletionTimestamp") or not up(p))
     lowest = start_of(owner) + int(parameters.get("partition") or 0)
+    if parameters.get("maxUnavailable") is None:
+        todo.delete += _next_down([p for n, p in reversed(places.there.items()) if n >= lowest], update, up)
+        return
+    down = sum(1 for p in places.there.values() if p["metadata"].get("deletionTimestamp") or not up(p))
     old = [
         pod
         for ordinal, pod in reversed(places.there.items())
@@ -188,6 +192,17 @@ def _update(owner: Object, places: _Sorted, update: str, up: Any, todo: Plan) ->
     # themselves: a broken template would never be replaced.
     todo.delete += [p for p in old if not up(p)]
     todo.delete += [p for p in old if up(p)][: max(max_unavailable(owner) - down, 0)]
+
+
+def _next_down(pods: list[Object], update: str, up: Any) -> list[Object]:
+    """The first old pod from the top, unless one above it is not up yet."""
+    for pod in pods:
+        going = bool(pod["metadata"].get("deletionTimestamp"))
+        if revision_of(pod) != update and not going:
+            return [pod]
+        if going or not up(pod):
+            break
+    return []
 
 
 def status_of(
