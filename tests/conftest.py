@@ -6,6 +6,11 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import tempfile
+
+# Sockets live in the folders of tests, and a socket's path must be short.
+if len(tempfile.gettempdir()) > len("/var/tmp"):
+    tempfile.tempdir = os.environ["TMPDIR"] = "/tmp"
 
 # Some tests fork; gRPC's own fork handling would stop its poller in this process, too.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

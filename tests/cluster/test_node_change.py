@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cluster.conftest import NAME
+from tests.forking import forked
 from tests.waiting import eventually
 
 from shirube.cluster import cgroups, control
@@ -54,9 +55,7 @@ def test_the_supervisor_starts_and_ends_a_nodes_processes(tmp_path):
         return {c["name"]: c["pid"] for c in control.ask(path, "status")["children"]}
 
     cgroups.create(GROUP)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(Supervisor(path, [], node_children).run())
+    pid = forked(lambda: Supervisor(path, [], node_children).run())
     try:
         eventually(path.exists, "the supervisor listens", 5)
         control.ask(path, "add_node", node=2)
@@ -67,6 +66,10 @@ def test_the_supervisor_starts_and_ends_a_nodes_processes(tmp_path):
         control.ask(path, "remove_node", node=2)
         eventually(lambda: not running(), "both have ended", 5)
         control.ask(path, "remove_node", node=2)
+        for _ in range(30):  # ended while they are about to begin
+            control.ask(path, "add_node", node=2)
+            control.ask(path, "remove_node", node=2)
+            eventually(lambda: not running(), "both have ended, and the supervisor goes on")
         control.ask(path, "add_node", node=2)
         again = eventually(lambda: (r := running()) and all(r.values()) and r, "both run again", 5)
         assert set(again.values()).isdisjoint(first.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 from tests.cluster.conftest import NAME
+from tests.forking import forked
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -28,9 +29,7 @@ def supervisor(tmp_path):
     def start(**children: list[str]) -> Path:
         path = tmp_path / "control.sock"
         specs = [ChildSpec(name, tmp_path / f"{name}.log", GROUP, argv=argv) for name, argv in children.items()]
-        pid = os.fork()
-        if pid == 0:
-            os._exit(Supervisor(path, specs).run())
+        pid = forked(lambda: Supervisor(path, specs).run())
         started.append(pid)
         eventually(lambda: _answers(path), "the supervisor answers", 5)
         return path
@@ -76,10 +75,8 @@ def test_output_goes_to_the_log(supervisor, tmp_path):
 def test_children_end_with_a_killed_supervisor(tmp_path):
     cgroups.create(GROUP)
     path = tmp_path / "control.sock"
-    pid = os.fork()
-    if pid == 0:
-        spec = ChildSpec("a", tmp_path / "a.log", GROUP, argv=["/bin/sleep", "1000"])
-        os._exit(Supervisor(path, [spec]).run())
+    spec = ChildSpec("a", tmp_path / "a.log", GROUP, argv=["/bin/sleep", "1000"])
+    pid = forked(lambda: Supervisor(path, [spec]).run())
     eventually(lambda: _answers(path) and child(path, "a")["pid"], "a runs", 5)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

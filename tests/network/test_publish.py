@@ -8,6 +8,7 @@ import signal
 import socket
 
 import pytest
+from tests.forking import forked
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -30,9 +31,7 @@ class Events:
 @pytest.fixture
 def control(tmp_path):
     path = tmp_path / "control.sock"
-    pid = os.fork()
-    if pid == 0:
-        os._exit(Supervisor(path, []).run())
+    pid = forked(lambda: Supervisor(path, []).run())
     eventually(path.exists, "the supervisor listens")
     yield path
     os.kill(pid, signal.SIGTERM)

@@ -8,13 +8,13 @@ import socket
 from pathlib import Path
 
 from shirube.cluster import cgroups, etcd, namespaces, packages
+from shirube.cluster.control import LONGEST_PATH
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
 _FILESYSTEMS = {"overlay": "overlayfs (container images)", "tmpfs": "tmpfs (secrets)"}
 _IPV6 = Path("/proc/sys/net/ipv6")
 _LEAST_FREE_BYTES = 512 * 1024 * 1024
-_LONGEST_SOCKET = 107  # bytes of a Unix socket's path; of the kernel's 108 the last is the end
 _MOST_NODES = 99
 
 
@@ -55,7 +55,7 @@ def _sockets(cluster: ClusterLayout) -> list[str]:
     longest = max(
         (cluster.node(_MOST_NODES).device_plugin_socket, cluster.control_socket), key=lambda path: len(str(path))
     )
-    over = len(os.fsencode(longest)) - _LONGEST_SOCKET
+    over = len(os.fsencode(longest)) - LONGEST_PATH
     if over <= 0:
         return []
     shorter = len(cluster.name) - (over + 1) // 2
@@ -63,7 +63,7 @@ def _sockets(cluster: ClusterLayout) -> list[str]:
     if os.environ.get("SHIRUBE_HOME"):
         remedy += ", or a shorter SHIRUBE_HOME"
     return [
-        f"cannot start a cluster: {longest} is longer than the path of a socket can be ({_LONGEST_SOCKET} bytes); "
+        f"cannot start a cluster: {longest} is longer than the path of a socket can be ({LONGEST_PATH} bytes); "
         + remedy
     ]
 

@@ -41,6 +41,7 @@ from shirube.foundation import log
 
 _logger = log.get("supervisor")
 _libc = ctypes.CDLL(None, use_errno=True)
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 
 _FIRST_BACKOFF = 0.2
@@ -94,7 +95,7 @@ class Supervisor:
         """Start everything and keep it running until told to stop. Returns the exit code."""
         wakeup_read, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, lambda *_: None)
         self._selector.register(wakeup_read, selectors.EVENT_READ, "signal")
         control = self._open_control()
@@ -128,9 +129,12 @@ class Supervisor:
         child.start_at = None
         child.started = time.monotonic()
         parent = os.getpid()
+        # A signal for the child that comes before it is itself would be lost, or told to this process as its own.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
-            _become(child.spec, parent)
+            _become(child.spec, parent, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         child.pid = pid
         _logger.info("started", component=child.spec.name, pid=pid, restarts=child.restarts)
 
@@ -317,7 +321,7 @@ def open_listener(address: str, port: int, protocol: str = "TCP") -> socket.sock
     return opened
 
 
-def _become(spec: ChildSpec, parent: int) -> None:
+def _become(spec: ChildSpec, parent: int, mask: set[int]) -> None:
     """In the forked child: become the component. Never returns."""
     code = 1
     try:
@@ -325,8 +329,9 @@ def _become(spec: ChildSpec, parent: int) -> None:
         if os.getppid() != parent:
             os._exit(0)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.setpgid(0, 0)
         out = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
