@@ -75,7 +75,7 @@ def _configuration(entry: Fields, plugin: type[Plugin], directory: Path) -> Any:
     entry.done()
     if path and inline is not None:
         raise ConfigurationError(
-            f"{entry.at('path')}: Invalid value: {path!r}: cannot be set together with configuration"
+            f'{entry.at("path")}: Invalid value: "{path}": cannot be set together with configuration'
         )
     if inline is not None:
         return plugin.read(inline, entry.at("configuration"))
