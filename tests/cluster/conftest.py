@@ -51,7 +51,7 @@ class Cluster:
     def layout(self) -> ClusterLayout:
         return ClusterLayout(NAME, self.home / "lib" / NAME, self.home / "run" / NAME)
 
-    def shirube(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def shirube(self, *arguments: str, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "shirube", *arguments],
             capture_output=True,
@@ -67,7 +67,7 @@ class Cluster:
     def up(self) -> subprocess.CompletedProcess[str]:
         return self.shirube("up", "--name", NAME, "--port", str(self.port), "--node-grace", "20")
 
-    def run(self, *arguments: str, input: str | None = None, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, input: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """kubectl, whatever comes of it."""
         config = str(self.layout.admin_kubeconfig)
         return subprocess.run(
@@ -80,7 +80,7 @@ class Cluster:
             check=False,
         )
 
-    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 90) -> str:
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 300) -> str:
         """kubectl, which must succeed; its standard output."""
         done = self.run(*arguments, input=input, timeout=timeout)
         assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"

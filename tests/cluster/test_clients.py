@@ -21,7 +21,7 @@ PAGE = "echo hello from $HOSTNAME > /tmp/index.html; echo started; exec httpd -f
 def pod(cluster: Cluster, namespace: str) -> Iterator[str]:
     image = ["--image=localhost/hello:1", "--restart=Never"]
     cluster.kubectl("-n", namespace, "run", "web", *image, "--command", "--", "/bin/sh", "-c", PAGE)
-    cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
+    cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/web", "--timeout=180s")
     yield "web"
     cluster.kubectl("-n", namespace, "delete", "pod", "web", "--grace-period=0", "--force")
 
@@ -42,7 +42,7 @@ def test_the_official_client(cluster, namespace, pod):
             _preload_content=False,
         )
         session.write_stdin("a line\n")
-        session.run_forever(timeout=20)
+        session.run_forever(timeout=60)
         assert session.read_stdout() == "to stdout\ngot a line\n" and session.read_stderr() == "to stderr\n"
         assert session.returncode == 3
         session.sock.shutdown()  # its own close leaves the socket open after a close of ours

@@ -42,7 +42,7 @@ class ControlPlane:
             [sys.executable, "-m", "shirube", command, *arguments, "--name", ETCD_NAME],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             env={**os.environ, "SHIRUBE_HOME": str(self.home)},
             check=False,
         )

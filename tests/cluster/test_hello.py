@@ -28,9 +28,9 @@ def node_port() -> int:
 @pytest.fixture(scope="module")
 def hello(cluster: Cluster, node_port: int):
     cluster.apply(EXAMPLE.replace("nodePort: 30080", f"nodePort: {node_port}"))
-    cluster.kubectl("-n", "hello", "rollout", "status", "deployment/hello", "--timeout=60s")
+    cluster.kubectl("-n", "hello", "rollout", "status", "deployment/hello", "--timeout=180s")
     yield cluster
-    cluster.kubectl("delete", "namespace", "hello", "--timeout=60s")
+    cluster.kubectl("delete", "namespace", "hello", "--timeout=180s")
 
 
 def page_inside(cluster: Cluster, address: str = "http://hello/") -> str:
@@ -38,7 +38,7 @@ def page_inside(cluster: Cluster, address: str = "http://hello/") -> str:
 
 
 def page_outside(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
         return str(answer.read().decode())
 
 

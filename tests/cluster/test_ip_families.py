@@ -44,7 +44,7 @@ def running(cluster: Cluster, family: str, nodes: int) -> Iterator[Api]:
 def page(port: int) -> str:
     """What the host's loopback answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/hostname", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/hostname", timeout=30) as answer:
             return answer.read().decode()
     except OSError:
         return ""

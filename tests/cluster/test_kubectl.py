@@ -60,7 +60,7 @@ def test_client_and_server_side_apply(cluster, namespace, ctl):
 
 def test_get_in_every_form(cluster, namespace, ctl):
     ctl("apply", "-f", "-", input=deployment("web", 2))
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     lines = ctl("get", "pods").splitlines()
     assert lines[0].split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert [line.split()[1:4] for line in lines[1:]] == [["1/1", "Running", "0"]] * 2
@@ -92,7 +92,7 @@ def test_get_watch(cluster, namespace):
 
 def test_describe_explain_and_lists(cluster, ctl):
     ctl("apply", "-f", "-", input=deployment("web"))
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     eventually(lambda: "ScalingReplicaSet" in ctl("describe", "deployment", "web"), "the event is described")
     pod = ctl("get", "pods", "-o", "name").strip()
     described = eventually(lambda: (d := ctl("describe", pod)) and "Started" in d and d, "the start is described")
@@ -120,7 +120,7 @@ def test_label_annotate_edit_and_three_patches(cluster, namespace, ctl):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert "edited" in edited.stdout, edited.stderr
     made = json.loads(ctl("get", "cm", "c", "-o", "json"))
@@ -130,11 +130,11 @@ def test_label_annotate_edit_and_three_patches(cluster, namespace, ctl):
 
 def test_scale_and_rollout(ctl):
     ctl("apply", "-f", "-", input=deployment("web", 2))
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     ctl("scale", "deployment/web", "--replicas=3")
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     ctl("apply", "-f", "-", input=deployment("web", 3, page="two"))
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     history = ctl("rollout", "history", "deployment/web")
     assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["1", "2"]
 
@@ -143,21 +143,21 @@ def test_scale_and_rollout(ctl):
 
     assert page() == "two"
     ctl("rollout", "undo", "deployment/web")
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     assert page() == "one"
     before = ctl("get", "pods", "-o", "name", "--field-selector", "status.phase=Running")
     ctl("rollout", "restart", "deployment/web")
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     eventually(lambda: not set(before.split()) & set(ctl("get", "pods", "-o", "name").split()), "all pods are new")
 
 
 def test_logs(ctl):
     ctl("run", "talk", *SLEEPER, "echo first; echo second; sleep 0.5; echo third")
-    ctl("wait", "pod/talk", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=30s")
+    ctl("wait", "pod/talk", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
     assert ctl("logs", "talk") == "first\nsecond\nthird\n"
     assert ctl("logs", "talk", "--tail=1") == "third\n"
     ctl("run", "follow", *SLEEPER, "for i in 1 2 3; do echo $i; sleep 0.3; done")
-    ctl("wait", "pod/follow", "--for=condition=PodReadyToStartContainers", "--timeout=30s")
+    ctl("wait", "pod/follow", "--for=condition=PodReadyToStartContainers", "--timeout=180s")
     assert eventually(lambda: ctl("logs", "-f", "follow") == "1\n2\n3\n", "the log is followed to its end")
     ctl(
         "run", "again", "--image", IMAGE, "--restart=Always", "--command", "--", "/bin/sh", "-c", "echo life; sleep 0.2"
@@ -167,7 +167,7 @@ def test_logs(ctl):
 
 def test_exec_attach_cp_and_port_forward(cluster, namespace, ctl):
     ctl("apply", "-f", "-", input=deployment("web"))
-    ctl("rollout", "status", "deployment/web", "--timeout=60s")
+    ctl("rollout", "status", "deployment/web", "--timeout=180s")
     pod = ctl("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
     assert ctl("exec", pod, "--", "sh", "-c", "echo out; echo err >&2") == "out\n"
     assert ctl("exec", "-i", pod, "--", "cat", input="to and fro") == "to and fro"
@@ -181,7 +181,7 @@ def test_exec_attach_cp_and_port_forward(cluster, namespace, ctl):
     )
     try:
         assert "Forwarding" in forwarding.stdout.readline()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
             assert answer.read() == b"one\n"
     finally:
         forwarding.kill()
@@ -195,7 +195,7 @@ def test_exec_attach_cp_and_port_forward(cluster, namespace, ctl):
 
 def test_exec_on_a_terminal(cluster, namespace, ctl):
     ctl("run", "shell", *SLEEPER, "sleep 60")
-    ctl("wait", "pod/shell", "--for=condition=Ready", "--timeout=30s")
+    ctl("wait", "pod/shell", "--for=condition=Ready", "--timeout=180s")
     command = (
         f"{cluster.kubectl_program} --kubeconfig {cluster.layout.admin_kubeconfig} -n {namespace} exec -it shell -- sh"
     )
@@ -204,7 +204,7 @@ def test_exec_on_a_terminal(cluster, namespace, ctl):
         input="tty; echo done-$((40+2))\nexit 3\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert "done-42" in done.stdout and "/dev/pts/" in done.stdout
@@ -214,7 +214,7 @@ def test_exec_on_a_terminal(cluster, namespace, ctl):
 def test_expose_and_wait(ctl):
     ctl("apply", "-f", "-", input=deployment("web"))
     ctl("expose", "deployment", "web", "--port=80", "--target-port=8080")
-    ctl("wait", "deployment/web", "--for=condition=Available", "--timeout=60s")
+    ctl("wait", "deployment/web", "--for=condition=Available", "--timeout=180s")
     assert eventually(
         lambda: ctl("exec", "deploy/web", "--", "wget", "-q", "-O-", "http://web/") == "one\n",
         "the Service works",
@@ -225,8 +225,8 @@ def test_delete_cascades(ctl):
     for mode in ("background", "foreground", "orphan"):
         name = f"web-{mode}"
         ctl("apply", "-f", "-", input=deployment(name))
-        ctl("rollout", "status", f"deployment/{name}", "--timeout=60s")
-        ctl("delete", "deployment", name, f"--cascade={mode}", "--timeout=60s")
+        ctl("rollout", "status", f"deployment/{name}", "--timeout=180s")
+        ctl("delete", "deployment", name, f"--cascade={mode}", "--timeout=180s")
         left = ctl("get", "replicasets", "-l", f"app={name}", "-o", "name").split()
         if mode == "orphan":
             assert len(left) == 1
@@ -275,7 +275,7 @@ def test_a_stale_write_conflicts(cluster, namespace, ctl):
 def test_the_service_account_issuer_is_discovered_from_a_pod(cluster, ctl):
     cluster.shirube("image", "build", "tests/cluster/curl", "--name", NAME)
     ctl("run", "asker", "--image", "localhost/curl:1", "--restart=Never")
-    ctl("wait", "pod/asker", "--for=condition=Ready", "--timeout=30s")
+    ctl("wait", "pod/asker", "--for=condition=Ready", "--timeout=180s")
     folder = "/var/run/secrets/kubernetes.io/serviceaccount"
 
     def get(path: str):

@@ -46,7 +46,7 @@ def test_pods_run_on_every_runtime(cluster: Cluster, namespace: str):
             cluster.apply(PODS.format(handler=handler, namespace=namespace))
         for handler in handlers:
             ended = f"pod/{handler}-ends"
-            wait = ("-n", namespace, "wait", "--timeout=60s")
+            wait = ("-n", namespace, "wait", "--timeout=180s")
             cluster.kubectl(*wait, "--for=jsonpath={.status.phase}=Failed", ended)
             state = cluster.get("-n", namespace, ended)["status"]["containerStatuses"][0]["state"]["terminated"]
             assert (state["exitCode"], state["reason"]) == (3, "Error")
@@ -55,7 +55,7 @@ def test_pods_run_on_every_runtime(cluster: Cluster, namespace: str):
             cluster.kubectl(*wait, "--for=condition=Ready", f"pod/{handler}-stays")
             said = cluster.kubectl("-n", namespace, "exec", f"{handler}-stays", "--", "/bin/cat", "/proc/version")
             assert said == kernels[handler]
-            cluster.kubectl("-n", namespace, "delete", "pod", f"{handler}-stays", "--timeout=20s")
+            cluster.kubectl("-n", namespace, "delete", "pod", f"{handler}-stays", "--timeout=180s")
     finally:
         cluster.kubectl("delete", "runtimeclass", *handlers, "--ignore-not-found")
     if "runsc" in kernels:

@@ -52,8 +52,8 @@ def two_nodes(cluster: Cluster, second_node: str):
     assert second_node == SECOND
     cluster.kubectl("create", "namespace", SPACE)
     cluster.kubectl("-n", SPACE, "apply", "-f", "-", input=PODS)
-    cluster.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=60s")
-    cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+    cluster.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=180s")
+    cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", "pod/client", "--timeout=180s")
     yield cluster
     cluster.kubectl("delete", "namespace", SPACE, "--wait=false")
 
@@ -163,7 +163,7 @@ def test_a_load_balancer_has_the_nodes_addresses_and_answers_on_the_host(two_nod
 
     def page():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
                 return answer.read().decode()
         except OSError:
             return ""
@@ -213,7 +213,7 @@ def test_a_node_is_switched_off_and_on(two_nodes):
     assert ready == "True"
     wrong = two_nodes.shirube("node", "stop", "--name", NAME, "nobody", check=False)
     assert wrong.returncode == 1 and SECOND in wrong.stderr
-    two_nodes.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=60s")
+    two_nodes.kubectl("-n", SPACE, "rollout", "status", "deployment/web", "--timeout=180s")
 
 
 def listening_pod(cluster: Cluster, name: str, label: str, port: int, port_name: str = "http") -> str:
@@ -227,7 +227,7 @@ def listening_pod(cluster: Cluster, name: str, label: str, port: int, port_name:
     spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": label}}, "spec": spec}
     cluster.kubectl("-n", SPACE, "apply", "-f", "-", input=json.dumps(pod))
-    cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=60s")
+    cluster.kubectl("-n", SPACE, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=180s")
     return cluster.get("pod", "-n", SPACE, name)["status"]["podIP"]
 
 
@@ -245,7 +245,7 @@ def serving(cluster: Cluster, name: str) -> set[tuple[str, str, int]]:
 
 
 def gone(cluster: Cluster, *pods: str) -> None:
-    cluster.kubectl("-n", SPACE, "delete", "pod", *pods, "--timeout=60s")
+    cluster.kubectl("-n", SPACE, "delete", "pod", *pods, "--timeout=180s")
 
 
 def expect(cluster: Cluster, name: str, wanted: set[tuple[str, str, int]]) -> None:

@@ -93,10 +93,10 @@ def test_a_listening_socket_is_passed_and_closed(supervisor):
     assert orjson.loads(answer) == {"ok": True}
     with socket.socket(fileno=descriptors[0]) as passed:
         assert passed.getsockname() == ("127.0.0.1", port)
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
     control.ask(path, "close", address="127.0.0.1", port=port, protocol="TCP")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Api:
         self.close()
 
     def connect(self) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(str(self.host), self.port, context=self._tls, timeout=30)
+        connection = http.client.HTTPSConnection(str(self.host), self.port, context=self._tls, timeout=60)
         self._open.append(connection)
         return connection
 

@@ -68,7 +68,7 @@ def test_guestbook(api, cluster, ns):
     manifest = yaml.safe_dump_all(objects)
     cluster.kubectl("-n", ns, "create", "-f", "-", input=manifest)
     for name in ("primary", "replica", "frontend"):
-        cluster.kubectl("-n", ns, "rollout", "status", f"deployment/{name}", "--timeout=60s")
+        cluster.kubectl("-n", ns, "rollout", "status", f"deployment/{name}", "--timeout=180s")
     assert len(api.pods(ns).items("app=guestbook,tier=frontend")) == 3
 
     def ask(query: str) -> dict | None:

@@ -277,7 +277,7 @@ def api_versions(connection: http.client.HTTPConnection) -> list[str]:
 def test_proxy_port_0(cluster):
     with proxy(cluster, "--port=0") as said:
         port = int(re.search(r"127\.0\.0\.1:(\d+)", said)[1])
-        assert api_versions(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) == ["v1"]
+        assert api_versions(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) == ["v1"]
 
 
 @pytest.mark.conformance("[sig-cli] Kubectl client Proxy server should support --unix-socket=/path [Conformance]")
