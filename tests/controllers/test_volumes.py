@@ -151,6 +151,19 @@ async def test_binds_releases_and_protects(house: Live):
     assert not [e for e in house.tokens.log if e[2] in (401, 403, 422)]
 
 
+async def test_a_volume_says_since_when_it_has_been_in_its_phase(house: Live):
+    """What an administrator made long ago is told to be bound since it was bound."""
+    admin = house.admin
+    made = await admin.create(PERSISTENTVOLUMES, volume("v"))
+    assert made["status"] == {"phase": "Pending", "lastPhaseTransitionTime": made["metadata"]["creationTimestamp"]}
+    old = "2026-01-01T00:00:00Z"
+    await admin.patch(PERSISTENTVOLUMES, "v", {"status": {"lastPhaseTransitionTime": old}}, subresource="status")
+    async with house.controllers(only=BINDER):
+        await until(lambda: phase(house, PERSISTENTVOLUMES, "v", "Available"), 10)
+    found = await admin.get(PERSISTENTVOLUMES, "v")
+    assert found["status"]["lastPhaseTransitionTime"] >= made["metadata"]["creationTimestamp"]
+
+
 async def test_a_claim_in_use_stays_until_its_pod_is_gone(house: Live):
     admin = house.admin
     async with house.controllers(only=f"{BINDER},{PROTECTION}"):

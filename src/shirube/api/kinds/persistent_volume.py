@@ -42,7 +42,16 @@ class PersistentVolumeStrategy(Strategy):
 
     def prepare_for_create(self, obj: Obj) -> None:
         super().prepare_for_create(obj)
-        obj["status"] = {"phase": "Pending"}
+        obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": obj["metadata"].get("creationTimestamp")}
+
+    keeps_times = True
+
+    def stamp(self, obj: Obj, old: Obj, now: str) -> None:
+        """Since when it has been in its phase, unless the writer says so."""
+        status, before = obj.get("status") or {}, old.get("status") or {}
+        since = status.get("lastPhaseTransitionTime")
+        if status.get("phase") != before.get("phase") and since in (None, before.get("lastPhaseTransitionTime")):
+            status["lastPhaseTransitionTime"] = now
 
     def validate(self, obj: Obj) -> list[Cause]:
         causes = super().validate(obj)
