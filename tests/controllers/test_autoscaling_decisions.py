@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.controllers.conftest import House
 
+from shirube.api.errors import ApiError
 from shirube.api.gvr import DEPLOYMENTS
 from shirube.controllers import autoscaling_behavior as behavior
 from shirube.controllers.autoscaling_behavior import Change, Recommendation
@@ -155,6 +156,23 @@ async def test_what_cannot_be_computed_changes_nothing_that_was_said(house: Hous
     """`1 current / 0 desired` of an autoscaler that never had a metric is how people know it."""
     found = await decide(house, {"cpu": None}, 3, desired=desired)
     assert (found.current, found.desired) == (3, desired)
+
+
+async def test_a_status_that_cannot_be_written_is_told(house: House):
+    context = house.context()
+    controller = HorizontalPodAutoscalerController(context)
+    told: list[str] = []
+
+    class Refusing:
+        async def update_status(self, gvr: Any, body: Any) -> None:
+            raise ApiError(409, "Conflict", "the object has been modified")
+
+    controller._client = Refusing()  # type: ignore[assignment]
+    controller._recorder.event = lambda _, kind, reason, text: told.append(f"{kind} {reason}: {text}")  # type: ignore[assignment,method-assign,misc]
+    with pytest.raises(ApiError):
+        await controller._write({"metadata": {"name": "web"}}, {"currentReplicas": 1})
+    await context.close()
+    assert told == ["Warning FailedUpdateStatus: the object has been modified"]
 
 
 def test_tolerances_are_the_floats_that_upstream_makes_of_them():

@@ -121,7 +121,12 @@ def test_a_hundred_missed_times_are_not_too_many(missed: int, told: bool):
 
 
 def test_a_schedule_that_never_comes():
-    assert planning.plan(cron_job(schedule="59 23 31 2 *"), Schedule("59 23 31 2 *"), 0, AT_TEN) == planning.Plan()
+    """It is told, in upstream's words, unless nobody wants it to come."""
+    never = Schedule("59 23 31 2 *")
+    why = "invalid schedule: 59 23 31 2 * : time difference between two schedules is less than 1 second"
+    told = planning.plan(cron_job(schedule="59 23 31 2 *"), never, 0, AT_TEN)
+    assert told == planning.Plan(told=[("Warning", "InvalidSchedule", why)])
+    assert planning.plan(cron_job(schedule="59 23 31 2 *", suspend=True), never, 0, AT_TEN) == planning.Plan()
 
 
 def test_time_zones_and_descriptors():

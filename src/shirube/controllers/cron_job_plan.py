@@ -96,6 +96,9 @@ def plan(cron_job: Object, schedule: Schedule, active: int, now: float) -> Plan:
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     if spec.get("suspend") or cron_job["metadata"].get("deletionTimestamp"):
         return Plan()
+    if schedule.never:
+        why = "time difference between two schedules is less than 1 second"  # upstream's words for 31 February
+        return Plan(told=[("Warning", "InvalidSchedule", f"invalid schedule: {spec['schedule']} : {why}")])
     following = schedule.after(now)
     todo = Plan(again=max(following - now, 0.0) + 0.05 if following is not None else None)
     last = status.get("lastScheduleTime")

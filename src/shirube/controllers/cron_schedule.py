@@ -46,7 +46,7 @@ class Schedule:
     """Times are seconds since the epoch."""
 
     def __init__(self, text: str, time_zone: str | None = None) -> None:
-        self._every, self._never = 0.0, False
+        self._every, self.never = 0.0, False
         text = text.strip()
         if text.startswith(("TZ=", "CRON_TZ=")):  # of the days before there was a field for it
             prefix, _, text = text.partition(" ")
@@ -67,7 +67,7 @@ class Schedule:
         try:
             CronSim(self._fields, datetime(2026, 1, 1, tzinfo=UTC))
         except CronSimError:
-            self._never = True  # right, but of a day that no month has
+            self.never = True  # right, but of a day that no month has
 
     def _shown(self, at: float) -> datetime:
         """What the clock shows then."""
@@ -99,7 +99,7 @@ class Schedule:
         """The first time later than `at`; None when there never is one."""
         if self._every:
             return float(int(at)) + self._every
-        if self._never:
+        if self.never:
             return None
         back = _NEAR if self._put_back(at, at + _NEAR.total_seconds()) else timedelta()
         times = CronSim(self._fields, self._shown(at) - back)
@@ -110,7 +110,7 @@ class Schedule:
         if self._every:
             count = int((now - since) // self._every)
             return float(int(since)) + count * self._every if count > 0 else None
-        if self._never:
+        if self.never:
             return None
         back = _NEAR if self._put_back(now - _NEAR.total_seconds(), now) else timedelta()
         # Backwards from the next second, as the present moment may itself be one.

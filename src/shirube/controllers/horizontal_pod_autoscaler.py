@@ -281,8 +281,14 @@ class HorizontalPodAutoscalerController(Controller[str]):
         if generation is not None:
             status = {**status, "observedGeneration": generation}
         status.setdefault("desiredReplicas", 0)
-        if status != autoscaler.get("status"):
+        if status == autoscaler.get("status"):
+            return
+        try:
             await self._client.update_status(HORIZONTALPODAUTOSCALERS, {**autoscaler, "status": status})
+        except ApiError as error:
+            if error.code != 404:  # gone meanwhile
+                self._recorder.event(autoscaler, WARNING, "FailedUpdateStatus", error.message)
+            raise
 
 
 def _shown(measured: Sequence[Object]) -> Object:
