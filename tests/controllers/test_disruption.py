@@ -40,6 +40,13 @@ def test_desired():
     assert desired(budget(maxUnavailable=9), 5, 3) == (3, 0)
 
 
+def test_a_budget_that_says_nothing_allows_nothing():
+    one = budget()
+    assert desired(one, 5, 7) == (0, 0)
+    status = status_of(one, [pod("a"), pod("b")], 0, 0, disrupted(one, [], NOW), NOW)
+    assert (status["currentHealthy"], status["expectedPods"], status["disruptionsAllowed"]) == (2, 0, 0)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans())), st.integers(0, 12))
 def test_evictions_allowed_never_take_healthy_pods_below_what_is_desired(drawn, least):
     pods = [pod(str(n), up=up, going=going) for n, (up, going, _) in enumerate(drawn)]

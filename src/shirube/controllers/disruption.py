@@ -63,7 +63,9 @@ def desired(budget: Object, pods: int, scale: int) -> tuple[int, int]:
     spec = budget.get("spec") or {}
     if (most := spec.get("maxUnavailable")) is not None:
         return scale, max(scale - int_or_percent(most, scale, round_up=True), 0)
-    least = spec.get("minAvailable", 0)
+    least = spec.get("minAvailable")
+    if least is None:
+        return 0, 0  # one that says neither expects nothing, and so allows nothing
     if isinstance(least, int):
         return pods, least
     return scale, int_or_percent(least, scale, round_up=True)
