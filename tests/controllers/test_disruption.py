@@ -102,6 +102,15 @@ def test_whose_disruption_is_out_of_date(phase: str, going: bool, status: str, e
     assert stale_target(marked, NOW) == expected
 
 
+def test_what_the_node_agent_ends_takes_as_long_as_it_takes():
+    marked = pod("a")
+    condition = {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": rfc3339(NOW - 900)}
+    marked["status"]["conditions"].append({**condition, "reason": "TerminationByKubelet"})
+    assert stale_target(marked, NOW) is None
+    marked["status"]["conditions"][-1]["reason"] = "PreemptionByScheduler"
+    assert stale_target(marked, NOW) == -780
+
+
 @pytest.mark.parametrize(
     "selector,healthy",
     [
@@ -262,6 +271,42 @@ async def test_owners_that_cannot_be_asked_on_the_real_api_server(tmp_path: Path
             ((reason, text),) = await until(lambda: told("alone"), 10)
             assert reason == "UnmanagedPods" and "(selector: app=alone)" in text
             assert text.endswith('set ".spec.minAvailable" field of the PDB to an integer value.')
+
+
+async def test_while_an_owner_cannot_be_asked_nothing_may_be_evicted(house: House, client: Client):
+    """It is asked again before long: nothing tells when it answers."""
+    owner = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": "2", "controller": True}
+    for name in ("a", "b", "c"):
+        made = pod(name)
+        made["metadata"]["ownerReferences"] = [owner]
+        await client.create(PODS, made)
+    one = budget(selector={}, maxUnavailable=1)
+    await client.create(PODDISRUPTIONBUDGETS, {**one, "status": {"disruptionsAllowed": 2}})
+    answers: list[ApiError] = []
+
+    async def ask(namespace: str, reference: dict[str, Any]) -> int:
+        if answers:
+            raise answers[0]
+        return 3
+
+    answers.append(ApiError(503, "ServiceUnavailable", "the server is currently unable to handle the request"))
+    async with house.running(DisruptionController) as (controller,):
+        controller._scale_subresource = ask
+        await house.settle([controller])
+
+        async def look() -> tuple[float | None, dict[str, Any]]:
+            again = await controller.reconcile("default/b")
+            (found,) = await items(client, PODDISRUPTIONBUDGETS)
+            return again, found["status"]
+
+        again, status = await look()
+        assert (again, status["disruptionsAllowed"]) == (30.0, 0)
+        assert status["conditions"][0]["reason"] == "SyncFailed"
+        answers.clear()
+        again, status = await look()
+        assert (again, status["disruptionsAllowed"], status["expectedPods"]) == (None, 1, 3)
+    reasons = {e["reason"] for e in await items(client, EVENTS)}
+    assert "CalculateExpectedPodCountFailed" in reasons
 
 
 async def test_a_pod_of_two_budgets_is_told_of(house: House, client: Client):

@@ -41,6 +41,7 @@ from shirube.foundation.clock import parse_rfc3339, rfc3339
 
 _ACCOUNT = "disruption-controller"
 DELETION_SECONDS = 120.0
+AGAIN_SECONDS = 30.0  # after a failure
 _POD = "pod:"
 _BY_SELECTOR = "selector"
 _APPS = ("apps", "extensions")
@@ -142,9 +143,12 @@ def _with_allowed(old: Object, value: str, reason: str, message: str, status: Ob
 
 
 def stale_target(pod: Object, now: float) -> float | None:
-    """Seconds until the pod's DisruptionTarget condition is out of date; None without one."""
+    """Seconds until the pod's DisruptionTarget condition is out of date; None without one. A node agent's is never: its
+    pods may take as long as they like to end."""
     found = of_pods.condition(pod, "DisruptionTarget")
     if found is None or found["status"] != "True" or deleting(pod) or of_pods.finished(pod):
+        return None
+    if found.get("reason") == "TerminationByKubelet":
         return None
     since = found.get("lastTransitionTime")  # without one it was written by hand
     return parse_rfc3339(since) + DELETION_SECONDS - now if since else 0.0
@@ -279,11 +283,11 @@ class DisruptionController(Controller[str]):
             self._recorder.event(budget, NORMAL, "NoPods", "No matching pods found")
         try:
             scale = await self._scale(budget, pods) if needs_scale(budget) else 0
-        except _NoScale as error:
+        except (_NoScale, ApiError) as error:
             message = f"Failed to calculate the number of expected pods: {error}"
             self._recorder.event(budget, WARNING, "CalculateExpectedPodCountFailed", message)
             await self._write(budget, failed_status(budget, str(error), now))
-            return None
+            return AGAIN_SECONDS
         expected, wanted = desired(budget, len(pods), scale)
         gone = disrupted(budget, pods, now)
         for pod in gone.kept:
