@@ -117,6 +117,7 @@ async def _root(server: ServerContext, rc: RequestContext, core: bool) -> Respon
         options = server.options
         if core:
             obj = discovery.api_versions(f"{options.advertise_host}:{options.advertise_port}")
+            obj["versions"] = server.table.versions("")
         else:
             obj = discovery.api_group_list(server.table)
         response = await _classic(rc, obj)

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from shirube.api.errors import ApiError
-from shirube.api.resources import BUILTIN
 from shirube.apiserver import bootstrap, certificate_reload, housekeeping, runtime_config
 from shirube.apiserver.admission import Admission
 from shirube.apiserver.aggregation import availability
@@ -49,9 +48,7 @@ BOOTSTRAP_RETRY = 1.0
 
 def assemble(options: Options, storage: Storage, clock: Clock = SYSTEM, chance: Chance | None = None) -> ServerContext:
     """All parts of a server, joined. Nothing runs yet."""
-    table = BUILTIN.copy()
-    for resource in runtime_config.served(options.runtime_config):
-        table.add(resource)
+    table = runtime_config.table_of(options.runtime_config)
     files: dict[str, ConfigurationFile] = {}
     encryption = None
     if options.encryption_config is not None:

@@ -1,14 +1,22 @@
-"""`--runtime-config`: which API versions are served that are off by default.
+"""`--runtime-config`: which APIs a server serves.
 
-The syntax is upstream's, KEY=VALUE pairs with commas between: `api/all`, `api/beta`, `api/alpha`, `api/ga`,
-`GROUP/VERSION` and `GROUP/VERSION/RESOURCE`, each `=true` or `=false` (nothing: true). The narrower key decides. What
-is on by default cannot be turned off: the control plane itself needs it. Keys that mean nothing here are refused, so
-that nobody believes to have turned on what is not there.
+The syntax is upstream's, KEY=VALUE pairs with commas between: `api/all`, `api/ga`, `api/beta`, `api/alpha`,
+`GROUP/VERSION` and `GROUP/VERSION/RESOURCE` (of the core group `v1`, also written `/v1` or `api/v1`), each `=true` or
+`=false` (nothing: true). The narrower key decides. Keys that mean nothing here are refused, so that nobody believes to
+have turned on or off what is not there, and so is `api/all=false` alone, which would leave nothing.
+
+What is off is not routed, not in discovery or OpenAPI, and no kind that parameters or bodies could be of. The server
+itself goes on reading and writing it: its namespaces, roles and flow schemas hold whether somebody may look at them or
+not, and objects that are stored stay and come back with the API. `ServedTable` is that difference.
 """
 
 from __future__ import annotations
 
-from shirube.api.resources import BUILTIN, OPTIONAL, Resource
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from shirube.api.gvr import GVR
+from shirube.api.resources import BUILTIN, OPTIONAL, Resource, ResourceTable
 
 _STABILITY = {"api/ga": "", "api/beta": "beta", "api/alpha": "alpha"}
 _VALUES = {"": True, "true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
@@ -16,6 +24,26 @@ _VALUES = {"": True, "true": True, "1": True, "t": True, "false": False, "0": Fa
 
 class RuntimeConfigError(ValueError):
     """The option cannot be understood, or asks for what is not there."""
+
+
+class ServedTable(ResourceTable):
+    """A table of which some resources are kept for the server's own use: `by_gvr` and iteration know them, what asks
+    by path, kind, group or version does not."""
+
+    def __init__(self, served: Iterable[Resource], kept: Iterable[Resource]) -> None:
+        super().__init__(served)
+        self._kept = {resource.gvr: resource for resource in kept}
+
+    def copy(self) -> ServedTable:
+        made = ServedTable(self._by_path.values(), self._kept.values())
+        made._fixed_groups = self._fixed_groups
+        return made
+
+    def by_gvr(self, gvr: GVR) -> Resource | None:
+        return super().by_gvr(gvr) or self._kept.get(gvr)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return chain(self._by_path.values(), self._kept.values())
 
 
 def known() -> list[str]:
@@ -32,24 +60,34 @@ def parse(text: str) -> dict[str, bool]:
         key, _, value = pair.partition("=")
         if value.lower() not in _VALUES:
             raise RuntimeConfigError(f"cannot use --runtime-config {pair}: {value!r} is neither true nor false")
+        key = _key(key)
         found[key] = _VALUES[value.lower()]
         _check(key, found[key])
+    if found == {"api/all": False}:
+        raise RuntimeConfigError(
+            "cannot use --runtime-config api/all=false: it would leave nothing to serve; say what is on beside it"
+        )
     return found
 
 
+def _key(text: str) -> str:
+    """The core group has three names."""
+    for prefix in ("/", "api/"):
+        rest = text.removeprefix(prefix)
+        if rest != text and (rest == "v1" or rest.startswith("v1/")):
+            return rest
+    return text
+
+
 def _check(key: str, on: bool) -> None:
-    why = ""
     if key == "api/all" or key in _STABILITY:
-        if not on and key in ("api/all", "api/ga"):
-            why = "what is on by default is needed by the control plane and cannot be turned off"
-    elif any(key in _names(resource) for resource in BUILTIN):
-        if not on:
-            why = "it is on by default, the control plane needs it"
-    elif not any(key in _names(resource) for resource in OPTIONAL):
+        return
+    if not any(key in _names(resource) for resource in chain(BUILTIN, OPTIONAL)):
         keys = ", ".join(["api/all", *_STABILITY, *known()])
-        why = f"there is no such API here; what can be turned on: {keys}"
-    if why:
-        raise RuntimeConfigError(f"cannot use --runtime-config {key}={str(on).lower()}: {why}")
+        said = f"{key}={str(on).lower()}"
+        raise RuntimeConfigError(
+            f"cannot use --runtime-config {said}: there is no such API here; what can be turned on: {keys}"
+        )
 
 
 def _names(resource: Resource) -> tuple[str, str]:
@@ -57,15 +95,30 @@ def _names(resource: Resource) -> tuple[str, str]:
 
 
 def served(text: str) -> list[Resource]:
-    """Which resources to serve beside those that always are. Raises RuntimeConfigError."""
+    """Which resources to serve beside those that are by default. Raises RuntimeConfigError."""
     config = parse(text)
-    return [resource for resource in OPTIONAL if _on(resource, config)]
+    return [resource for resource in OPTIONAL if _on(resource, config, False)]
 
 
-def _on(resource: Resource, config: dict[str, bool]) -> bool:
+def turned_off(text: str) -> list[Resource]:
+    """Which resources not to serve of those that are by default. Raises RuntimeConfigError."""
+    config = parse(text)
+    return [resource for resource in BUILTIN if not _on(resource, config, True)]
+
+
+def table_of(text: str) -> ResourceTable:
+    """The table of a server with that option. Raises RuntimeConfigError."""
+    off = {resource.gvr: resource for resource in turned_off(text)}
+    table = ServedTable((r for r in BUILTIN if r.gvr not in off), off.values()) if off else BUILTIN.copy()
+    for resource in served(text):
+        table.add(resource)
+    return table
+
+
+def _on(resource: Resource, config: dict[str, bool], by_default: bool) -> bool:
     group_version, whole = _names(resource)
     stability = next((key for key, word in _STABILITY.items() if word and word in resource.version), "api/ga")
     for key in (whole, group_version, stability, "api/all"):
         if key in config:
             return config[key]
-    return False
+    return by_default

@@ -29,7 +29,7 @@ class Store:
         self._server = server
 
     def _resource(self, gvr: GVR) -> Resource:
-        resource = self._server.table.by_path(gvr.group, gvr.version, gvr.resource)
+        resource = self._server.table.by_gvr(gvr)
         if resource is None:
             raise errors.path_not_found()
         return resource

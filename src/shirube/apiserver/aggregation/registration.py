@@ -1,5 +1,5 @@
 """APIServices for group versions that custom resources brought, or that are served on request: made when they are
-served, deleted when they are gone.
+served, deleted when they are gone. So are those of built-in versions that the server was told not to serve.
 
 They say that this server answers itself; clients read from them what there is. Those that somebody else made for the
 same name are left alone. Follows upstream's crdregistration and autoregister controllers.
@@ -60,8 +60,15 @@ async def settle(server: ServerContext) -> None:
             }
             await _tolerating(409, server.store.create(APISERVICES, obj))
     for name, held in sorted(have.items()):
-        if name not in want and (held["metadata"].get("labels") or {}).get(MANAGED) == "true":
+        managed = (held["metadata"].get("labels") or {}).get(MANAGED)
+        if (managed == "true" and name not in want) or (managed == "onstart" and not _served(server, held)):
             await _tolerating(404, server.store.delete(APISERVICES, "", name))
+
+
+def _served(server: ServerContext, api_service: Json) -> bool:
+    """Whether somebody answers: this server, or the one that the object was given to meanwhile."""
+    spec = api_service["spec"]
+    return spec.get("service") is not None or spec["version"] in server.table.versions(spec.get("group") or "")
 
 
 async def _tolerating(code: int, doing: Any) -> None:

@@ -152,7 +152,7 @@ class Book:
 
 
 def _resource(ctx: ServerContext, gvr: GVR) -> Resource:
-    found = ctx.table.by_path(*gvr)
+    found = ctx.table.by_gvr(gvr)
     assert found is not None, f"the table has no {gvr.resource}"
     return found
 

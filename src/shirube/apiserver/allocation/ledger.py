@@ -59,7 +59,7 @@ class Ledger:
         self._ctx = ctx
         self._namespace = namespace
         self._service = service
-        resource = ctx.table.by_path(*g.IPADDRESSES)
+        resource = ctx.table.by_gvr(g.IPADDRESSES)
         assert resource is not None, "the table has no ipaddresses"
         self._addresses = resource
 

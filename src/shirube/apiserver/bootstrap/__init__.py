@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from shirube.api import gvr as g
+from shirube.api.gvr import GVR
 from shirube.api.resources import OPTIONAL
 from shirube.apiserver.allocation import default_range, repair
 from shirube.apiserver.bootstrap import authentication_config, endpoints, objects, token_tracking
@@ -83,7 +84,7 @@ def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
         objects.bindings(),
         objects.flow_control(now),
         objects.priority_classes(),
-        objects.api_services(now),
+        _api_services(ctx, now),
         objects.service_network(options.service_cidr, options.advertise_port, now),
         [(g.CONFIGMAPS, authentication_config.wanted(ctx))],
         [(g.CONFIGMAPS, objects.token_tracking(now))],
@@ -92,13 +93,20 @@ def _everything(ctx: ServerContext) -> Iterator[tuple[str, Json]]:
     ]
     for part in parts:
         for gvr, obj in part:
-            if ctx.table.by_path(*gvr) is not None:
+            if ctx.table.by_gvr(gvr) is not None:
                 yield key_of(ctx, gvr, obj), obj
+
+
+def _api_services(ctx: ServerContext, now: str) -> Iterator[tuple[GVR, Json]]:
+    """Those of the group versions that are served; `aggregation.registration` takes away the others."""
+    for gvr, obj in objects.api_services(now):
+        if obj["spec"]["version"] in ctx.table.versions(obj["spec"].get("group", "")):
+            yield gvr, obj
 
 
 async def _present(ctx: ServerContext, wanted: list[tuple[str, Json]]) -> dict[str, KeyValue]:
     found: dict[str, KeyValue] = {}
-    prefixes = [r.prefix() for gvr in _FEW if (r := ctx.table.by_path(*gvr)) is not None]
+    prefixes = [r.prefix() for gvr in _FEW if (r := ctx.table.by_gvr(gvr)) is not None]
     for listed in await asyncio.gather(*(ctx.storage.range(prefix) for prefix in prefixes)):
         found.update((kv.key, kv) for kv in listed.items)
     singles = [key for key, _ in wanted if not key.startswith(tuple(prefixes))]

@@ -21,7 +21,7 @@ _COUNTED = frozenset(("FlowSchema", "PriorityLevelConfiguration"))
 
 
 def key_of(ctx: ServerContext, gvr: GVR, obj: Json) -> str:
-    resource = ctx.table.by_path(*gvr)
+    resource = ctx.table.by_gvr(gvr)
     assert resource is not None, f"no resource {gvr} in the table"
     return resource.key(obj["metadata"].get("namespace"), obj["metadata"]["name"])
 
