@@ -206,6 +206,23 @@ def test_a_rolling_update_reaches_nodes_that_get_no_pod_any_more(surging: bool):
 
 
 @pytest.mark.parametrize(
+    ("old_up", "new", "new_up", "gone"),
+    [
+        (True, False, False, []),  # nobody else serves
+        (True, True, False, []),  # nor yet
+        (True, True, True, ["1"]),
+        (False, True, False, ["1"]),  # it serves nobody itself
+    ],
+)
+def test_who_surges_misses_nobody_when_its_pods_move_to_other_nodes(old_up: bool, new: bool, new_up: bool, gone: Any):
+    """Node `a` is for others now, `b` has become one of its own."""
+    nodes = [node("a", ("x", "NoSchedule")), node("b")]
+    pods = [pod("1", "a", up=old_up), *([pod("2", "b", "now", up=new_up)] if new else [])]
+    todo = roll(daemon_set(updateStrategy=SURGE), nodes, by_node(pods), "now", 2e9)
+    assert names(todo.delete) == gone
+
+
+@pytest.mark.parametrize(
     "budget,new,new_up,old_up,old_down,gone",
     [
         (2, 0, 0, 5, 0, 2),

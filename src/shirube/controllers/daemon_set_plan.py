@@ -220,16 +220,16 @@ def roll(owner: Object, nodes: Iterable[Object], table: Table, digest: str, now:
     wanted = [name for name, (run, _) in judged.items() if run]
     kept = [name for name, (run, stay) in judged.items() if stay and not run]
     surge, unavailable = bounds(owner, len(wanted))
-    pairs = (_one_of_each(table.get(name, []), mark) for name in kept)
-    left = [pair[1] for pair in pairs if pair is not None and pair[1] is not None]
 
     def up(pod: Object) -> bool:
         return of_pods.available(pod, minimum, now)
 
     if surge:
         todo = _surge(wanted, table, mark, surge, up)
-        todo.delete += left
+        todo.delete += _leaving(wanted, kept, table, mark, up)
         return todo
+    pairs = (_one_of_each(table.get(name, []), mark) for name in kept)
+    left = [pair[1] for pair in pairs if pair is not None and pair[1] is not None]
     return _replace(wanted, table, mark, unavailable, up, left)
 
 
@@ -275,6 +275,27 @@ def _surge(wanted: list[str], table: Table, mark: Mark, limit: int, up: Callable
             surged += 1
     todo.create += candidates[: max(limit - surged, 0)]
     return todo
+
+
+def _leaving(
+    wanted: list[str], kept: list[str], table: Table, mark: Mark, up: Callable[[Object], bool]
+) -> list[Object]:
+    """Old pods of nodes that get no new ones. Who surges expects to miss nobody: one that serves goes only when more
+    serve than nodes want one."""
+    serving = 0
+    now: list[Object] = []
+    later: list[Object] = []
+    for name in (*wanted, *kept):
+        new, old = _one_of_each(table.get(name, []), mark) or (None, None)
+        first = old or new
+        serving += first is not None and up(first)
+        if old is None or name not in kept:
+            continue
+        if new is None:
+            (later if up(old) else now).append(old)
+        elif up(new):
+            now.append(old)
+    return now + later[: max(serving - len(wanted), 0)]
 
 
 def status_of(
