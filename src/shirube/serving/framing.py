@@ -1,9 +1,12 @@
-"""The first bytes of an answer: status line and headers, and the bodies of failures below the API. No I/O."""
+"""The first bytes of requests and answers: what a target means, status line and headers, and the bodies of failures
+below the API. No I/O."""
 
 from __future__ import annotations
 
 from email.utils import formatdate
 from http import HTTPStatus
+
+import httptools
 
 from shirube.foundation.clock import SYSTEM
 from shirube.serving.messages import Response
@@ -47,7 +50,7 @@ def answer_head(response: Response, keep_alive: bool, length: int | None, http10
     status = response.status
     parts = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
     for name, value in response.headers:
-        parts.append(f"{name}: {clean_value(value)}\r\n")
+        parts.append(f"{name}: {value if value.isprintable() else clean_value(value)}\r\n")
     if response.content_type and status != 304 and status != 204:
         parts.append(f"Content-Type: {response.content_type}\r\n")
     parts.append(_date())
@@ -62,3 +65,15 @@ def answer_head(response: Response, keep_alive: bool, length: int | None, http10
         parts.append("Connection: keep-alive\r\n")
     parts.append("\r\n")
     return "".join(parts).encode("latin-1", "replace")
+
+
+def origin_form(url: bytes) -> bytes:
+    """The path of a request target in absolute form; other forms stay as they are and match no route."""
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        return url
+    if not parsed.host or not parsed.schema:
+        return url
+    path = parsed.path or b"/"
+    return path + (b"?" + parsed.query if parsed.query else b"")

@@ -29,19 +29,16 @@ class Disconnected(Exception):
 class Headers:
     """Header fields in order of arrival; names compare without case. Values are latin-1 text."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_first", "_items")
 
     def __init__(self, items: Iterable[tuple[str, str]] = (), *, lower: bool = False) -> None:
         # The server's parser hands names over in lower case already.
         self._items = list(items) if lower else [(name.lower(), value) for name, value in items]
+        self._first = dict(reversed(self._items))  # name -> its first value
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of `name`."""
-        name = name.lower()
-        for key, value in self._items:
-            if key == name:
-                return value
-        return default
+        return self._first.get(name.lower(), default)
 
     def get_all(self, name: str) -> list[str]:
         name = name.lower()
@@ -49,7 +46,7 @@ class Headers:
 
     def any_begins(self, prefix: str) -> bool:
         """Whether the (lower-case) name of any field begins so."""
-        for name, _ in self._items:  # noqa: SIM110 - any() makes a generator, and this is asked of every request
+        for name in self._first:  # noqa: SIM110 - any() makes a generator, and this is asked of every request
             if name.startswith(prefix):
                 return True
         return False
@@ -59,7 +56,7 @@ class Headers:
         return self._items
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name) is not None
+        return isinstance(name, str) and name.lower() in self._first
 
     def __iter__(self) -> Iterator[str]:
         return iter(name for name, _ in self._items)

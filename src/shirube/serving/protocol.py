@@ -18,7 +18,7 @@ import httptools
 
 from shirube.foundation import log
 from shirube.serving.exchange import Exchange, Limits
-from shirube.serving.framing import answer_head, clean_value, plain_status
+from shirube.serving.framing import answer_head, clean_value, origin_form, plain_status
 from shirube.serving.messages import (
     Body,
     BodyTooLarge,
@@ -56,6 +56,7 @@ class HttpProtocol(asyncio.Protocol):
         "_handler",
         "_head_size",
         "_headers",
+        "_idle",
         "_in_head",
         "_limits",
         "_loop",
@@ -85,7 +86,8 @@ class HttpProtocol(asyncio.Protocol):
         self._in_head = False
         self._head_size = 0
         self._queue: deque[Exchange] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # answers requests, from the first one on
+        self._idle: asyncio.Future[Exchange] | None = None  # what the task waits for between two requests
         self._exchange: Exchange | None = None  # being answered
         self._drained: asyncio.Future[None] | None = None
         self._paused = False
@@ -122,13 +124,14 @@ class HttpProtocol(asyncio.Protocol):
         self._queue.clear()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        self._idle = None
         if self._task is not None:
             self._task.cancel()
 
     def eof_received(self) -> bool:
         if self._body is not None:
             self._body.fail(Disconnected("client closed the connection inside the body"))
-        if self._task is None or self._exchange is None:
+        if self._exchange is None:
             return False  # idle, or streaming: a half-closed connection is a closed one
         if self._transport is not None and self._transport.get_extra_info("ssl_object") is not None:
             return False  # TLS has no half-closed connections
@@ -176,7 +179,7 @@ class HttpProtocol(asyncio.Protocol):
         self._headers = []
         self._head_size = 0
         self._in_head = True
-        if self._task is None:
+        if self._resting:
             self._deadline = self._loop.time() + self._limits.header_timeout
 
     def on_url(self, url: bytes) -> None:
@@ -192,7 +195,7 @@ class HttpProtocol(asyncio.Protocol):
         parser = self._parser
         url = self._url
         if url[:1] != b"/":
-            url = _origin_form(url)
+            url = origin_form(url)
         path, _, query = url.partition(b"?")
         body = self._body = Body()
         continue_ = False
@@ -212,10 +215,19 @@ class HttpProtocol(asyncio.Protocol):
         http10 = parser.get_http_version() == "1.0"
         self._enqueue(Exchange(request, parser.should_keep_alive(), http10, continue_))
 
+    @property
+    def _resting(self) -> bool:
+        """Nothing is being answered."""
+        return self._task is None or self._idle is not None
+
     def _enqueue(self, exchange: Exchange) -> None:
-        if self._task is None:
+        if self._idle is not None:
             self._deadline = NEVER
-            # A plain create_task: `spawn` would add a callback to each request; failures are caught in _serve.
+            idle, self._idle = self._idle, None
+            idle.set_result(exchange)
+        elif self._task is None:
+            self._deadline = NEVER
+            # A plain create_task, as there are so many connections; failures are caught in _serve.
             self._task = self._loop.create_task(self._serve(exchange))
         else:
             self._queue.append(exchange)
@@ -256,11 +268,11 @@ class HttpProtocol(asyncio.Protocol):
             self._body.fail(Disconnected("request body did not arrive in time"))
         elif self._in_head:
             self._reject(408, "request headers did not arrive in time")
-        elif self._task is None:
+        elif self._resting:
             self.abort() if self._closing else self._close()
 
     def close_when_idle(self) -> None:
-        if self._task is None and not self._in_head:
+        if self._resting and not self._in_head:
             self._close()
 
     def abort(self) -> None:
@@ -300,40 +312,50 @@ class HttpProtocol(asyncio.Protocol):
     # ------------------------------------------------------------ answering
 
     async def _serve(self, exchange: Exchange) -> None:
-        while True:
-            body = exchange.request.body
-            if not body.complete:
-                body.on_wanted = lambda x=exchange: self._body_wanted(x)
-                body.on_drained = self._resume
-            self._exchange = exchange
-            try:
-                keep_alive = await self._answer(exchange)
-            except (ConnectionError, Disconnected):
-                keep_alive = False
-            except asyncio.CancelledError:
-                self._task = None
-                self.abort()
-                raise
-            body.on_wanted = body.on_drained = None  # they refer back to this connection
-            self._exchange = None
-            if self._transport is None:
-                self._task = None
-                return
-            if self._upgrading:
-                self._resume_after_refused_upgrade()
-            if not keep_alive or self._server.draining or (self._closing and not self._queue):
-                self._task = None
-                if body.complete and not self._closing:
-                    self._close()
-                else:
-                    self._linger()
-                return
-            if not self._queue:
-                self._task = None
+        """All requests of the connection, one after the other."""
+        try:
+            while True:
+                body = exchange.request.body
+                if not body.complete:
+                    body.on_wanted = lambda x=exchange: self._body_wanted(x)
+                    body.on_drained = self._resume
+                self._exchange = exchange
+                try:
+                    keep_alive = await self._answer(exchange)
+                except (ConnectionError, Disconnected):
+                    keep_alive = False
+                body.on_wanted = body.on_drained = None  # they refer back to this connection
+                self._exchange = None
+                if not self._goes_on(keep_alive, body):
+                    return
+                if self._queue:
+                    exchange = self._queue.popleft()
+                    self._resume()
+                    continue
+                del exchange, body  # a connection may rest for minutes
                 self._deadline = self._loop.time() + self._limits.idle_timeout
-                return
-            exchange = self._queue.popleft()
-            self._resume()
+                self._idle = self._loop.create_future()
+                exchange = await self._idle
+        except asyncio.CancelledError:
+            self._task = self._idle = None
+            self.abort()
+            raise
+
+    def _goes_on(self, keep_alive: bool, body: Body) -> bool:
+        """After an answer: whether the connection takes another request; if not, it ends."""
+        if self._transport is None:
+            self._task = None
+            return False
+        if self._upgrading:
+            self._resume_after_refused_upgrade()
+        if keep_alive and not self._server.draining and (not self._closing or self._queue):
+            return True
+        self._task = None
+        if body.complete and not self._closing:
+            self._close()
+        else:
+            self._linger()
+        return False
 
     def _body_wanted(self, exchange: Exchange) -> None:
         self._deadline = self._loop.time() + self._limits.body_timeout
@@ -469,15 +491,3 @@ class HttpProtocol(asyncio.Protocol):
 async def _close_stream(chunks: object) -> None:
     if hasattr(chunks, "aclose"):
         await chunks.aclose()
-
-
-def _origin_form(url: bytes) -> bytes:
-    """The path of a request target in absolute form; other forms stay as they are and match no route."""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError:
-        return url
-    if not parsed.host or not parsed.schema:
-        return url
-    path = parsed.path or b"/"
-    return path + (b"?" + parsed.query if parsed.query else b"")
