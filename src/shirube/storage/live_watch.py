@@ -114,20 +114,20 @@ class LiveWatch:
 class LiveWatches:
     """All watches of a store. Watches of one prefix share the work of finding their events.
 
-    There are many prefixes of few lengths: an event looks up its key's beginnings instead of being held against
-    every prefix.
+    There are many prefixes, and nearly all end where a part of a key ends: an event looks up the beginnings of its
+    key, part by part, instead of being held against every prefix.
     """
 
     def __init__(self) -> None:
         self._by_prefix: dict[str, dict[LiveWatch, None]] = {}  # sets that keep their order
-        self._lengths: list[int] = []
+        self._uneven: list[str] = []  # the prefixes that do not end in a slash
 
     def add(self, watch: LiveWatch) -> None:
         self._by_prefix.setdefault(watch.prefix, {})[watch] = None
-        self._measure()
+        self._sort_out()
 
-    def _measure(self) -> None:
-        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+    def _sort_out(self) -> None:
+        self._uneven = [prefix for prefix in self._by_prefix if not prefix.endswith("/")]
 
     def remove(self, watch: LiveWatch) -> None:
         watches = self._by_prefix.get(watch.prefix)
@@ -135,23 +135,22 @@ class LiveWatches:
             watches.pop(watch, None)
             if not watches:
                 del self._by_prefix[watch.prefix]
-                self._measure()
+                self._sort_out()
 
     def publish(self, events: Sequence[Event], revision: int) -> None:
-        by_prefix = self._by_prefix
+        by_prefix, uneven = self._by_prefix, self._uneven
         shares: dict[str, list[Event]] = {}
         for event in events:
             key = event.key
-            for length in self._lengths:
-                if length > len(key):
-                    break
-                prefix = key[:length]
+            end = key.find("/") + 1
+            while end:
+                prefix = key[:end]
                 if prefix in by_prefix:
-                    share = shares.get(prefix)
-                    if share is None:
-                        shares[prefix] = [event]
-                    else:
-                        share.append(event)
+                    shares.setdefault(prefix, []).append(event)
+                end = key.find("/", end) + 1
+            for prefix in uneven:
+                if key.startswith(prefix):
+                    shares.setdefault(prefix, []).append(event)
         for prefix, share in shares.items():
             for watch in by_prefix[prefix]:
                 watch.offer(share, revision)
