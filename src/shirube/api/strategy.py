@@ -80,6 +80,8 @@ class Strategy:
         else:
             obj["metadata"].pop("generation", None)
 
+    keeps_requester = False  # whether `prepare_for_requester` does anything
+
     def prepare_for_requester(self, obj: Obj, requester: Obj) -> None:
         """Write down who creates it, where the kind keeps that. `requester` is a UserInfo (authentication.k8s.io)."""
 
@@ -124,6 +126,11 @@ class Strategy:
         """What is wrong with an object to be created."""
         causes = object_meta.validate(obj["metadata"], namespaced=self.namespaced, name_rule=self.name_rule)
         return causes + self._validate_finalizers(obj)
+
+    def review(self, obj: Obj) -> tuple[list[Cause], list[str]]:
+        """What is wrong with an object to be created, and if nothing is, what its user should know."""
+        causes = self.validate(obj)
+        return causes, ([] if causes else self.warnings(obj))
 
     def _validate_finalizers(self, obj: Obj) -> list[Cause]:
         return object_meta.validate_kube_finalizers(obj["metadata"]) if self.qualified_finalizers else []

@@ -45,10 +45,12 @@ async def create(w: Write, obj: Json, *, own: bool = True) -> Written:
     request = w.admission("CREATE", obj, None)
     obj = await w.mutate(request, obj)
     strategy.prepare_for_create(obj)
-    strategy.prepare_for_requester(obj, w.user.info())
-    w.refuse(obj, strategy.validate(obj))
+    if strategy.keeps_requester:
+        strategy.prepare_for_requester(obj, w.user.info())
+    causes, warnings = strategy.review(obj)
+    w.refuse(obj, causes)
     await w.validate(request)
-    w.warnings += strategy.warnings(obj)
+    w.warnings += warnings
     return await _commit(w, obj, prefix)
 
 

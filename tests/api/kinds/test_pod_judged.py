@@ -40,7 +40,7 @@ def test_the_name_of_the_token_volume_makes_no_difference(pods):
     specs = [pods.stored(pod(name))["spec"] for name in ("kube-api-access-aaaaa", "kube-api-access-bbbbb")]
     first, second = map(pod_judged.likeness, specs)
     assert first == second
-    assert pod_judged.is_valid(first)
+    assert pod_judged.warnings_of(first) == []
 
 
 @pytest.mark.parametrize("name", ["kube-api-access-A_B!c", "kube-api-access-", "kube-api-access-toolong", "other"])
@@ -81,16 +81,29 @@ def test_claims_named_after_the_pod_are_judged_with_its_name(pods):
     assert pod_judged.likeness(spec) is None
 
 
+def test_every_pod_of_a_template_is_warned(pods):
+    odd = pod(terminationGracePeriodSeconds=-1)
+    first, second, other = (pods.strategy.review(pods.create(p)[0]) for p in (odd, odd, pod()))
+    assert first == second == ([], pods.strategy.warnings(odd))
+    assert "terminationGracePeriodSeconds" in first[1][0]
+    assert other == ([], [])
+
+
+def test_what_has_very_many_warnings_is_not_remembered():
+    pod_judged.remember(b"{}", ["a warning"] * 1000)
+    assert pod_judged.warnings_of(b"{}") is None
+
+
 def test_few_and_small_ones_are_remembered():
     assert pod_judged.likeness({"hostname": "x" * 20_000}) is None
-    before = list(pod_judged._valid)
+    before = dict(pod_judged._valid)
     try:
         for i in range(300):
-            pod_judged.remember(json.dumps({"hostname": str(i)}).encode())
+            pod_judged.remember(json.dumps({"hostname": str(i)}).encode(), [])
         assert len(pod_judged._valid) <= 128
     finally:
         pod_judged._valid.clear()
-        pod_judged._valid.update(dict.fromkeys(before))
+        pod_judged._valid.update(before)
 
 
 def test_a_stored_spec_is_not_judged_again(pods):

@@ -27,6 +27,13 @@ def test_every_stored_resource_has_rules_of_its_own(resource):
     assert all(isinstance(v, str) for v in strategy.selectable_fields({"metadata": {}}).values())
 
 
+@pytest.mark.parametrize("resource", STORED, ids=ids(STORED))
+def test_a_strategy_says_that_it_has_steps_that_few_have(resource):
+    rules = type(strategy_of(resource))
+    assert rules.keeps_times is (rules.stamp is not Strategy.stamp)
+    assert rules.keeps_requester is (rules.prepare_for_requester is not Strategy.prepare_for_requester)
+
+
 def test_no_row_is_left_over():
     assert set(KINDS) == {(r.group, r.name) for r in STORED}
 

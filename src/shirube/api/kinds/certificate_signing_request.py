@@ -27,6 +27,7 @@ _DECISIONS = ("Approved", "Denied")
 
 class CertificateSigningRequestStrategy(Strategy):
     name_rule = staticmethod(name_is_anything)
+    keeps_requester = True
 
     def prepare_for_create(self, obj: Obj) -> None:
         super().prepare_for_create(obj)

@@ -58,7 +58,7 @@ class CronJobStrategy(Strategy):
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
         pod = obj["spec"]["jobTemplate"]["spec"]["template"].get("spec") or {}
-        return pod_warnings(pod, {}, "spec.jobTemplate.spec.template.")
+        return pod_warnings(pod, "spec.jobTemplate.spec.template.")
 
 
 def _validate_schedule(causes: list[Cause], schedule: str, zone: str | None, old_schedule: str) -> None:

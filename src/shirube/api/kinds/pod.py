@@ -74,12 +74,25 @@ class PodStrategy(Strategy):
             keep(status, old_status, "qosClass")
 
     def validate(self, obj: Obj) -> list[Cause]:
+        return self.review(obj)[0]
+
+    def review(self, obj: Obj) -> tuple[list[Cause], list[str]]:
         causes = super().validate(obj)
         spec = obj["spec"]
         _validate_specials(causes, obj)
         likeness = pod_judged.likeness(spec)
-        if pod_judged.is_valid(likeness):
-            return causes
+        warnings = pod_judged.warnings_of(likeness)
+        if warnings is None:
+            found = self._validate_spec(obj)
+            warnings = pod_warnings(spec, "") if not found else []
+            if not found:
+                pod_judged.remember(likeness, warnings)
+            causes += found
+        return causes, warnings
+
+    def _validate_spec(self, obj: Obj) -> list[Cause]:
+        """What depends on the spec alone, and on the pod's name where volumes make claims named after it."""
+        spec = obj["spec"]
         found: list[Cause] = []
         validate_pod_spec(found, spec, "spec", obj["metadata"].get("name", ""))
         if spec.get("ephemeralContainers"):
@@ -92,9 +105,7 @@ class PodStrategy(Strategy):
             if image != image.strip():
                 detail = "must not have leading or trailing whitespace"
                 found.append(invalid(f"spec.{field}[{i}].image", image, detail))
-        if not found:
-            pod_judged.remember(likeness)
-        return causes + found
+        return found
 
     def validate_update(self, obj: Obj, old: Obj) -> list[Cause]:
         causes = super().validate_update(obj, old)
@@ -149,7 +160,7 @@ class PodStrategy(Strategy):
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
         if old is not None and obj["metadata"].get("generation") == old["metadata"].get("generation"):
             return []
-        return pod_warnings(obj.get("spec") or {}, obj["metadata"], "")
+        return pod_warnings(obj.get("spec") or {}, "")
 
     def selectable_fields(self, obj: Obj) -> dict[str, str]:
         spec, status = obj.get("spec") or {}, obj.get("status") or {}

@@ -30,4 +30,4 @@ class PodTemplateStrategy(Strategy):
         return causes
 
     def warnings(self, obj: Obj, old: Obj | None = None) -> list[str]:
-        return pod_warnings(obj["template"].get("spec") or {}, {}, "template.")
+        return pod_warnings(obj["template"].get("spec") or {}, "template.")

@@ -28,7 +28,7 @@ _DEPRECATED_VOLUMES = {
 }
 
 
-def pod_warnings(spec: Obj, metadata: Obj, path: str) -> list[str]:
+def pod_warnings(spec: Obj, path: str) -> list[str]:
     """The warnings of a pod (path "") or of a template (path "spec.template.")."""
     out: list[str] = []
     at = f"{path}spec"

@@ -36,7 +36,7 @@ class WorkloadStrategy(Strategy):
         if old is not None and obj["metadata"].get("generation") == old["metadata"].get("generation"):
             return []
         template = (obj.get("spec") or {}).get("template") or {}
-        return pod_warnings(template.get("spec") or {}, template.get("metadata") or {}, "spec.template.")
+        return pod_warnings(template.get("spec") or {}, "spec.template.")
 
 
 def keep_labels(obj: Obj, old: Obj) -> None:
