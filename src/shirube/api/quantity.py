@@ -173,13 +173,14 @@ def _format(nanos: int, format: Format) -> str:
 
 
 @lru_cache(maxsize=8192)
-def _canonical(text: str) -> str:
+def canonical_text(text: str) -> str:
+    """`canonical` of a text."""
     return str(_parse(text))
 
 
 def canonical(amount: Quantity | str | int | float) -> str:
     """The text that the API keeps for `amount`: no fraction, the largest suffix that loses nothing."""
-    return _canonical(amount) if isinstance(amount, str) else str(parse(amount))
+    return canonical_text(amount) if isinstance(amount, str) else str(parse(amount))
 
 
 def value(amount: Quantity | str | int | float) -> int:

@@ -88,7 +88,7 @@ class Resource:
 
     def key(self, namespace: str | None, name: str) -> str:
         """The storage key of an object; the namespace is ignored for cluster-scoped resources."""
-        return self.prefix(namespace if self.namespaced else None) + name
+        return f"{self._base}{namespace}/{name}" if namespace and self.namespaced else self._base + name
 
     def prefix(self, namespace: str | None = None) -> str:
         """The storage prefix of all objects, or of those in a namespace; ends in a slash.

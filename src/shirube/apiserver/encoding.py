@@ -110,9 +110,11 @@ def respond_entry(rc: RequestContext, entry: Entry) -> Response:
     resource = rc.resource
     assert resource is not None
     wanted = wanted_for(rc, resource.api_version, resource.kind)
-    if wanted.media != PROTOBUF or wanted.transform:
-        return respond_stored(rc, entry.data)
-    return Response(200, protobuf_of(rc, resource, entry), headers(rc), PROTOBUF)
+    if wanted.plain and resource.direct and not wants_pretty(rc):
+        return Response(200, entry.data, headers(rc))
+    if wanted.media == PROTOBUF and not wanted.transform:
+        return Response(200, protobuf_of(rc, resource, entry), headers(rc), PROTOBUF)
+    return respond_stored(rc, entry.data)
 
 
 def protobuf_of(rc: RequestContext, resource: Resource, entry: Entry) -> bytes:

@@ -25,22 +25,31 @@ MAX_SERIES = 20_000  # names come from URLs that were routed, so this is never m
 RequestKey = tuple[str, str, str, str, str]  # verb, group, version, resource, subresource
 
 
+class _Series:
+    """Requests of one kind."""
+
+    __slots__ = ("codes", "durations")
+
+    def __init__(self) -> None:
+        self.codes: dict[int, int] = {}
+        self.durations = [0.0] * (len(BUCKETS) + 2)  # a count per bucket, one for the rest, the sum
+
+
 class Metrics:
     def __init__(self) -> None:
-        self._requests: dict[tuple[RequestKey, int], int] = {}
-        self._durations: dict[RequestKey, list[float]] = {}  # a count per bucket, one for the rest, the sum
+        self._series: dict[RequestKey, _Series] = {}
         self.in_flight = 0
         self.lag_last = 0.0
         self.lag_max = 0.0
 
     def observe(self, key: RequestKey, code: int, seconds: float) -> None:
-        counted = (key, code)
-        if counted not in self._requests and len(self._requests) >= MAX_SERIES:
-            return
-        self._requests[counted] = self._requests.get(counted, 0) + 1
-        durations = self._durations.get(key)
-        if durations is None:
-            durations = self._durations[key] = [0.0] * (len(BUCKETS) + 2)
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) >= MAX_SERIES:
+                return
+            series = self._series[key] = _Series()
+        codes, durations = series.codes, series.durations
+        codes[code] = codes.get(code, 0) + 1
         durations[bisect.bisect_left(BUCKETS, seconds)] += 1
         durations[-1] += seconds
 
@@ -62,13 +71,15 @@ class Metrics:
         requests = CounterMetricFamily(
             "apiserver_request", "Requests by verb, resource and HTTP code.", labels=[*labels, "code"]
         )
-        for (key, code), number in self._requests.items():
-            requests.add_metric([*key, str(code)], number)
+        for key, series in self._series.items():
+            for code, number in series.codes.items():
+                requests.add_metric([*key, str(code)], number)
         yield requests
         seconds = HistogramMetricFamily(
             "apiserver_request_duration_seconds", "Time to the answer's head.", labels=labels
         )
-        for key, counts in self._durations.items():
+        for key, series in self._series.items():
+            counts = series.durations
             total, buckets = 0.0, []
             for bound, count in zip([*map(str, BUCKETS), "+Inf"], counts[:-1], strict=True):
                 total += count

@@ -41,13 +41,13 @@ class Reader:
 
     def get(self, gvr: GVR, namespace: str, name: str) -> Json | None:
         """The object, or None. Raises ApiError 503 while the resource is not read in yet."""
-        resource, cache = self._place(gvr)
+        resource, cache = self._places.get(gvr) or self._place(gvr)
         entry = cache.get(resource.key(namespace, name))
         return None if entry is None else self._decode(entry)
 
     def list(self, gvr: GVR, namespace: str = "") -> list[Json]:
         """All objects, or those of a namespace, in key order."""
-        resource, cache = self._place(gvr)
+        resource, cache = self._places.get(gvr) or self._place(gvr)
         held = self._lists.get((gvr, namespace))
         if held is not None and held[0] == cache.changed:
             return held[1].copy()
@@ -62,16 +62,14 @@ class Reader:
 
     def revision(self, gvr: GVR) -> int:
         """Changes exactly when an object of the resource does."""
-        return self._place(gvr)[1].changed
+        return (self._places.get(gvr) or self._place(gvr))[1].changed
 
     def _place(self, gvr: GVR) -> tuple[Resource, WatchCache]:
-        """Raises ApiError 404, 503. Every request comes here a dozen times."""
-        found = self._places.get(gvr)
-        if found is None:
-            resource = self._resource(gvr)
-            found = (resource, self._cache(resource))
-            if resource.definition is None:  # caches of custom resources come and go
-                self._places[gvr] = found
+        """Where a resource is that is not in `_places` (yet). Raises ApiError 404, 503."""
+        resource = self._resource(gvr)
+        found = (resource, self._cache(resource))
+        if resource.definition is None:  # caches of custom resources come and go
+            self._places[gvr] = found
         return found
 
     def _resource(self, gvr: GVR) -> Resource:

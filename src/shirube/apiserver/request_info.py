@@ -73,20 +73,22 @@ def parse(method: str, path: str, watch: bool = False) -> RequestInfo:
     if found is None:
         return RequestInfo(method.lower(), path)
     group, version, rest = found
+    # Most paths have nothing that a segment could be refused for.
+    segment = _segment if "%" in path or "/." in path or "\x00" in path else str
     verb = _VERBS.get(method, "")
-    info = RequestInfo(verb, path, True, _segment(group), _segment(version))
+    info = RequestInfo(verb, path, True, segment(group), segment(version))
     if rest[0] == "watch" and len(rest) > 1:
         # The prefix makes a watch even of a path with a name; the query parameter only of a collection.
         info.verb, watch, rest = "watch", True, rest[1:]
     if rest[0] == "namespaces" and len(rest) > 1:
-        info.namespace = _segment(rest[1])
+        info.namespace = segment(rest[1])
         if len(rest) > 2 and rest[2] not in NAMESPACE_SUBRESOURCES:
             rest = rest[2:]
-    info.resource = _segment(rest[0])
+    info.resource = segment(rest[0])
     if len(rest) > 1:
-        info.name = _segment(rest[1])
+        info.name = segment(rest[1])
     if len(rest) > 2:
-        info.subresource = _segment(rest[2])
+        info.subresource = segment(rest[2])
     if len(rest) > 3:
         if info.subresource != "proxy":
             raise errors.ApiError(404, "NotFound", "the server could not find the requested resource")

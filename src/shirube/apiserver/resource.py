@@ -88,8 +88,9 @@ def manager_of(rc: RequestContext, kind: str = "UpdateOptions") -> str:
     if not manager:
         agent = rc.request.headers.get("user-agent") or ""
         manager = agent.partition("/")[0].strip()
-        manager = "".join(c for c in manager if c.isprintable())[:MAX_MANAGER]
-        return manager or "unknown"
+        if not manager.isprintable():
+            manager = "".join(c for c in manager if c.isprintable())
+        return manager[:MAX_MANAGER] or "unknown"
     causes = []
     if len(manager) > MAX_MANAGER:
         causes.append(errors.Cause.too_long("fieldManager", MAX_MANAGER))

@@ -26,10 +26,9 @@ def encode(obj: Json) -> bytes:
     """The bytes to store; `obj` may carry a resourceVersion, which is left out."""
     meta = obj["metadata"]
     if "resourceVersion" in meta:
-        meta = {k: v for k, v in meta.items() if k != "resourceVersion"}
-    head = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta}
-    head.update((k, v) for k, v in obj.items() if k not in head)
-    return orjson.dumps(head)
+        obj = {**obj, "metadata": {k: v for k, v in meta.items() if k != "resourceVersion"}}
+    # The first mention of a key decides about its place, the last about its value.
+    return orjson.dumps({"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": None, **obj})
 
 
 def splice(value: bytes, revision: int) -> bytes:

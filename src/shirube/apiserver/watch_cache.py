@@ -92,7 +92,7 @@ class WatchCache:
         self._encodings = encodings if encodings is not None else Encodings()
         self._entries: SortedDict = SortedDict()
         self._applied = 0
-        self._changed = 0
+        self.changed = 0  # the revision of the newest change: for indexes derived from the objects
         self._source: Watch | None = None
         self._window: list[Change] = []
         self._window_start = 0  # changes after this revision are all in the window
@@ -144,11 +144,6 @@ class WatchCache:
         if self._source is not None:
             return max(self._applied, self._source.revision)
         return self._applied
-
-    @property
-    def changed(self) -> int:
-        """Changes exactly when an object does: the revision of the newest change. For derived indexes."""
-        return self._changed
 
     @property
     def oldest(self) -> int:
@@ -346,13 +341,13 @@ class WatchCache:
         self._watchers.end("the cache was filled anew")
         self._entries = SortedDict(entries)
         self._window, self._window_start, self._window_bytes = [], revision, 0
-        self._applied = self._changed = revision
+        self._applied = self.changed = revision
 
     def _apply(self, batch: Batch) -> None:
         changes = [self._change(event) for event in batch]
         self._applied = batch.revision
         if changes:
-            self._changed = changes[-1].revision
+            self.changed = changes[-1].revision
             self._remember(changes)
             self._watchers.publish(changes)
         self._wake()

@@ -8,7 +8,7 @@ here works on the stored version of the kind.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shirube.apiserver.context import ServerContext
 
 Json = dict[str, Any]
+
+_NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,12 @@ class Write:
 
     def own_fields(self, old: Json | None, new: Json) -> None:
         """Record in managedFields which fields this writer set."""
-        if self.type is not None:
+        type_ = self.type
+        if type_ is not None:
             managed_fields.update_managers(
                 old,
                 new,
-                self.type,
+                type_,
                 manager=self.manager,
                 subresource=self.subresource,
                 now=self.server.clock.now(),
@@ -162,12 +165,12 @@ class Write:
         """Whether storing this takes numbers from a common range (cluster IPs, node ports)."""
         return self.resource.name == "services" and not self.resource.group and self.subresource != "status"
 
-    @asynccontextmanager
-    async def allocation(self, new: Json, old: Json | None) -> AsyncIterator[None]:
+    def allocation(self, new: Json, old: Json | None) -> AbstractAsyncContextManager[None]:
         """Around the commit: numbers are reserved before, given back when it fails, settled when it happened."""
-        if not self.allocates:
-            yield
-            return
+        return self._allocation(new, old) if self.allocates else _NOTHING
+
+    @asynccontextmanager
+    async def _allocation(self, new: Json, old: Json | None) -> AsyncIterator[None]:
         if old is None:
             reserved = await allocation.on_create(self.server, new, dry_run=self.dry_run)
         else:

@@ -16,16 +16,18 @@ T = TypeVar("T")
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
+# The bits of a UUID of version 4 that are random, and those that say that it is one.
+_UUID_RANDOM = ~(0xF << 76 | 0x3 << 62)
+_UUID_FIXED = 4 << 76 | 2 << 62
+
+
 class Chance:
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(int.from_bytes(os.urandom(8), "big") if seed is None else seed)
 
     def uid(self) -> str:
         """A random (version 4) UUID."""
-        bits = self._random.getrandbits(128)
-        bits = bits & ~(0xF << 76) | (4 << 76)
-        bits = bits & ~(0x3 << 62) | (2 << 62)
-        h = f"{bits:032x}"
+        h = (self._random.getrandbits(128) & _UUID_RANDOM | _UUID_FIXED).to_bytes(16).hex()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
     def suffix(self, length: int = 5) -> str:

@@ -24,11 +24,9 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    def now(self) -> float:
-        return time.time()  # noqa: TID251 - the one place
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    # The functions themselves: a request asks some forty times what time it is.
+    now = staticmethod(time.time)  # noqa: TID251 - the one place
+    monotonic = staticmethod(time.monotonic)
 
 
 class ManualClock:

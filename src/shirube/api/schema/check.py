@@ -22,6 +22,7 @@ Follows sigs.k8s.io/json (UnmarshalStrict) and UnmarshalJSON of Quantity, IntOrS
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final
 
 from shirube.api.schema import scalars
@@ -40,6 +41,7 @@ class Odd(Exception):
 
 _compiled: dict[Type, Checker] = {}
 _SCALAR_CLASSES: Final = (str, bool, None)
+_FUNCTION: Final = FunctionType  # of checkers
 
 
 def check_value(type_: Type, value: Any) -> tuple[Any, list[str], list[TypeErrorInfo], int]:
@@ -111,7 +113,9 @@ def _object(type_: Type) -> Checker:
             field = fields.get(key)
             if field is type(child):
                 continue
-            if field is None:
+            if child and type(field) is _FUNCTION:
+                keys += field(child, fixes, value, key)
+            elif field is None:
                 if not preserve:
                     raise Odd
                 keys += count_keys(child)

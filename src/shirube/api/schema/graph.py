@@ -7,6 +7,7 @@ object each. A definition is registered before its fields are filled in, so recu
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from shirube.api.schema import cache
@@ -16,6 +17,7 @@ _definitions: dict[str, Type] = {}
 _plain: dict[tuple[str, str | None], Type] = {}
 
 
+@functools.cache
 def type_of(group: str, version: str, kind: str) -> Type:
     """The type of a built-in kind, a list kind, or a message such as DeleteOptions (group "", "v1").
 

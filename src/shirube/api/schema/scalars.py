@@ -97,7 +97,7 @@ def int_or_string(value: Any) -> Any:
 def quantity_text(value: Any) -> Any:
     """A quantity in canonical form: "1000m" and 1 are kept as "1"."""
     if type(value) is str:
-        canonical = quantity.canonical(value)
+        canonical = quantity.canonical_text(value)
         return value if canonical == value else canonical
     if type(value) is int or type(value) is float:
         return quantity.canonical(value)

@@ -71,8 +71,9 @@ class Fairness:
                 self._revisions = revisions
         except ApiError:
             return None  # not read in yet
-        if flow in self._known:
-            return self._known[flow]
+        known = self._known.get(flow)
+        if known is not None or flow in self._known:
+            return known
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         found = self._known[flow] = next((c for c in self._classes if c.schema.matches(flow)), None)
