@@ -39,7 +39,38 @@ def test_the_first_free_range(cluster: str, mask: int, taken: list[str], expecte
         with pytest.raises(RangeExhausted):
             first_free(ipaddress.ip_network(cluster), mask, others)
     else:
-        assert first_free(ipaddress.ip_network(cluster), mask, others) == ipaddress.ip_network(expected)
+        assert first_free(ipaddress.ip_network(cluster), mask, others)[1] == ipaddress.ip_network(expected)
+
+
+def test_subnets_go_round():
+    cluster, others = ipaddress.ip_network("10.0.0.0/22"), [ipaddress.ip_network("10.0.3.0/24")]
+    found = [first_free(cluster, 24, others, start) for start in range(5)]
+    assert [(number, str(subnet)) for number, subnet in found] == [
+        (0, "10.0.0.0/24"),
+        (1, "10.0.1.0/24"),
+        (2, "10.0.2.0/24"),
+        (0, "10.0.0.0/24"),
+        (0, "10.0.0.0/24"),
+    ]
+
+
+async def test_what_came_free_is_given_last(house: House, client: Client):
+    """Who still sends to the node that is gone does not reach another's pods."""
+    context = house.context(cluster_cidr="10.0.0.0/22", node_mask=24)
+    async with house.running(NodeIPAMController, context=context) as (controller,):
+        for name in ("n0", "n1"):
+            await client.create(NODES, node(name))
+            await house.settle([controller])
+        await client.delete(NODES, "n0")
+        for name in ("n2", "n3", "n4"):
+            await client.create(NODES, node(name))
+            await house.settle([controller])
+        assert await _given(client) == {
+            "n1": ["10.0.1.0/24"],
+            "n2": ["10.0.2.0/24"],
+            "n3": ["10.0.3.0/24"],
+            "n4": ["10.0.0.0/24"],
+        }
 
 
 async def _given(client: Client) -> dict[str, list[str] | None]:

@@ -249,7 +249,7 @@ def test_subnets_never_overlap(taken: set[int]):
         with pytest.raises(RangeExhausted):
             first_free(cluster, 24, networks)
         return
-    found = first_free(cluster, 24, networks)
+    _, found = first_free(cluster, 24, networks)
     assert found.subnet_of(cluster)
     assert not any(found.overlaps(n) for n in networks)
 

@@ -1,17 +1,19 @@
-"""A pod CIDR for every node: the first subnet of the cluster's range that is free (one of each family when there are
-two).
+"""A pod CIDR for every node: the next free subnet of the cluster's range (one of each family when there are two).
+
+They go round: one that came free is given again when those after it were.
 
 Subnets that overlap a range of Services are nobody's: an address must not be a pod's and a Service's. What cannot be
 is told in upstream's Events: CIDRNotAvailable, tried again when a node goes and every minute; CIDRAssignmentFailed. A
 node whose range is none of the cluster's keeps it, which a line of the log tells.
 
-Follows upstream's `range_allocator.go`; unlike it, a subnet that came free is given again at once.
+Follows upstream's `range_allocator.go` and `cidr_set.go`.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import NODES
@@ -58,8 +60,9 @@ def masks(cluster: Sequence[Network], v4: int, v6: int) -> list[int]:
     return found
 
 
-def first_free(cluster: Network, mask: int, taken: Iterable[Network]) -> Network:
-    """The lowest subnet of size `mask` that overlaps none of `taken`. Raises RangeExhausted."""
+def first_free(cluster: Network, mask: int, taken: Iterable[Network], start: int = 0) -> tuple[int, Network]:
+    """The first subnet of size `mask` that overlaps none of `taken`, from the one with the number `start` on and round;
+    and its number. Raises RangeExhausted."""
     if mask < cluster.prefixlen:
         raise RangeExhausted(f"{cluster} is smaller than a /{mask}")
     size = 1 << (cluster.max_prefixlen - mask)
@@ -71,10 +74,11 @@ def first_free(cluster: Network, mask: int, taken: Iterable[Network]) -> Network
         first = (int(other.network_address) - base) // size
         last = (int(other.broadcast_address) - base) // size
         used.update(range(max(first, 0), last + 1))
-    for number in range(1 << (mask - cluster.prefixlen)):
+    count = 1 << (mask - cluster.prefixlen)
+    for number in chain(range(start, count), range(start)):
         if number not in used:
             address = ipaddress.ip_address(base + number * size)
-            return ipaddress.ip_network(f"{address}/{mask}")
+            return number, ipaddress.ip_network(f"{address}/{mask}")
     raise RangeExhausted(f"cannot find a free /{mask} in {cluster}")
 
 
@@ -95,6 +99,7 @@ class NodeIPAMController(Controller[str]):
         self._ranges = listed(context.cluster_cidr)
         self._masks = masks(self._ranges, context.node_mask, context.node_mask_v6)
         self._services = listed(context.service_cidr)
+        self._next = [0] * len(self._ranges)  # the number of the subnet to begin with
         self._given: dict[str, list[Network]] = {}  # uid -> what the cache does not show yet
         self._nodes.add_handler(self._added, lambda _, new: self._enqueue(new), self._deleted)
 
@@ -147,7 +152,12 @@ class NodeIPAMController(Controller[str]):
         taken = [ipaddress.ip_network(c, strict=False) for other in self._nodes.store for c in _cidrs(other)]
         taken += [network for given in self._given.values() for network in given]
         taken += self._services
-        return [first_free(network, mask, taken) for network, mask in zip(self._ranges, self._masks, strict=True)]
+        found = []
+        for place, (network, mask) in enumerate(zip(self._ranges, self._masks, strict=True)):
+            number, subnet = first_free(network, mask, taken, self._next[place])
+            self._next[place] = number + 1
+            found.append(subnet)
+        return found
 
     async def _assign(self, node: Object, cidrs: list[str]) -> None:
         metadata = node["metadata"]
