@@ -32,7 +32,8 @@ class Chance:
 
     def suffix(self, length: int = 5) -> str:
         """The random end of a `generateName`."""
-        return "".join(self._random.choices(SUFFIX_ALPHABET, k=length))
+        random, count = self._random.random, len(SUFFIX_ALPHABET)
+        return "".join([SUFFIX_ALPHABET[int(random() * count)] for _ in range(length)])
 
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)

@@ -1,6 +1,6 @@
 """The HTTP/1.1 server: `Server(handler, tls=…)`, and the names that handlers need.
 
-Mechanism: `protocol.HttpProtocol` parses with httptools and runs one task a request; this module owns what is
+Mechanism: `protocol.HttpProtocol` parses with httptools and runs one task a connection; this module owns what is
 common to all connections: listening, timeouts (one sweep a second instead of a timer a connection), draining.
 Used by the API server, the node agent and metrics endpoints.
 """

@@ -198,17 +198,16 @@ class HttpProtocol(asyncio.Protocol):
             url = origin_form(url)
         path, _, query = url.partition(b"?")
         body = self._body = Body()
-        continue_ = False
-        for name, value in self._headers:
-            if name == "content-length":
-                body.expected = int(value) if value.isdigit() else None
-            elif name == "expect" and value.lower() == "100-continue":
-                continue_ = True
+        headers = Headers(self._headers, lower=True)
+        length = headers.get("content-length")
+        if length is not None and length.isdigit():
+            body.expected = int(length)
+        continue_ = (headers.get("expect") or "").lower() == "100-continue"
         request = Request(
             parser.get_method().decode("latin-1"),
             path.decode("latin-1"),
             query.decode("latin-1"),
-            Headers(self._headers, lower=True),
+            headers,
             self._peer,
             body,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-_KEPT = 128  # specs; 2 MB at most
+_KEPT = 128  # specs; 4 MB at most, with their warnings
 _MAX_BYTES = 16 * 1024
 _MAX_WARNINGS = 16
 _TOKEN_VOLUME = re.compile("kube-api-access-[a-z0-9]{5}")  # what is taken out must be a valid name itself
