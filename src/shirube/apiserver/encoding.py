@@ -54,7 +54,7 @@ def warning_headers(warnings: list[str]) -> list[tuple[str, str]]:
 
 
 def wants_pretty(rc: RequestContext) -> bool:
-    if "pretty" in rc.params:
+    if "pretty" in rc.params.given:
         return rc.params.pretty()
     agent = rc.request.headers.get("user-agent") or ""
     return agent.startswith(_PRETTY_AGENTS)
@@ -109,9 +109,10 @@ def respond_entry(rc: RequestContext, entry: Entry) -> Response:
     """One object of the watch cache: its other encodings are made once and shared."""
     resource = rc.resource
     assert resource is not None
-    wanted = wanted_for(rc, resource.api_version, resource.kind)
-    if wanted.plain and resource.direct and not wants_pretty(rc):
+    accept = rc.request.headers.get("accept")
+    if (accept is None or accept == JSON) and resource.direct and not wants_pretty(rc):
         return Response(200, entry.data, headers(rc))
+    wanted = wanted_for(rc, resource.api_version, resource.kind)
     if wanted.media == PROTOBUF and not wanted.transform:
         return Response(200, protobuf_of(rc, resource, entry), headers(rc), PROTOBUF)
     return respond_stored(rc, entry.data)

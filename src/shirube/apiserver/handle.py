@@ -28,6 +28,7 @@ _logger = log.get("apiserver")
 _NOBODY = User("")
 COMPLAIN_SECONDS = 5.0
 _NAMED_VERBS = ("list", "watch", "deletecollection")
+_SHOWN_VERBS = {verb: verb.upper() for verb in ("get", "create", "update", "patch", "delete", *_NAMED_VERBS)}
 
 
 class ApiServer:
@@ -100,7 +101,7 @@ class ApiServer:
         rc = RequestContext(server, request, info, params, _NOBODY, attributes, audit_id[:64])
         if info.is_resource:
             rc.resource = server.table.by_path(info.group, info.version, info.resource)
-            if params:
+            if params.given:
                 attributes.label_selector = params.get("labelSelector")
                 attributes.field_selector = params.get("fieldSelector")
                 if not info.name and info.verb in _NAMED_VERBS and attributes.field_selector:
@@ -164,7 +165,7 @@ class ApiServer:
         if rc is not None and rc.info.is_resource and rc.resource is not None:
             info = rc.info
             known = info.subresource if info.subresource in rc.resource.subresources else ""
-            key = (info.verb.upper(), info.group, info.version, info.resource, known)
+            key = (_SHOWN_VERBS.get(info.verb, ""), info.group, info.version, info.resource, known)
         elif rc is not None and not rc.info.is_resource:
             key = (rc.request.method if rc.request.method in ("GET", "HEAD") else "", "", "", "", "")
         server = self.context

@@ -11,7 +11,7 @@ _FALSE = frozenset(("0", "f", "false", "F", "FALSE", "False"))
 
 
 class Params:
-    __slots__ = ("_values",)
+    __slots__ = ("given",)
 
     def __init__(self, query: str) -> None:
         values: dict[str, list[str]] = {}
@@ -23,24 +23,24 @@ class Params:
                 if "%" in pair or "+" in pair:
                     name, value = unquote_plus(name), unquote_plus(value)
                 values.setdefault(name, []).append(value)
-        self._values = values
+        self.given = values  # as they came, by name; nearly always none
 
     def get(self, name: str, default: str = "") -> str:
-        found = self._values.get(name)
+        found = self.given.get(name)
         return found[0] if found else default
 
     def all(self, name: str) -> list[str]:
-        return self._values.get(name, [])
+        return self.given.get(name, [])
 
     def __contains__(self, name: str) -> bool:
-        return name in self._values
+        return name in self.given
 
     def __bool__(self) -> bool:
-        return bool(self._values)
+        return bool(self.given)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """A boolean as conversion from query strings reads it: an empty value means true."""
-        found = self._values.get(name)
+        found = self.given.get(name)
         if not found:
             return default
         # As upstream's conversion of query strings: anything but a false word is true.
@@ -71,7 +71,7 @@ class Params:
 
     def set_dry_run(self, values: list[str]) -> None:
         """As if it had been asked for in the query: DeleteOptions may say so in the body."""
-        self._values["dryRun"] = values
+        self.given["dryRun"] = values
 
     def pretty(self) -> bool:
-        return "pretty" in self._values and self.get("pretty") in _TRUE
+        return "pretty" in self.given and self.get("pretty") in _TRUE

@@ -48,9 +48,11 @@ async def get(server: ServerContext, rc: RequestContext) -> Response:
     resource = rc.resource
     assert resource is not None
     key = resource.key(rc.namespace, rc.name)
-    if rc.params and LOOK_BACK in rc.params:
-        return await _get_at(server, rc, key)
-    version = listing.revision_of(rc.params.get("resourceVersion")) if rc.params else 0
+    version = 0
+    if rc.params.given:
+        if LOOK_BACK in rc.params:
+            return await _get_at(server, rc, key)
+        version = listing.revision_of(rc.params.get("resourceVersion"))
     if version:
         cache = await server.caches.at_least(resource, version)
     else:

@@ -147,7 +147,7 @@ class Fairness:
 
     def leave(self, ticket: Ticket) -> None:
         counts = ticket.found.counts
-        counts.ran(self._server.clock.monotonic() - ticket.began)
+        counts.runs.add(self._server.clock.monotonic() - ticket.began)
         if ticket.seated is None:
             counts.left += 1
             self.levels.give_back_one(ticket.found.level)

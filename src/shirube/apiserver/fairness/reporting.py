@@ -61,9 +61,6 @@ class Counts:
         self.refused[reason] = self.refused.get(reason, 0) + 1
         self.refused_waits.add(seconds)
 
-    def ran(self, seconds: float) -> None:
-        self.runs.add(seconds)
-
     def estimated(self, seats: int) -> None:
         self.estimates.add(seats)
 
