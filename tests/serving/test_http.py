@@ -57,7 +57,7 @@ async def test_pipelined_requests_are_answered_in_order(serve):
     writer.close()
 
 
-async def test_one_task_answers_all_requests_of_a_connection(serve):
+async def test_one_task_answers_all_requests_of_a_connection_and_ends_it_when_cancelled(serve):
     tasks = []
 
     async def handler(request: Request) -> Response:
@@ -65,32 +65,19 @@ async def test_one_task_answers_all_requests_of_a_connection(serve):
         return Response(200, b"a")
 
     running = await serve(handler)
-    reader, writer = await running.connect()
-    for _ in range(3):
-        writer.write(get(close=False))
-        await reader.readuntil(b"\r\n\r\na")
-    assert len(tasks) == 3
-    assert len(set(tasks)) == 1
-    writer.close()
-    while not tasks[0].done():
-        await asyncio.sleep(0)
-
-
-async def test_a_resting_connection_whose_task_is_cancelled_is_ended(serve):
-    tasks = []
-
-    async def handler(request: Request) -> Response:
-        tasks.append(asyncio.current_task())
-        return Response(200, b"a")
-
-    running = await serve(handler)
-    reader, writer = await running.connect()
-    writer.write(get(close=False))
-    await reader.readuntil(b"\r\n\r\na")
-    tasks[0].cancel()
-    with contextlib.suppress(ConnectionResetError):
-        assert await reader.read() == b""
-    writer.close()
+    for end_it in (lambda writer: writer.close(), lambda _: tasks[-1].cancel()):
+        reader, writer = await running.connect()
+        for _ in range(3):
+            writer.write(get(close=False))
+            await reader.readuntil(b"\r\n\r\na")
+        assert len(set(tasks[-3:])) == 1
+        end_it(writer)
+        with contextlib.suppress(ConnectionResetError):  # an end that is none of TCP's gentle ones
+            assert await reader.read() == b""
+        while not tasks[-1].done():
+            await asyncio.sleep(0)
+        writer.close()
+    assert len(set(tasks)) == 2
 
 
 async def test_body_in_pieces_and_in_chunks(serve):
