@@ -63,7 +63,7 @@ def test_plugins_are_looked_at_before_anything_starts(tmp_path):
     api_config.check_plugins("AlwaysPullImages", "LimitRanger", None)
     with pytest.raises(ApiConfigError, match='admission plugin "AlwaysPull" is unknown'):
         api_config.check_plugins("AlwaysPull", "", None)
-    with pytest.raises(ApiConfigError, match="cannot read .*nowhere"):
+    with pytest.raises(ApiConfigError, match=r"cannot read .*nowhere"):
         api_config.check_plugins("", "", tmp_path / "nowhere")
 
 

@@ -25,6 +25,7 @@ from tests import aftermath
 from tests.waiting import eventually
 
 CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
+_CNI = Path("/var/lib/cni")
 BUSYBOX = "shirube.test/busybox:1"
 PAUSE = "shirube.test/pause:1"
 APPLETS = "sh cat echo ls sleep wget nc httpd id env mount stat touch true false ps hostname grep mkdir rm ln kill"
@@ -183,6 +184,22 @@ def _checked(result: int) -> None:
 
 
 @contextlib.contextmanager
+def _shared_folder() -> Iterator[None]:
+    """There is a /var/lib/cni to mount something on, and the machine's clusters see that it is used."""
+    name = f"{aftermath.NAME}-kubelet"
+    made = not _CNI.exists()
+    _CNI.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+        if made:
+            with contextlib.suppress(OSError):  # somebody else uses it, too
+                _CNI.rmdir()
+
+
+@contextlib.contextmanager
 def _own_namespaces() -> Iterator[None]:
     kinds = (("net", CLONE_NEWNET), ("mnt", CLONE_NEWNS))
     old = [(os.open(f"/proc/thread-self/ns/{name}", os.O_RDONLY), flag) for name, flag in kinds]
@@ -192,9 +209,11 @@ def _own_namespaces() -> Iterator[None]:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         # containerd's mount namespace follows this one, as if it were the same.
         subprocess.run(["mount", "--make-rshared", "/"], check=True)
-        # Names of pod network namespaces stay in here, also when a test is cut short.
-        os.makedirs("/run/netns", exist_ok=True)
-        subprocess.run(["mount", "-n", "-t", "tmpfs", "tmpfs", "/run/netns"], check=True)
+        # Names of pod network namespaces, sockets of shims and addresses given out stay in here, also when a test is
+        # cut short; the machine's own are left alone.
+        for private in ("/run", "/var/lib/cni"):
+            subprocess.run(["mount", "-n", "-t", "tmpfs", "-o", "mode=755", "tmpfs", private], check=True)
+        os.mkdir("/run/netns")
         if Path("/sys/fs/cgroup/unified").is_dir():
             # crun refuses a machine with both kinds of cgroups; nothing here uses the second.
             subprocess.run(["mount", "-t", "tmpfs", "none", "/sys/fs/cgroup/unified"], check=True)
@@ -230,7 +249,7 @@ def containerd_running(directory: Path) -> Iterator[Containerd]:
     (directory / "cni/10-test.conflist").write_text(json.dumps(CNI))
     (directory / "config.toml").write_text(CONFIG.format(dir=directory, pause=PAUSE))
     node = Containerd(directory)
-    with _own_namespaces():
+    with _shared_folder(), _own_namespaces():
         try:
             node.start()
             _import_images(node)

@@ -38,6 +38,13 @@ def inside(namespace: str) -> Iterator[None]:
         os.close(there)
 
 
+def add_namespace(name: str) -> None:
+    """The folder of namespaces may be taken away by the last cluster that uses it at this very moment."""
+    command = ["ip", "netns", "add", name]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        subprocess.run(command, check=True)
+
+
 def run(namespace: str, *argv: str, given: str = "") -> str:
     done = subprocess.run(
         ["nsenter", f"--net=/run/netns/{namespace}", *argv], input=given, capture_output=True, text=True, check=False
@@ -106,7 +113,7 @@ class Lab:
         return name if name.startswith(self.name) else f"{self.name}-{name}"
 
     def _add(self, name: str) -> None:
-        subprocess.run(["ip", "netns", "add", self.full(name)], check=True)
+        add_namespace(self.full(name))
         self.machines.append(self.full(name))
         # No waiting for whether somebody else has the link-local address: neighbours are found with it.
         run(self.full(name), "sh", "-c", "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")

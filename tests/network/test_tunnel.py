@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests import aftermath
-from tests.network.lab import inside, ip, run
+from tests.network.lab import add_namespace, inside, ip, run
 
 from shirube.foundation.address_family import IPV4, IPV6
 from shirube.network import cni, routes, tunnel
@@ -87,7 +87,7 @@ def segments():
     machines = ["router", "a", "far", "pod-a", "pod-far"]
     try:
         for machine in machines:
-            subprocess.run(["ip", "netns", "add", name(machine)], check=True)
+            add_namespace(name(machine))
             quick = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; echo 1 > /proc/sys/net/ipv4/ip_forward; "
             run(name(machine), "sh", "-c", quick + "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
             ip(name(machine), "link set lo up")

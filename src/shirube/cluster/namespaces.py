@@ -162,15 +162,18 @@ def remove_node(node: NodeLayout) -> None:
 
 
 def _give_back_shared_directories(cluster: ClusterLayout) -> None:
-    # `ip netns add` makes /run/netns and mounts it on itself; undone when we were the first and are the last.
-    if (cluster.run / "made-run-netns").exists() and _NETNS_DIR.is_dir() and not any(_NETNS_DIR.iterdir()):
+    # `ip netns add` makes /run/netns and mounts it on itself; undone when we were the first and are the last. Others'
+    # nodes have something mounted on both, which a removal would take from them.
+    if _NETNS_DIR.is_dir() and any(_NETNS_DIR.iterdir()):
+        return
+    if (cluster.run / "made-run-netns").exists():
         # Where it fails, another cluster has begun to use it at this very moment.
         while _is_mount(_NETNS_DIR) and succeeds(["umount", "-n", str(_NETNS_DIR)]):
             pass
         with contextlib.suppress(OSError):
             _NETNS_DIR.rmdir()
     if (cluster.run / "made-var-lib-cni").exists() and _CNI_CACHE.is_dir() and not any(_CNI_CACHE.iterdir()):
-        with contextlib.suppress(OSError):  # another cluster's node still has something mounted on it
+        with contextlib.suppress(OSError):  # somebody has begun to use it at this very moment
             _CNI_CACHE.rmdir()
 
 
