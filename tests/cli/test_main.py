@@ -48,6 +48,18 @@ def test_expected_errors_are_one_message_without_a_traceback(tmp_path):
         assert message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_more_pods_than_the_nodes_hold_are_not_simulated():
+    result = CliRunner().invoke(shirube_command, ["simulate", "--nodes", "3", "--pods", "1000"])
+    assert result.exit_code == 2
+    assert "say --pods 270 or fewer, or --nodes 12 or more" in " ".join(result.output.split())
+
+
+def test_a_component_says_in_one_line_that_it_has_no_kubeconfig(tmp_path):
+    done = shirube("scheduler", "--kubeconfig", str(tmp_path / "none"), home=tmp_path)
+    assert done.returncode == 1
+    assert "cannot read kubeconfig" in done.stderr and "Traceback" not in done.stderr
+
+
 @dataclasses.dataclass
 class Options:
     """An example."""

@@ -22,12 +22,13 @@ from typing import Any
 import yaml
 
 from shirube.foundation.clock import SYSTEM, Clock
+from shirube.foundation.process import CannotRun
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TOKEN_FRESH_SECONDS = 60.0
 
 
-class ConfigError(Exception):
+class ConfigError(CannotRun):
     """The kubeconfig cannot be used; the message names the file, the entry and what to do."""
 
 

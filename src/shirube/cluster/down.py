@@ -21,6 +21,8 @@ def down(cluster: ClusterLayout, progress: Progress, *, purge: bool = False) -> 
     """Stop every process, remove namespaces, mounts and cgroups; works after a crash as well."""
     with locked(cluster, progress):
         nodes = known_nodes(cluster)
+        if not (cluster.lib.exists() or cluster.run.exists() or nodes):
+            progress.say(f"  there is no cluster {cluster.name} here")
         with progress.step("stopping processes"):
             _stop_supervisor(cluster)
         with progress.step("stopping containers"):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from shirube.cluster import (
@@ -37,6 +38,7 @@ from shirube.cluster.spec import ClusterSpec
 from shirube.foundation.clock import parse_rfc3339
 
 _READY_SECONDS = 60.0
+_FLAGS = {"api_port": "port"}  # of a spec's fields that are named otherwise
 
 
 class UpError(Exception):
@@ -102,11 +104,23 @@ def _settled(cluster: ClusterLayout, wanted: ClusterSpec) -> ClusterSpec:
             f"`shirube down --name {cluster.name} --purge` first"
         )
     if is_running(cluster):
+        nodes = existing.nodes != wanted.nodes and "; `shirube node add` and `node rm` change nodes while it runs"
         raise UpError(
-            f"cannot change cluster {cluster.name} from {existing} to {wanted} while it runs: "
-            f"`shirube down --name {cluster.name}` first"
+            f"cannot change {_difference(existing, wanted)} of cluster {cluster.name} while it runs: "
+            f"`shirube down --name {cluster.name}` first{nodes or ''}"
         )
     return wanted
+
+
+def _difference(existing: ClusterSpec, wanted: ClusterSpec) -> str:
+    """What is asked for otherwise, as the flags that say it."""
+    before, after = asdict(existing), asdict(wanted)
+    before["nodes"], after["nodes"] = len(existing.indexes()), len(wanted.indexes())
+    return ", ".join(
+        f"--{_FLAGS.get(name, name.replace('_', '-'))} from {before[name] or 'none'} to {value or 'none'}"
+        for name, value in after.items()
+        if value != before[name] and name not in ("removed", "stopped")
+    )
 
 
 def _start(cluster: ClusterLayout, spec: ClusterSpec, progress: Progress) -> None:
