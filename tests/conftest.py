@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import subprocess
 import tempfile
+
+# Without it programs would keep their caches in whatever folder they are started in.
+if not os.environ.get("HOME"):
+    os.environ["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
 
 # Sockets live in the folders of tests, and a socket's path must be short.
 if len(tempfile.gettempdir()) > len("/var/tmp"):

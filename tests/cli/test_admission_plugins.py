@@ -11,7 +11,6 @@ from tests.cli.server_process import refused, server
 from shirube.cli.commands import up as up_command
 from shirube.cluster.api import Api
 from shirube.cluster.api_config import ApiConfigError
-from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
 CONFIG = """
@@ -57,16 +56,7 @@ def test_one_file_is_enough(tmp_path: Path):
     assert "give one of them" in refused(tmp_path / "data", *both)
 
 
-def test_up_remembers_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SHIRUBE_HOME", str(tmp_path))
-    wanted: list[ClusterSpec] = []
-
-    def taken(cluster: ClusterLayout, spec: ClusterSpec, progress: object, *, install: bool) -> None:
-        wanted.append(spec)
-        spec.save(cluster.spec)
-
-    monkeypatch.setattr(up_command, "up", taken)
-
+def test_up_remembers_them(tmp_path: Path, wanted: list[ClusterSpec]):
     def said(*arguments: str) -> tuple[str, str]:
         done = CliRunner().invoke(up_command.command, ["--name", "edge", *arguments])
         assert done.exception is None, done.exception

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
-import pytest
 from click.testing import CliRunner
 from tests.cli.server_process import refused, server
 
 from shirube.apiserver.runtime_config import RuntimeConfigError
 from shirube.cli.commands import up as up_command
 from shirube.cluster.api import Api
+from shirube.cluster.api_config import ApiConfigError
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
 
@@ -28,16 +28,7 @@ def test_what_is_not_there_is_refused_first(tmp_path: Path):
     assert "cannot use --runtime-config apps/v2=true: there is no such API here" in said
 
 
-def test_up_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("SHIRUBE_HOME", str(tmp_path))
-    wanted: list[ClusterSpec] = []
-
-    def taken(cluster: ClusterLayout, spec: ClusterSpec, progress: object, *, install: bool) -> None:
-        wanted.append(spec)
-        spec.save(cluster.spec)
-
-    monkeypatch.setattr(up_command, "up", taken)
-
+def test_up_remembers_it(wanted: list[ClusterSpec]):
     def said(*arguments: str) -> str:
         done = CliRunner().invoke(up_command.command, ["--name", "edge", *arguments])
         assert done.exception is None, done.exception
@@ -50,4 +41,9 @@ def test_up_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert said("--runtime-config", "") == ""
     done = CliRunner().invoke(up_command.command, ["--name", "edge", "--runtime-config", "x/v1"])
     assert isinstance(done.exception, RuntimeConfigError)
+    assert said("--runtime-config", "policy/v1=false") == "policy/v1=false"
+    assert said("--runtime-config", "") == ""
+    for needed in ("v1/nodes=false", "coordination.k8s.io/v1=0", "api/all=false,v1=true"):
+        done = CliRunner().invoke(up_command.command, ["--name", "edge", "--runtime-config", needed])
+        assert isinstance(done.exception, ApiConfigError) and "a cluster cannot be without" in str(done.exception)
     assert orjson.loads(ClusterLayout.of("edge").spec.read_bytes())["runtime_config"] == ""

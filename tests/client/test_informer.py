@@ -8,6 +8,7 @@ from tests.waiting import running, until
 
 from shirube.api import errors
 from shirube.api.gvr import CONFIGMAPS, PODS
+from shirube.client import informer as informers
 from shirube.client.informer import Informer, InformerFactory, key_of, split_key
 from shirube.client.rest import Client
 
@@ -156,6 +157,50 @@ async def test_managed_fields_are_dropped_and_projections_applied(api: MemoryApi
         await informer.wait_for_cache_sync()
         assert "managedFields" not in informer.store.get("default", "a")["metadata"]
         assert "data" not in informer.store.get("default", "a")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Informers that try again at once."""
+    monkeypatch.setattr(informers, "_BACKOFF_FIRST", 0.001)
+    monkeypatch.setattr(informers, "_BACKOFF_MOST", 0.001)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_is_not_served_counts_as_empty_until_it_is(api: MemoryApi, client: Client):
+    away = True
+
+    def absent(method: str, path: str) -> None:
+        if away:
+            raise errors.path_not_found()
+
+    api.fault = absent
+    informer = Informer(client, CONFIGMAPS)
+    recording = Recording(informer)
+    async with running(informer.run()):
+        await informer.wait_for_cache_sync()
+        assert len(informer.store) == 0
+        away = False
+        await client.create(CONFIGMAPS, config_map("a"))
+        await until(lambda: recording.seen == [("add", "default/a")])
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_is_late_does_not_count_as_one_that_serves_nothing(api: MemoryApi, client: Client):
+    """Nobody goes on without a collection because of an answer or two, or of any other failure."""
+    answers = iter([404, 404, 503, 404, 404])
+
+    def failing(method: str, path: str) -> None:
+        code = next(answers, None)
+        if code is not None:
+            raise errors.path_not_found() if code == 404 else errors.service_unavailable("starting")
+
+    await client.create(CONFIGMAPS, config_map("a"))
+    api.fault = failing
+    informer = Informer(client, CONFIGMAPS)
+    async with running(informer.run()):
+        await informer.wait_for_cache_sync()
+        assert len(informer.store) == 1
 
 
 async def test_a_handler_that_fails_stops_nobody(api: MemoryApi, client: Client):

@@ -123,9 +123,9 @@ def cluster(host_before: dict[str, str]) -> Iterator[Cluster]:
     yield made
     down = made.shirube("down", "--name", NAME, check=False)
     if os.environ.get("SHIRUBE_KEEP_LOGS"):
-        print(f"logs are kept in {made.layout.logs}")
-    else:
-        shutil.rmtree(made.home, ignore_errors=True)
+        # (Under a name with which nobody takes them away.)
+        print(f"logs are kept in {shutil.move(made.layout.logs, f'/tmp/logs-of-{NAME}')}")
+    shutil.rmtree(made.home, ignore_errors=True)
     assert down.returncode == 0, down.stderr
 
     def as_before() -> bool:

@@ -75,14 +75,16 @@ def test_streams_are_opened_as_asked_for():
     assert list(Play(stdin=False, stderr=False).streams) == ["error", "stdout"]
 
 
-def test_the_client_is_not_read_before_the_runtime_is_ready():
+def test_the_client_is_neither_read_nor_told_anything_before_the_runtime_is_ready():
     translation = RemoteCommand(channels.V5, stdin=True, stdout=True, stderr=False, tty=False)
     assert not translation.accepts_client
     runtime = Session(server=True)
     for event in runtime.receive(translation.take_for_runtime()):
+        assert translation.take_for_client() == b""
         runtime.reply(event.stream)
-    translation.from_runtime(runtime.take())
+        translation.from_runtime(runtime.take())
     assert translation.accepts_client
+    assert translation.take_for_client()
 
 
 def test_the_first_message_says_that_the_session_stands():

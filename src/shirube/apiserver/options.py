@@ -43,7 +43,7 @@ class Options:
     disable_admission_plugins: str = ""
     admission_control_config_file: Path | None = None  # AdmissionConfiguration
     datastore: str = ""  # "" = SQLite under data_dir; "memory:" = nothing kept (tests); "etcd://…"
-    runtime_config: str = ""  # KEY=true|false,…: API versions to serve that are off by default
+    runtime_config: str = ""  # KEY=true|false,…: APIs to serve or not, beside the defaults
     anonymous: bool = True
     event_ttl: float = 3600.0  # seconds an Event is kept after its last change
     history: float = 600.0  # seconds of past revisions that are kept at least

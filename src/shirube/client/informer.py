@@ -5,7 +5,9 @@ The mechanism is client-go's reflector and shared informer:
 - list in pages, then watch from the list's resourceVersion; every event and bookmark moves the version on;
 - a watch that ends is resumed from the last version: nothing is missed, nothing is listed again;
 - 410 Gone (the version is too old) lists again and hands the difference to the handlers;
-- failures back off from 0.2 s to 10 s with jitter, so that a restarted server is not stampeded.
+- failures back off from 0.2 s to 10 s with jitter, so that a restarted server is not stampeded;
+- a collection that the server does not serve, and never did, counts as empty: whoever waits for its first list goes on
+  without it, and it is filled when it is served after all.
 
 Handlers are plain functions, called in the order of events; a slow one delays the rest, so they only put
 keys in queues. Objects in the store are READ-ONLY and shared: whoever wants to change one builds a new one.
@@ -28,6 +30,7 @@ from shirube.foundation.chance import Chance
 _PAGE = 500
 _BACKOFF_FIRST, _BACKOFF_MOST = 0.2, 10.0
 _WATCH_SECONDS = (300, 600)
+_NOT_SERVED = 3  # answers of 404 in a row after which a collection counts as not served: one that starts may be late
 
 Objects = list[Object]
 Keys = list[str]
@@ -173,6 +176,7 @@ class Informer:
         self._chance = chance or Chance()
         self._handlers: list[Handler] = []
         self._synced = asyncio.Event()
+        self._not_served = 0  # times in a row
         self.resource_version = ""
         self._log = log.get("informer")
 
@@ -237,6 +241,7 @@ class Informer:
                         backoff *= 2  # list again at once the first time
                         continue
                 else:
+                    self._count_as_empty(error)
                     self._log.debug("cannot follow, trying again", resource=self.gvr, error=str(error))
             except Exception as error:
                 # An answer that makes no sense (a proxy in between, half a line): start over from a list.
@@ -244,6 +249,12 @@ class Informer:
                 self.resource_version = ""
             await asyncio.sleep(self._chance.jitter(backoff, 1.0))
             backoff = min(backoff * 2, _BACKOFF_MOST)
+
+    def _count_as_empty(self, error: ApiError) -> None:
+        self._not_served = self._not_served + 1 if error.code == 404 else 0
+        if self._not_served == _NOT_SERVED and not self.synced:
+            self._log.info("not served, going on without it", resource=self.gvr)
+            self._synced.set()
 
     async def _list(self) -> None:
         found: dict[str, Object] = {}

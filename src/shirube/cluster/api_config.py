@@ -22,6 +22,21 @@ FILES = {
 }
 
 
+# What the cluster's own parts cannot be without: everything begins with the core group, leaders and nodes hold leases,
+# Services lead to slices, node agents ask who somebody is and may and renew their certificates, `up` applies the rest.
+NEEDED = (
+    "v1",
+    "apiregistration.k8s.io/v1",
+    "authentication.k8s.io/v1",
+    "authorization.k8s.io/v1",
+    "certificates.k8s.io/v1",
+    "coordination.k8s.io/v1",
+    "discovery.k8s.io/v1",
+    "rbac.authorization.k8s.io/v1",
+    "storage.k8s.io/v1",
+)
+
+
 class ApiConfigError(Exception):
     """The directory cannot be used; the message names the file and what is wrong."""
 
@@ -59,6 +74,18 @@ def check(directory: Path) -> None:
             raise ApiConfigError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise ApiConfigError(f"cannot use {path}: {error}") from error
+
+
+def check_served(runtime_config: str) -> None:
+    """Whether a cluster can be with that `--runtime-config`. Raises ApiConfigError, RuntimeConfigError."""
+    from shirube.apiserver.runtime_config import turned_off
+
+    missing = sorted({r.group_version for r in turned_off(runtime_config)} & set(NEEDED))
+    if missing:
+        raise ApiConfigError(
+            f"cannot use --runtime-config {runtime_config}: a cluster cannot be without {', '.join(missing)}; "
+            "`shirube server`, the API alone, can"
+        )
 
 
 def check_plugins(enable: str, disable: str, configuration: Path | None) -> None:

@@ -34,7 +34,7 @@ class ClusterSpec:
     ip_family: str = "ipv4"  # a key of layout.FAMILIES
     datastore: str = ""  # "": SQLite; "etcd": one of our own; or the URL of somebody else's
     api_config: str = ""  # directory of files that say who may do what (`cluster.api_config`)
-    runtime_config: str = ""  # KEY=true|false,…: API versions to serve that are off by default
+    runtime_config: str = ""  # KEY=true|false,…: APIs to serve or not, beside the defaults
     enable_admission_plugins: str = ""  # names, beside those that are on by default
     disable_admission_plugins: str = ""
     node_grace: int = 40  # seconds without a word after which a node counts as failed

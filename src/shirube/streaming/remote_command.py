@@ -55,8 +55,7 @@ class RemoteCommand:
         self._channel_of = {stream: channel for channel, stream in self._stream_of.items()}
         self._unreplied = set(self._channel_of)
         self._waited_for = {c for c in wanted if c in (channels.ERROR, channels.STDOUT, channels.STDERR)}
-        first = min(self._waited_for - {channels.ERROR}, default=channels.ERROR)
-        self._tell(first, b"")  # clients take it as the sign that the session stands
+        self._sign = min(self._waited_for - {channels.ERROR}, default=channels.ERROR)
 
     @property
     def accepts_client(self) -> bool:
@@ -115,12 +114,20 @@ class RemoteCommand:
         for event in events:
             match event:
                 case StreamReplied(stream, _):
-                    self._unreplied.discard(stream)
+                    self._replied(stream)
                 case StreamData(stream, piece):
                     self._from_stream(self._channel_of.get(stream), piece)
                 case StreamEnded(stream) | StreamReset(stream, _):
-                    self._unreplied.discard(stream)
+                    self._replied(stream)
                     self._stream_ended(self._channel_of.get(stream))
+
+    def _replied(self, stream: int) -> None:
+        if stream in self._unreplied:
+            self._unreplied.discard(stream)
+            if not self._unreplied:
+                # Clients take an empty message as the sign that the session stands. Sent together with the
+                # handshake's answer it could meet a kubectl that has not made its streams yet, and complains.
+                self._tell(self._sign, b"")
 
     def _from_stream(self, channel: int | None, data: bytes) -> None:
         if channel in (channels.STDOUT, channels.STDERR):

@@ -6,7 +6,6 @@ import asyncio
 
 import orjson
 import pytest
-import yaml
 from tests.apiserver.authentication.conftest import Oidc, certificate, serve
 from tests.apiserver.conftest import PODS, pod
 
@@ -16,6 +15,13 @@ from shirube.apiserver.admission.request import AdmissionRequest
 from shirube.apiserver.configuration_file import ConfigurationError
 from shirube.foundation.clock import ManualClock
 from shirube.serving.messages import Response
+
+KUBECONFIG = """
+current-context: x
+contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+clusters: [{{name: c, cluster: {{server: "https://127.0.0.1:{port}/images", certificate-authority: {cert}}}}}]
+users: [{{name: u, user: {{token: shown}}}}]
+"""
 
 
 class Backend(Oidc):
@@ -45,14 +51,7 @@ async def backend(tmp_path):
     cert, key, authority = certificate(tmp_path)
     made = Backend(authority)
     server = await serve(made, cert, key)
-    cluster = {"server": f"https://127.0.0.1:{made.port}/images", "certificate-authority": str(cert)}
-    config = {
-        "current-context": "x",
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": {"token": "shown"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }
-    (tmp_path / "backend.kubeconfig").write_text(yaml.safe_dump(config))
+    (tmp_path / "backend.kubeconfig").write_text(KUBECONFIG.format(port=made.port, cert=cert))
     made.config = {"imagePolicy": {"kubeConfigFile": str(tmp_path / "backend.kubeconfig"), "retryBackoff": 1}}
     async with asyncio.timeout(60):
         yield made

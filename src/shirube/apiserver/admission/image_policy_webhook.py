@@ -12,7 +12,6 @@ See "ImagePolicyWebhook" under "Admission Control" in the upstream documentation
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,15 +153,11 @@ class ImagePolicyWebhook(Plugin):
             try:
                 async with asyncio.timeout(TIMEOUT):
                     code, data = await self._exchange(body)
-            except TimeoutError:
-                why = "no answer in time"
-                continue
-            except (OSError, ssl.SSLError, ValueError, ConfigError) as error:
-                why = str(error) or type(error).__name__
-                continue
-            if code < 500 and code != 429:
-                return _read(code, data)
-            why = f"it answered {code}"
+                if code < 500 and code != 429:
+                    return _read(code, data)
+                why = f"it answered {code}"
+            except (OSError, ValueError, ConfigError) as error:  # of TLS and of time, too
+                why = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         raise _Unanswered(why)
 
     async def _exchange(self, body: bytes) -> tuple[int, bytes]:

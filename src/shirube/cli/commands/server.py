@@ -44,7 +44,7 @@ from shirube.foundation import process
     "--runtime-config",
     multiple=True,
     metavar="KEY=true|false,…",
-    help="API versions to serve that are off by default: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/beta or api/all.",
+    help="APIs to serve or not: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/ga, api/beta or api/all.",
 )
 def command(
     data_dir: Path,

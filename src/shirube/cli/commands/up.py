@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from shirube.apiserver.runtime_config import served
 from shirube.cluster import api_config as access_config
 from shirube.cluster import layout
 from shirube.cluster.layout import ClusterLayout
@@ -65,8 +64,8 @@ from shirube.cluster.up import up
     "--runtime-config",
     multiple=True,
     metavar="KEY=true|false,…",
-    help="API versions to serve that are off by default: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/beta or api/all."
-    '  "" is none.  [default: as before, else none]',
+    help="APIs to serve or not: GROUP/VERSION, GROUP/VERSION/RESOURCE, api/ga, api/beta or api/all."
+    '  "" is upstream\'s.  [default: as before, else none]',
 )
 @click.option("--install", is_flag=True, help="Install the Debian packages that are missing.")
 def command(
@@ -108,7 +107,7 @@ def command(
 
 def _check(spec: ClusterSpec) -> None:
     """What the API server would refuse is refused here."""
-    served(spec.runtime_config)
+    access_config.check_served(spec.runtime_config)
     admission: Path | None = None
     if spec.api_config:
         directory = Path(spec.api_config)
