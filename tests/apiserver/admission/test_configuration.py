@@ -197,7 +197,6 @@ def test_what_is_configured_is_on_unless_it_is_disabled():
             "",
             'cannot use --enable-admission-plugins: admission plugin "AlwaysPull" is unknown; known are A',
         ),
-        ("OwnerReferencesPermissionEnforcement", "", '"OwnerReferencesPermissionEnforcement" is unknown'),
         ("", "RbacEscalation", 'cannot use --disable-admission-plugins: admission plugin "RbacEscalation" is unknown'),
         ("Priority", "LimitRanger,Priority", "Priority is in --disable-admission-plugins, too"),
         ("EventRateLimit", "", "cannot turn on admission plugin EventRateLimit: it has no configuration; give it one"),

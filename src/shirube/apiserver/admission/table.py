@@ -28,6 +28,7 @@ from shirube.apiserver.admission.namespace_exists import NamespaceExists
 from shirube.apiserver.admission.namespace_lifecycle import NamespaceLifecycle
 from shirube.apiserver.admission.node_restriction import NodeRestriction
 from shirube.apiserver.admission.owner_references import OwnerReferences
+from shirube.apiserver.admission.owner_references_permission_enforcement import OwnerReferencesPermissionEnforcement
 from shirube.apiserver.admission.persistent_volume_claim_resize import PersistentVolumeClaimResize
 from shirube.apiserver.admission.plugin import Plugin
 from shirube.apiserver.admission.pod_node_selector import PodNodeSelector
@@ -71,6 +72,7 @@ EVERY: tuple[type[Plugin], ...] = (
     ExtendedResourceToleration,
     DefaultStorageClass,
     StorageObjectInUseProtection,
+    OwnerReferencesPermissionEnforcement,
     PersistentVolumeClaimResize,
     RuntimeClass,
     CertificateApproval,
@@ -107,6 +109,7 @@ OFF_BY_DEFAULT = frozenset(
         "LimitPodHardAntiAffinityTopology",
         "NamespaceAutoProvision",
         "NamespaceExists",
+        "OwnerReferencesPermissionEnforcement",
         "PodNodeSelector",
         "PodTolerationRestriction",
     )
