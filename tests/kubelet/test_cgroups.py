@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shirube.kubelet.cgroups import Cgroups
 
 POD = {
@@ -33,3 +35,16 @@ async def test_a_pods_group_and_its_limits(tmp_path):
         file.unlink()  # a real cgroup's files go with it
     await groups.remove_pod("u")
     assert groups.pod_uids() == set()
+
+
+@pytest.mark.parametrize(
+    ("marker", "file"), [("cgroup.controllers", "memory.swap.max"), ("", "memory/memory.swappiness")]
+)
+def test_pods_do_not_swap(tmp_path, marker, file):
+    if marker:
+        (tmp_path / marker).write_text("memory")
+    root = (tmp_path / file).parent / "pods"
+    root.mkdir(parents=True)
+    (root / (tmp_path / file).name).write_text("60")
+    Cgroups("/pods", tmp_path).create_root()
+    assert (root / (tmp_path / file).name).read_text() == "0"

@@ -11,7 +11,7 @@ from shirube.api import quantity
 from shirube.kubelet import eviction, stats_cgroup
 from shirube.kubelet.eviction import Reading, format_bytes, over_local_limits, rank, thresholds
 from shirube.kubelet.node_info import MachineInfo
-from shirube.kubelet.node_status import NodeIdentity, Reserve, allocatable, reserve
+from shirube.kubelet.node_status import NodeIdentity, Reserve, RuntimeReport, allocatable, node_status, reserve
 from shirube.kubelet.runtime_state import Container
 from shirube.kubelet.stats import ContainerUsage, PodUsage
 from shirube.kubelet.stats_cgroup import Usage
@@ -94,6 +94,14 @@ def test_what_is_reserved_is_not_for_pods():
     assert kept == Reserve(750, 124 * MIB, 200)
     left = allocatable(NodeIdentity("n", (), 1, 5), machine, kept)
     assert (left["cpu"], left["memory"], left["ephemeral-storage"]) == ("3250m", f"{900 * 1024}Ki", "800")
+
+
+def test_a_node_tells_of_its_swap_when_it_has_some():
+    def told(swap):
+        machine = MachineInfo(4, 1024 * MIB, 1000, "", "", "", "", "", "amd64", swap=swap)
+        return node_status(NodeIdentity("n", (), 1, 5), machine, RuntimeReport(), [], 0.0)["nodeInfo"].get("swap")
+
+    assert (told(512 * MIB), told(0)) == ({"capacity": 512 * MIB}, None)
 
 
 # -- on a real containerd

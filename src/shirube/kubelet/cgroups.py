@@ -53,9 +53,17 @@ class Cgroups:
     def create_root(self) -> None:
         """The root and the two classes. Raises OSError when the kernel lets no groups be made."""
         self._create(self.root)
+        self._forbid_swap()
         for below in ("burstable", "besteffort"):
             self._create(f"{self.root}/{below}")
         self._set_cpu(f"{self.root}/besteffort", qos.MIN_SHARES, 0)
+
+    def _forbid_swap(self) -> None:
+        # Pods keep to memory, upstream's default (NoSwap). What is forbidden here holds for all below (v2), or is taken
+        # over by groups that are made below later (v1). Without swap in the kernel there is no file.
+        file = "memory.swap.max" if self.unified else "memory.swappiness"
+        if (self._directory("memory", self.root) / file).exists():
+            self._write("memory", self.root, file, "0")
 
     def limit_root(self, milli_cpu: int, memory: int) -> None:
         """What all pods together may have, where some of the machine is reserved."""

@@ -23,6 +23,7 @@ class MachineInfo:
     os_image: str
     architecture: str
     huge_pages: Mapping[int, int] = field(default_factory=dict)  # bytes of a page -> bytes of all
+    swap: int = 0  # bytes
 
 
 def machine_info(root_dir: Path) -> MachineInfo:
@@ -30,7 +31,7 @@ def machine_info(root_dir: Path) -> MachineInfo:
     machine_id = _text("/etc/machine-id")
     return MachineInfo(
         cpus=len(os.sched_getaffinity(0)),
-        memory=_memory_total(),
+        memory=_memory("MemTotal"),
         disk=disk.f_blocks * disk.f_frsize,
         machine_id=machine_id,
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or machine_id,
@@ -39,6 +40,7 @@ def machine_info(root_dir: Path) -> MachineInfo:
         os_image=_os_image(),
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
         huge_pages=huge_pages(),
+        swap=_memory("SwapTotal"),
     )
 
 
@@ -58,9 +60,9 @@ def _text(path: str) -> str:
         return ""
 
 
-def _memory_total() -> int:
+def _memory(what: str) -> int:
     for line in _text("/proc/meminfo").splitlines():
-        if line.startswith("MemTotal:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) * 1024
     return 0
 

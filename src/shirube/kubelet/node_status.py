@@ -152,6 +152,7 @@ def node_status(
             "kubeProxyVersion": "",
             "operatingSystem": "linux",
             "architecture": machine.architecture,
+            **({"swap": {"capacity": machine.swap}} if machine.swap else {}),
         },
         "images": [{"names": list(names), "sizeBytes": size} for names, size in runtime.images[:MAX_IMAGES]],
         **node_features(runtime.features),
