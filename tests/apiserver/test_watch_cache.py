@@ -40,6 +40,10 @@ def key(name: str) -> str:
     return f"{PREFIX}{name}" if "/" in name else f"{PREFIX}default/{name}"
 
 
+def names(found: watch_cache.Listing) -> list[str]:
+    return [entry.key.removeprefix(PREFIX) for entry in found.entries]
+
+
 class World:
     """A store with one cache on it."""
 
@@ -163,6 +167,22 @@ async def test_lists_with_selectors_and_in_chunks(w: World):
     assert (len(page.entries), page.more, page.remaining) == (3, True, None)
     assert w.cache.list(PREFIX, labels, fields, start_after=page.entries[-1].key, limit=3).more is False
     assert w.cache.count(PREFIX + "other/") == 1
+
+
+async def test_large_lists_of_one_moment_are_one(w: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watch_cache, "_SHARED", 2)
+    for name in ("a/1", "a/2", "b/1"):
+        await w.put(name)
+    first = w.cache.list()
+    assert w.cache.list().entries is first.entries
+    assert names(w.cache.list(f"{PREFIX}a/")) == ["a/1", "a/2"]
+    assert names(w.cache.list(f"{PREFIX}b/")) == ["b/1"]
+    revision = await w.put("a/1", "node")
+    assert max(e.revision for e in w.cache.list().entries) == revision
+    await w.delete("a/2")
+    assert names(w.cache.list()) == ["a/1", "b/1"]
+    assert names(first) == ["a/1", "a/2", "b/1"]
+    assert max(e.revision for e in first.entries) < revision
 
 
 async def test_a_watch_of_everything(w: World):

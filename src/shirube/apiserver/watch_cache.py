@@ -52,6 +52,7 @@ _PAGE = 200  # objects taken in between two breaths of the event loop while fill
 # etcd counts the whole range for every page of it: few large pages, as long as objects are small.
 _LARGE_PAGE = 2000
 _PAGE_BYTES = 8 << 20
+_SHARED = 1000  # objects in a list from which it is worth sharing
 _MAX_HINTS = 1024
 _RETRY_SECONDS = 1.0
 _ASK_AGAIN_SECONDS = 0.1
@@ -91,6 +92,7 @@ class WatchCache:
         self._clock = clock
         self._encodings = encodings if encodings is not None else Encodings()
         self._entries: SortedDict = SortedDict()
+        self._sliced: tuple[tuple[int, int], Entries] | None = None  # since the last change
         self._applied = 0
         self.changed = 0  # the revision of the newest change: for indexes derived from the objects
         self._source: Watch | None = None
@@ -212,8 +214,14 @@ class WatchCache:
         return low, high
 
     def _slice(self, low: int, high: int) -> Entries:
+        """READ-ONLY: lists of the same moment share it. Eight at once of 100,000 would hold up all others for 40 ms."""
+        if self._sliced is not None and self._sliced[0] == (low, high):
+            return self._sliced[1]
         held = self._entries
-        return list(map(held.get, held.islice(low, max(low, high))))
+        found = list(map(held.get, held.islice(low, max(low, high))))
+        if len(found) >= _SHARED:
+            self._sliced = (low, high), found
+        return found
 
     async def wait_for(self, revision: int, timeout: float | None = None) -> None:
         """Until everything up to `revision` is applied. Raises TimeoutError."""
@@ -339,7 +347,7 @@ class WatchCache:
             after = page.items[-1].key
             limit = max(_PAGE, min(_LARGE_PAGE, _PAGE_BYTES * len(page.items) // (size + 1)))
         self._watchers.end("the cache was filled anew")
-        self._entries = SortedDict(entries)
+        self._entries, self._sliced = SortedDict(entries), None
         self._window, self._window_start, self._window_bytes = [], revision, 0
         self._applied = self.changed = revision
 
@@ -353,7 +361,7 @@ class WatchCache:
         self._wake()
 
     def _change(self, event: Event) -> Change:
-        key = event.key
+        key, self._sliced = event.key, None
         old: Entry | None = self._entries.get(key)
         hint = self._hints.pop(key, None) if self._hints else None
         if event.kind == "DELETE":
