@@ -51,7 +51,7 @@ def test_expected_errors_are_one_message_without_a_traceback(tmp_path):
 def test_more_pods_than_the_nodes_hold_are_not_simulated():
     result = CliRunner().invoke(shirube_command, ["simulate", "--nodes", "3", "--pods", "1000"])
     assert result.exit_code == 2
-    assert "say --pods 270 or fewer, or --nodes 12 or more" in " ".join(result.output.split())
+    assert "ask for 270 pods or fewer, or for 12 nodes or more" in " ".join(result.output.split())
 
 
 def test_a_component_says_in_one_line_that_it_has_no_kubeconfig(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.client.memory_api import MemoryApi
+from tests.waiting import until
 
 from shirube.api.errors import ApiError
 from shirube.api.gvr import PODS
@@ -105,6 +106,19 @@ async def kubelet(client: Client, *, ends: bool = False, starts: bool = True) ->
         yield
     finally:
         await cancel(task)
+
+
+async def absent(client: Client, gvr: Any, name: str, namespace: str | None = None) -> bool:
+    try:
+        await client.get(gvr, name, namespace)
+    except ApiError as error:
+        return error.code == 404
+    return False
+
+
+async def gone(client: Client, gvr: Any, name: str, namespace: str | None = None) -> None:
+    """Wait until there is none of that name."""
+    await until(lambda: absent(client, gvr, name, namespace), 30, f"{name} gone")
 
 
 async def items(client: Client, gvr: Any, namespace: str = "default") -> list[dict[str, Any]]:

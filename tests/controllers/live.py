@@ -93,7 +93,7 @@ class Live:
     def client(self, user: str, *groups: str) -> Client:
         return Client(InProcess(self.server, certificate(user, *groups)), user)
 
-    async def _furnished(self) -> bool:
+    async def furnished(self) -> bool:
         """Pods may be made in namespace default."""
         return bool((await self.admin.list(SERVICEACCOUNTS, "default"))["items"])
 
@@ -130,7 +130,7 @@ class Live:
         task = spawn(run_controllers(context, controllers), name="controllers")
         try:
             if only:
-                await until(self._furnished, 10)
+                await until(self.furnished, 10)
             yield controllers
             assert not task.done()
         finally:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.controllers.conftest import kubelet
+from tests.controllers.conftest import gone, items, kubelet
 from tests.controllers.live import live
 from tests.controllers.test_deployment import deployment
 from tests.waiting import until
 
-from shirube.api.errors import ApiError
 from shirube.api.gvr import (
     CONFIGMAPS,
     DEPLOYMENTS,
@@ -42,10 +41,7 @@ async def test_the_others_work(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         await admin.create(NODES, {"metadata": {"name": "n1"}})
         await admin.create(NAMESPACES, {"metadata": {"name": "team"}})
 
-        async def furnished() -> bool:
-            return bool((await admin.list(SERVICEACCOUNTS, "team"))["items"])
-
-        await until(furnished, 30, "its service account")
+        await until(lambda: items(admin, SERVICEACCOUNTS, "team"), 30, "its service account")
         web = deployment(replicas=2)
         web["metadata"]["namespace"] = "team"
         web["spec"]["template"]["spec"]["containers"] = [{"name": "c", "image": "i"}]
@@ -59,20 +55,11 @@ async def test_the_others_work(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         await admin.create(SERVICES, service, "team")
 
         async def served() -> bool:
-            slices = (await admin.list(ENDPOINTSLICES, "team"))["items"]
-            return sum(len(piece.get("endpoints") or ()) for piece in slices) == 2
+            return sum(len(piece.get("endpoints") or ()) for piece in await items(admin, ENDPOINTSLICES, "team")) == 2
 
         await until(served, 30, "endpoints")
         await admin.delete(NAMESPACES, "team")
-
-        async def gone() -> bool:
-            try:
-                await admin.get(NAMESPACES, "team")
-            except ApiError as error:
-                return error.code == 404
-            return False
-
-        await until(gone, 30, "the namespace gone")
+        await gone(admin, NAMESPACES, "team")
     assert not [record.message for record in caplog.records if record.levelname == "ERROR"]
     absent = [r.message for r in caplog.records if "not served" in r.message or "could not find" in r.message]
     assert absent and len(absent) == len(set(absent)), "each kind is told of once"
@@ -92,14 +79,14 @@ async def test_owners_that_nobody_serves_are_not_gone(tmp_path: Path):
         await house.admin.create(CONFIGMAPS, orphan, "default")
 
         async def collected() -> bool:
-            names = [c["metadata"]["name"] for c in (await house.admin.list(CONFIGMAPS, "default"))["items"]]
+            names = [c["metadata"]["name"] for c in await items(house.admin, CONFIGMAPS)]
             assert "kept" in names
             return "orphan" not in names
 
         await until(collected, 30, "the orphan collected")
     async with live(tmp_path) as house:
         assert (await house.admin.get(REPLICASETS, "rs", "default"))["metadata"]["uid"] == owner["uid"]
-        assert (await house.admin.list(PODS, "default"))["items"] == []
+        assert await items(house.admin, PODS) == []
 
 
 def replica_set() -> dict:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.client.memory_api import MemoryApi
-from tests.controllers.conftest import House
+from tests.controllers.conftest import House, absent
 from tests.waiting import until
 
 from shirube.api.errors import ApiError
@@ -30,11 +30,7 @@ async def make_namespace(client: Client, name: str = "team") -> dict[str, Any]:
 
 
 async def gone(client: Client, name: str = "team") -> bool:
-    try:
-        await client.get(NAMESPACES, name)
-    except ApiError as error:
-        return error.code == 404
-    return False
+    return await absent(client, NAMESPACES, name)
 
 
 async def test_pods_go_first_then_the_rest_then_the_namespace(house: House, client: Client):

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.controllers.conftest import absent
 from tests.controllers.live import Live, live
 from tests.waiting import until
 
 from shirube.api import nfs_directories as directories
-from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
 from shirube.controllers import nfs_provisioner
 from shirube.controllers.nfs_parameters import (
@@ -234,11 +234,7 @@ async def volume_of(house: Live, name: str = "data") -> dict[str, Any]:
 
 
 async def gone(house: Live, name: str) -> bool:
-    try:
-        await house.admin.get(PERSISTENTVOLUMES, name)
-    except ApiError as error:
-        return error.code == 404
-    return False
+    return await absent(house.admin, PERSISTENTVOLUMES, name)
 
 
 async def told(house: Live, reason: str, text: str) -> bool:

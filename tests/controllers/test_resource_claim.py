@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.controllers.conftest import absent
 from tests.controllers.live import live
 from tests.waiting import until
 
-from shirube.api.errors import ApiError
 from shirube.api.gvr import EVENTS, PODS, RESOURCECLAIMS, RESOURCECLAIMTEMPLATES
 from shirube.controllers.resource_claim import ANNOTATION, FINALIZER, PodClaim, done, generated, pod_claims
 
@@ -73,11 +73,7 @@ async def status_of(house, name):
 
 
 async def gone(house, name):
-    try:
-        await house.admin.get(RESOURCECLAIMS, name, "default")
-    except ApiError as error:
-        return error.code == 404
-    return False
+    return await absent(house.admin, RESOURCECLAIMS, name, "default")
 
 
 async def test_a_claim_is_made_from_a_template_and_told_and_goes_with_its_pod(house):

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.controllers.conftest import absent
 from tests.controllers.live import Live, live
 from tests.waiting import until
 
-from shirube.api.errors import ApiError
 from shirube.api.gvr import (
     EVENTS,
     NODES,
@@ -126,11 +126,7 @@ async def phase(house: Live, gvr: Any, name: str, wanted: str) -> bool:
 
 
 async def gone(house: Live, gvr: Any, name: str) -> bool:
-    try:
-        await house.admin.get(gvr, name, "default" if gvr is PERSISTENTVOLUMECLAIMS else None)
-    except ApiError as error:
-        return error.code == 404
-    return False
+    return await absent(house.admin, gvr, name, "default" if gvr is PERSISTENTVOLUMECLAIMS else None)
 
 
 async def test_binds_releases_and_protects(house: Live):

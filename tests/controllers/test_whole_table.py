@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controllers.conftest import kubelet
+from tests.controllers.conftest import gone, items, kubelet
 from tests.controllers.live import Live, live
 from tests.controllers.test_deployment import deployment, finished
 from tests.waiting import until
@@ -38,17 +38,6 @@ def web(replicas: int = 2) -> dict[str, Any]:
     found = deployment(replicas=replicas)
     found["spec"]["template"]["spec"]["containers"] = [{"name": "c", "image": "hello"}]
     return found
-
-
-async def gone(client: Client, gvr: Any, name: str, namespace: str | None = None) -> None:
-    async def check() -> bool:
-        try:
-            await client.get(gvr, name, namespace)
-        except ApiError as error:
-            return error.code == 404
-        return False
-
-    await until(check, 10, f"{name} gone")
 
 
 async def test_from_a_namespace_to_a_service_and_back(house: Live):
@@ -86,9 +75,13 @@ async def test_from_a_namespace_to_a_service_and_back(house: Live):
         await admin.delete(DEPLOYMENTS, "web", "default", propagation_policy="Foreground")
         await _finish_pods(admin, "default")
         await gone(admin, DEPLOYMENTS, "web", "default")
-        await until(lambda: _empty(admin, PODS, "default"))
+        await until(lambda: _pods(admin, 0))
     refused = {entry for entry in house.tokens.log if entry[2] in (401, 403)}
     assert not refused, "each controller has the rights that it needs"
+
+
+async def _pods(client: Client, n: int) -> bool:
+    return len(await items(client, PODS)) == n
 
 
 async def _finish_pods(client: Client, namespace: str) -> None:
@@ -107,38 +100,26 @@ async def _finish_pods(client: Client, namespace: str) -> None:
     await until(confirm, 10)
 
 
-async def _empty(client: Client, gvr: Any, namespace: str) -> bool:
-    return not (await client.list(gvr, namespace))["items"]
-
-
 async def test_a_namespace_goes_with_all_that_is_in_it(house: Live):
     admin = house.admin
     async with house.controllers():
         await admin.create(NAMESPACES, {"metadata": {"name": "team"}})
-        await until(lambda: _some(admin, SERVICEACCOUNTS, "team"))
+        await until(lambda: items(admin, SERVICEACCOUNTS, "team"))
         await admin.create(CONFIGMAPS, {"metadata": {"name": "c"}}, "team")
         await admin.delete(NAMESPACES, "team")
         await gone(admin, NAMESPACES, "team")
-        assert not await _some(admin, CONFIGMAPS, "team")
-
-
-async def _some(client: Client, gvr: Any, namespace: str) -> bool:
-    return bool((await client.list(gvr, namespace))["items"])
+        assert not await items(admin, CONFIGMAPS, "team")
 
 
 async def test_orphans_stay(house: Live):
     admin = house.admin
     async with house.controllers():
         await admin.create(DEPLOYMENTS, web())
-        await until(lambda: _count(admin, 2))
+        await until(lambda: _pods(admin, 2))
         await admin.delete(DEPLOYMENTS, "web", "default", propagation_policy="Orphan")
         await gone(admin, DEPLOYMENTS, "web", "default")
         (replica_set,) = (await admin.list(REPLICASETS, "default"))["items"]
         assert not replica_set["metadata"].get("ownerReferences")
-
-
-async def _count(client: Client, n: int) -> bool:
-    return len((await client.list(PODS, "default"))["items"]) == n
 
 
 async def test_a_restart_changes_nothing(house: Live):

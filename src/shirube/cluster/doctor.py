@@ -25,6 +25,7 @@ from shirube.cluster import cgroups, control, doctor_network, namespaces, prefli
 from shirube.cluster.finding import Finding
 from shirube.cluster.layout import ClusterLayout
 from shirube.cluster.spec import ClusterSpec
+from shirube.foundation import meminfo
 from shirube.foundation.clock import SYSTEM
 from shirube.network.dns.forward import system_resolvers
 
@@ -108,9 +109,7 @@ def _open_files(_c: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
 
 
 def _memory(_c: ClusterLayout, _s: ClusterSpec) -> list[Finding]:
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
-    available = values.get("MemAvailable", _LEAST_MEMORY_BYTES)
+    available = meminfo.read().get("MemAvailable", _LEAST_MEMORY_BYTES)
     if available >= _LEAST_MEMORY_BYTES:
         return []
     return [

@@ -104,10 +104,10 @@ def _settled(cluster: ClusterLayout, wanted: ClusterSpec) -> ClusterSpec:
             f"`shirube down --name {cluster.name} --purge` first"
         )
     if is_running(cluster):
-        nodes = existing.nodes != wanted.nodes and "; `shirube node add` and `node rm` change nodes while it runs"
+        nodes = "; `shirube node add` and `node rm` change nodes while it runs"
         raise UpError(
             f"cannot change {_difference(existing, wanted)} of cluster {cluster.name} while it runs: "
-            f"`shirube down --name {cluster.name}` first{nodes or ''}"
+            f"`shirube down --name {cluster.name}` first{nodes if existing.nodes != wanted.nodes else ''}"
         )
     return wanted
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shirube.foundation import meminfo
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "riscv64": "riscv64"}
 
 
@@ -28,10 +30,11 @@ class MachineInfo:
 
 def machine_info(root_dir: Path) -> MachineInfo:
     disk = os.statvfs(root_dir)
+    memory = meminfo.read()
     machine_id = _text("/etc/machine-id")
     return MachineInfo(
         cpus=len(os.sched_getaffinity(0)),
-        memory=_memory("MemTotal"),
+        memory=memory["MemTotal"],
         disk=disk.f_blocks * disk.f_frsize,
         machine_id=machine_id,
         system_uuid=_text("/sys/class/dmi/id/product_uuid") or machine_id,
@@ -40,7 +43,7 @@ def machine_info(root_dir: Path) -> MachineInfo:
         os_image=_os_image(),
         architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
         huge_pages=huge_pages(),
-        swap=_memory("SwapTotal"),
+        swap=memory.get("SwapTotal", 0),
     )
 
 
@@ -58,13 +61,6 @@ def _text(path: str) -> str:
         return Path(path).read_text().strip()
     except OSError:
         return ""
-
-
-def _memory(what: str) -> int:
-    for line in _text("/proc/meminfo").splitlines():
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _os_image() -> str:

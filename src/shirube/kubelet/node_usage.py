@@ -10,6 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from shirube.foundation import meminfo
 from shirube.kubelet.cri.client import CriError, Runtime
 from shirube.kubelet.node_info import MachineInfo
 from shirube.kubelet.stats import NodeStats, Snapshot, image_file_system
@@ -20,12 +21,8 @@ from shirube.kubelet.stats_summary import summary
 
 def memory() -> tuple[int, int]:
     """(total, available) in bytes."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("MemTotal", "MemAvailable"):
-            found[name] = int(value.split()[0]) * 1024
-    return found.get("MemTotal", 0), found.get("MemAvailable", 0)
+    found = meminfo.read()
+    return found["MemTotal"], found.get("MemAvailable", 0)
 
 
 def pids() -> tuple[int, int]:

@@ -26,6 +26,7 @@ from shirube.foundation.clock import Clock, rfc3339, rfc3339_micro
 from shirube.foundation.tasks import cancel, spawn
 
 ANNOTATION = "simulation.shirube.dev/"
+POD_CAPACITY = 110
 RUN_SECONDS, EXIT_CODE, NEVER_READY = ANNOTATION + "run-seconds", ANNOTATION + "exit-code", ANNOTATION + "never-ready"
 
 _FINISHED = ("Succeeded", "Failed")
@@ -139,7 +140,7 @@ class HollowNodes:
         number = len(self._nodes)
         address = f"172.16.{number // 250}.{number % 250 + 1}"
         node = _Node(name, self._client_of(name), address=address)
-        capacity = {"cpu": "16", "memory": "64Gi", "pods": "110", **capacity}
+        capacity = {"cpu": "16", "memory": "64Gi", "pods": str(POD_CAPACITY), **capacity}
         body = {
             "apiVersion": "v1",
             "kind": "Node",

@@ -21,7 +21,7 @@ from shirube.foundation.tasks import cancel, spawn
 from shirube.simulation.cluster import Cluster, Setup, simulated
 from shirube.simulation.convergence import unfinished
 from shirube.simulation.history import History
-from shirube.simulation.hollow import Pace
+from shirube.simulation.hollow import POD_CAPACITY, Pace
 from shirube.simulation.laws import Laws
 from shirube.simulation.virtual_time import VirtualClock
 from shirube.simulation.virtual_time import run as run_virtually
@@ -34,6 +34,7 @@ _START_SECONDS, _END_SECONDS = 1800.0, 3600.0  # for everything to run, and for 
 _STEP_SECONDS = 10.0
 _EVENT_SECONDS = 600.0  # as a large cluster's: with upstream's hour they would be most of what there is
 _REPORT_SECONDS = 60.0
+_PODS_A_NODE = 90  # asked for at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,16 @@ class Options:
     minutes: float = 10.0
     seed: int = 1
     pace: Pace = field(default_factory=Pace)
+
+    def misfit(self) -> str:
+        """Why such an hour cannot converge, and what to ask for instead; "" where it can."""
+        if self.pods <= self.nodes * _PODS_A_NODE:
+            return ""
+        return (
+            f"cannot simulate {self.pods} pods on {self.nodes} nodes: a hollow node holds {POD_CAPACITY}, and "
+            f"rollouts, load and failures need some of it; ask for {self.nodes * _PODS_A_NODE} pods or fewer, or for "
+            f"{-(-self.pods // _PODS_A_NODE)} nodes or more"
+        )
 
 
 @dataclass(slots=True)

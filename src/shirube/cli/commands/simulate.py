@@ -11,8 +11,6 @@ import orjson
 from shirube.foundation import log
 from shirube.simulation import hour
 
-_PODS_A_NODE = 90
-
 
 @click.command()
 @click.option("--nodes", type=click.IntRange(3, 20_000), default=100, show_default=True, help="Hollow nodes.")
@@ -25,14 +23,10 @@ def command(nodes: int, pods: int, minutes: float, seed: int, output: str) -> No
 
     API server, controllers, scheduler and hollow nodes live through node failures, rollouts and load changes; every
     commit is held to the laws. Exit status 1 when one was broken or the world did not converge."""
-    if pods > nodes * _PODS_A_NODE:
-        raise click.UsageError(
-            f"cannot simulate {pods} pods on {nodes} nodes: a hollow node holds 110, and rollouts, load and failures "
-            f"need some of it; say --pods {nodes * _PODS_A_NODE} or fewer, or "
-            f"--nodes {-(-pods // _PODS_A_NODE)} or more"
-        )
-    log.configure("error")
     options = hour.Options(nodes=nodes, pods=pods, minutes=minutes, seed=seed)
+    if misfit := options.misfit():
+        raise click.UsageError(misfit)
+    log.configure("error")
     result = hour.run(options, lambda line: print(line, file=sys.stderr, flush=True))
     if output == "json":
         print(orjson.dumps(asdict(result) | {"sound": result.sound}, option=orjson.OPT_INDENT_2).decode())
